@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Checked arithmetic for numbers that come from files: false, and *out untouched, when the result
- * does not fit. */
+/* Checked arithmetic for numbers that come from files: false, and *out is worth nothing, when the
+ * result does not fit. */
 static inline bool size_mul(uint64_t a, uint64_t b, uint64_t *out)
 {
     return !__builtin_mul_overflow(a, b, out);
