@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_ENGINE_H
+#define QUIP_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/err.h"
+#include "engine/sampler/sampler_params.h"
+
+/* The border of the engine. A front end needs nothing else of it.
+ *
+ *   engine    the devices of this machine and the threads that compute
+ *   model     one GGUF file: opened, checked, mapped, placed on the devices; its vocabulary and template
+ *   session   token sequences with their KV cache and samplers
+ *   event     what happened: progress, a token with its text, an end
+ *
+ *       engine_create -> model_open -> session_create
+ *       model_chat   (messages -> template -> tokens)
+ *       session_generate (the WHOLE token prefix; what the session already holds of it is not computed
+ *                         again), then session_step until no sequence is busy
+ *
+ * Threads  One thread (the engine thread) makes all calls, but for these, which any thread may make:
+ *          session_cancel(), and everything that reads a const struct model.
+ * Errors   Functions return a code and fill *e; objects are unchanged then unless said otherwise.
+ * Text     Bytes that come out of models and files are not safe for a terminal. */
+
+/* ---- engine --------------------------------------------------------------------------------------- */
+
+struct engine;
+
+struct engine_options {
+    int32_t n_threads;       /* 0: the physical cores this process may use */
+    const char *cpu_tier;    /* "exact", "scalar", "avx2", "avx512"; NULL: the best of this machine */
+};
+
+struct engine_info {
+    char cpu[96];            /* the processor's name */
+    const char *cpu_tier;    /* in force; lives as long as the engine */
+    int32_t n_threads;
+    uint64_t memory_total_bytes, memory_available_bytes;    /* of the machine, at the call */
+    uint64_t memory_resident_bytes;                         /* of this process, at the call */
+};
+
+/* Errors: ERR_UNSUPPORTED for a tier this machine does not have (the text lists those it has). */
+enum err_code engine_create(struct engine **out, const struct engine_options *o, struct err *e);
+void engine_destroy(struct engine *eng);    /* after its models; takes NULL */
+void engine_info(const struct engine *eng, struct engine_info *out);
+
+/* ---- model ---------------------------------------------------------------------------------------- */
+
+struct model;
+
+enum model_use {
+    MODEL_RUN,          /* everything */
+    MODEL_VOCABULARY,   /* tokenizer and template; weights may be absent, any architecture */
+    MODEL_INSPECT       /* container only: metadata and tensor directory */
+};
+
+struct model_info {
+    const char *path;
+    const char *name;            /* general.name, or the file's name */
+    const char *architecture;
+    const char *level;           /* "Q4_K_M" as the file says, or the type most weights have */
+    const char *license;         /* "" when the file does not say */
+    uint64_t file_bytes;
+    uint64_t tensor_bytes;
+    uint64_t n_params;
+    double bits_per_weight;      /* tensor bytes * 8 / parameters */
+    int32_t n_vocab;
+    int32_t n_layers;            /* these are 0 when opened with less than MODEL_RUN */
+    int32_t n_embd;
+    int32_t n_ctx_train;         /* longest context the model was made for */
+    int32_t n_metadata, n_tensors;
+    uint64_t kv_bytes_per_token;
+    const char *template_name;   /* "file", or the built-in one in use ("chatml" ...); "" without vocabulary */
+    const char *think_open;      /* tags around thinking, "" when the template knows none */
+    const char *think_close;
+};
+
+struct model_metadata {
+    const char *key;
+    const char *type;        /* "u32", "string", "string[49152]" ... */
+    const char *value;       /* printable beginning of it; until the next call */
+};
+
+struct model_tensor {
+    const char *name;
+    const char *type;        /* "Q4_K" */
+    int32_t n_dims;
+    uint64_t ne[4];
+    uint64_t n_bytes;
+};
+
+struct model_memory {
+    uint64_t weight_bytes, kv_bytes, scratch_bytes;
+};
+
+/* Opens and checks a GGUF file; with MODEL_RUN every tensor the architecture needs is there and has the
+ * right shape afterwards, and weights are in the order the processor likes.
+ * Errors   ERR_IO, ERR_FORMAT, ERR_UNSUPPORTED (architecture, tensor type, tokenizer), ERR_NOMEM */
+enum err_code model_open(struct model **out, struct engine *eng, const char *path, enum model_use use,
+                         struct err *e);
+void model_close(struct model *m);    /* after its sessions; takes NULL */
+const struct model_info *model_info(const struct model *m);
+/* What a person should know about this file: a template that failed, a guessed pre-tokenizer ...
+ * NULL beyond the last. */
+const char *model_warning(const struct model *m, int32_t i);
+void model_metadata(struct model *m, int32_t i, struct model_metadata *out);
+void model_tensor(const struct model *m, int32_t i, struct model_tensor *out);
+/* What running it takes: weights as placed, KV for n_seqs sequences of n_ctx tokens, scratch. */
+void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, struct model_memory *out);
+/* The file's general.sampling.* over the generic defaults. */
+void model_sampling(const struct model *m, struct sampler_params *out);
+
+/* ---- text and tokens ------------------------------------------------------------------------------ */
+
+/* A growing list of token ids; a zeroed struct is empty. */
+struct token_list {
+    int32_t *ids;
+    int32_t n, cap;
+};
+void token_list_finish(struct token_list *list);
+
+/* Text that came from a template may name special tokens; text that came from a person may not: there
+ * they stay text. */
+struct text_part {
+    const char *text;
+    size_t n_bytes;
+    bool trusted;
+};
+
+/* Replaces the content of out. add_bos: put the beginning token in front if the vocabulary wants one and
+ * the text has none. */
+enum err_code model_tokenize(const struct model *m, const struct text_part *parts, int32_t n_parts,
+                             bool add_bos, struct token_list *out, struct err *e);
+/* The bytes a token stands for (no NUL); special tokens give their name. */
+const char *model_piece(const struct model *m, int32_t id, size_t *n_bytes);
+bool model_is_special(const struct model *m, int32_t id);
+bool model_is_end(const struct model *m, int32_t id);    /* ends an answer */
+
+/* ---- chat template -------------------------------------------------------------------------------- */
+
+struct chat_message {
+    const char *role;        /* "system", "user", "assistant" */
+    const char *content;     /* UTF-8, NUL-terminated */
+    const char *thinking;    /* reasoning before the content, NULL: none */
+};
+
+struct chat_input {
+    const struct chat_message *messages;
+    int32_t n_messages;
+    bool add_generation_prompt;
+    int32_t enable_thinking;    /* -1: the template's own default */
+    int64_t now_s;              /* seconds since 1970 for strftime_now; local time zone is the caller's: 0 shift */
+};
+
+/* Messages to the token prefix. A template that fails is replaced by the built-in one of the family and a
+ * warning is added to the model (model_warning). opens_thinking: the prompt ends inside a thinking block. */
+enum err_code model_chat(struct model *m, const struct chat_input *in, struct token_list *out,
+                         bool *opens_thinking, struct err *e);
+
+/* `quip template`: renders with the template's variables given as a JSON object. m may be NULL when a
+ * template is given; template_text NULL means the model's own. */
+enum err_code model_render(const struct model *m, const char *template_text, const char *json,
+                           struct buf *out, struct err *e);
+
+/* ---- session -------------------------------------------------------------------------------------- */
+
+struct session;
+
+struct session_options {
+    int32_t n_ctx;       /* tokens a sequence may hold; 0: what the model was made for, at most 8192 */
+    int32_t n_seqs;      /* 0: 1 */
+    int32_t n_batch;     /* rows evaluated together at most; 0: 256 */
+    const char *kv_type; /* "f16" (NULL) or "f32" */
+};
+
+struct generate_options {
+    struct sampler_params sampling;
+    int32_t n_predict;    /* tokens at most; -1: until the answer or the context ends */
+    bool ignore_end;      /* go on after an end token (for measuring) */
+};
+
+enum event_kind { EVENT_PROGRESS, EVENT_TOKEN, EVENT_DONE };
+
+enum done_reason {
+    DONE_END,          /* the model ended its answer */
+    DONE_LENGTH,       /* n_predict reached */
+    DONE_CONTEXT,      /* the context is full */
+    DONE_CANCELLED,
+    DONE_ERROR         /* see text */
+};
+
+enum { EVENT_TEXT_BYTES = 160 };
+
+struct eng_timings {
+    int32_t n_prompt;       /* tokens of the prompt */
+    int32_t n_reused;       /* of these, found in the cache */
+    int32_t n_generated;
+    double prompt_ms;       /* evaluating the rest of the prompt */
+    double first_ms;        /* from session_generate to the first token */
+    double generate_ms;     /* all tokens after the first */
+};
+
+struct eng_event {
+    enum event_kind kind;
+    int32_t seq;
+    /* EVENT_PROGRESS: prompt tokens in the cache, of how many. EVENT_DONE: why. */
+    int32_t n_done, n_total;
+    enum done_reason reason;
+    /* EVENT_TOKEN: id, or -1 when only the text goes on; probability among what the sampler left;
+     * drafted: proposed by speculation and confirmed. The text is whole UTF-8 characters (or bytes that
+     * can never become any) and may be empty. EVENT_DONE with DONE_ERROR: the message. */
+    int32_t token;
+    float probability;
+    bool drafted;
+    int32_t n_text;
+    char text[EVENT_TEXT_BYTES];
+    struct eng_timings timings;    /* EVENT_DONE */
+};
+
+struct session_stats {
+    int32_t n_ctx;
+    int32_t n_held;             /* tokens of all sequences in the cache */
+    uint64_t kv_bytes;          /* pages in use */
+    uint64_t scratch_bytes;
+};
+
+/* Errors: ERR_FORMAT for options out of range, ERR_NOMEM. */
+enum err_code session_create(struct session **out, struct model *m, const struct session_options *o,
+                             struct err *e);
+void session_destroy(struct session *s);    /* takes NULL */
+
+/* Sets a sequence to work: hold exactly this prompt, then generate. Nothing is evaluated yet.
+ * Owns     nothing; prompt is copied
+ * Errors   ERR_FORMAT for a bad sequence, token or sampling value; ERR_UNSUPPORTED when the prompt does
+ *          not leave room for one token (the text has both numbers) */
+enum err_code session_generate(struct session *s, int32_t seq, const int32_t *prompt, int32_t n_tokens,
+                               const struct generate_options *o, struct err *e);
+/* Evaluates one batch: a piece of waiting prompts, one token for each sequence that generates.
+ * Writes up to cap events (cap at least 16 * n_seqs) and returns ERR_OK also when a sequence ended in an
+ * error: its EVENT_DONE says so. */
+enum err_code session_step(struct session *s, struct eng_event *events, int32_t cap, int32_t *n_events,
+                           struct err *e);
+bool session_busy(const struct session *s);
+/* Any thread: ends what the session is doing within 100 ms; sequences end with DONE_CANCELLED. What was
+ * evaluated stays in the cache. */
+void session_cancel(struct session *s);
+/* How many of these tokens the sequence already holds. */
+int32_t session_held(const struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens);
+void session_stats(const struct session *s, struct session_stats *out);
+
+/* For measuring: evaluates tokens after the ones the sequence holds (start: a sequence is empty), and
+ * writes the logits of the last n_logits of them, [n_logits][n_vocab]. Keep n_tokens within n_batch. */
+enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
+                           float *logits, int32_t n_logits, struct err *e);
+/* Forgets everything past the first n_keep tokens. */
+void session_truncate(struct session *s, int32_t seq, int32_t n_keep);
+
+#endif
