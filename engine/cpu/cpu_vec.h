@@ -39,7 +39,8 @@ struct cpu_vec {
     void (*softcap)(float *y, float cap, int64_t n);
     /* g_i = silu(g_i) * u_i, silu(x) = x / (1 + exp(-x)) */
     void (*silu_mul)(float *g, const float *u, int64_t n);
-    /* g_i = gelu(g_i) * u_i, gelu by tanh: 0.5 x (1 + tanh(sqrt(2/pi) x (1 + 0.044715 x^2))) */
+    /* g_i = gelu(g_i) * u_i, gelu by tanh: 0.5 x (1 + tanh z), z = sqrt(2/pi) x (1 + 0.044715 x^2),
+     * computed as x / (1 + exp(-2 z)), which is the same and cancels nowhere */
     void (*gelu_mul)(float *g, const float *u, int64_t n);
 
     /* Rotates n_heads vectors of d_head; pairs (i, i + half) when halves, else (2i, 2i + 1), for
@@ -53,9 +54,11 @@ struct cpu_vec {
 
     /* One page for n_q queries that share a KV head (1 to 64 of them; key0 < key1 in each).
      *   s_k = sum over c, in order, of fma(q_c, K[c][k], s_k);  with a cap: cap * tanh(s / cap)
-     *   m' = max(m, max s_k);  p_k = exp(s_k - m');  f = exp(m - m') (0 when m is -INFINITY)
+     *   m' = max(m, max s_k);  p_k = exp(s_k - m');  f = exp(m - m') (0 when m is -INFINITY);
+     *   m' = -INFINITY, every score being so, leaves the state as it is
      *   l = fma(l, f, lane sum of p);  o_c = o_c * f, then for k in order o_c = fma(p_k, V[k][c], o_c)
-     * with k over key0..key1 only (p_k is 0 outside and adds nothing). cap 0 is none. */
+     * with k over key0..key1 only: what lies outside, NaN even, counts for nothing. cap 0 is none.
+     * d_k, d_v 1 to CPU_ATTN_MAX_D; key0 and key1 may differ from query to query. */
     void (*attn_page_f16)(struct cpu_attn *a, int32_t n_q, const uint16_t *keys, const uint16_t *values,
                           int32_t d_k, int32_t d_v, float cap);
     void (*attn_page_f32)(struct cpu_attn *a, int32_t n_q, const float *keys, const float *values,
