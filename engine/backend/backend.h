@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_BACKEND_BACKEND_H
+#define QUIP_ENGINE_BACKEND_BACKEND_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/backend/step.h"
+#include "engine/base/err.h"
+
+/* All the engine asks of a device: place a program's weights, then evaluate batches of rows.
+ *
+ * KV pages. A page holds the keys and values of KV_PAGE consecutive tokens of one layer and sequence:
+ * first keys, per KV head [d_head][KV_PAGE] (a column of tokens for each component), then values, per KV
+ * head [KV_PAGE][d_head]. Token p of a sequence stands in page p / KV_PAGE, at p % KV_PAGE. */
+enum { KV_PAGE = 64 };
+
+enum kv_type { KV_F16, KV_F32 };
+
+static inline size_t kv_type_bytes(enum kv_type type)
+{
+    return type == KV_F16 ? 2 : 4;
+}
+
+/* One row of a batch: a token at a position of a sequence. Rows of one sequence stand together, in the
+ * order of their positions, and see the keys of their own position and before. */
+struct batch_row {
+    int32_t token;
+    int32_t pos;
+    void *const *pages;     /* the sequence's page table: [layer][page] at pages[layer * table_stride + page] */
+    int32_t logits;         /* row of the output, -1: none wanted */
+};
+
+struct batch {
+    const struct batch_row *rows;
+    int32_t n_rows;
+    int32_t table_stride;
+    enum kv_type kv_type;
+    float *logits;                  /* [n_logits][n_vocab] */
+    int32_t n_logits;
+    const atomic_bool *cancel;      /* looked at between steps; may be NULL */
+};
+
+/* A program with its weights on a device, and the scratch for batches. */
+struct placed;
+
+struct backend;
+
+struct backend_ops {
+    /* Places the weights. progress may be NULL.
+     * Errors: ERR_NOMEM, ERR_UNSUPPORTED for a tensor type the device cannot compute */
+    enum err_code (*place)(struct backend *b, const struct program *p, struct placed **out, struct err *e);
+    void (*unplace)(struct placed *placed);    /* takes NULL */
+    /* Makes room for batches of up to max_rows rows, max_logits of them with logits, in sequences of up to
+     * n_ctx tokens. Called again when these grow. */
+    enum err_code (*reserve)(struct placed *placed, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
+                             struct err *e);
+    /* What reserve takes and what place took beyond the mapped file. */
+    uint64_t (*scratch_bytes)(const struct program *p, struct backend *b, int32_t max_rows, int32_t n_ctx);
+    uint64_t (*extra_weight_bytes)(const struct placed *placed);
+    /* Evaluates a batch. ERR_CANCELLED when cancel was seen: KV of these rows is not valid then. */
+    enum err_code (*run)(struct placed *placed, const struct batch *batch, struct err *e);
+    void (*destroy)(struct backend *b);
+};
+
+struct backend {
+    const struct backend_ops *ops;
+    const char *name;
+};
+
+#endif
