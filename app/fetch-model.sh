@@ -98,12 +98,16 @@ finished() {
         die 1 "$final: $(size_of "$final") bytes, $bytes wanted; remove it to have it fetched"
 }
 
-# report BYTES: how far we are, for whoever watches.
+# report BYTES: how far we are, for whoever watches. Sizes during a download are those of the packages,
+# which differ a little from what comes out of them; the bar goes neither back nor beyond its end.
+shown=0
 report() {
+    [ "$1" -gt "$shown" ] && shown=$1
+    [ "$shown" -le "$bytes" ] || shown=$bytes
     if [ "$progress" = yes ]; then
-        echo "progress $1 $bytes"
+        echo "progress $shown $bytes"
     elif [ -t 2 ]; then
-        printf '\r%s: %d of %d MB ' "$name" "$(megabytes "$1")" "$(megabytes "$bytes")" >&2
+        printf '\r%s: %d of %d MB ' "$name" "$(megabytes "$shown")" "$(megabytes "$bytes")" >&2
     fi
 }
 
