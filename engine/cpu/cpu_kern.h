@@ -13,7 +13,8 @@
  * alike (tests/kernel). That is possible because the order of every rounded operation is laid down here:
  *
  * Activations. A row x[0..K) is cut into blocks of 32. Per block
- *     a = max |x_j|;  d = a / 127;  i = a > 0 ? 127 / a : 0;  q_j = round_to_nearest_even(x_j * i)
+ *     a = max |x_j|, or 0 when that is below 2^-100 (127 / a must stay finite);
+ *     d = a / 127;  i = a > 0 ? 127 / a : 0;  q_j = round_to_nearest_even(x_j * i)
  *     h0, h1 = sums of q over the two halves of 16;  s = d * (float)(h0 + h1)
  * A row with max |x| > CPU_OUTLIER * rms is an outlier: the first token of many models carries a few huge
  * activations, and one scale per 32 still rounds their neighbours away. It gets a second plane: the
