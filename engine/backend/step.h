@@ -61,7 +61,7 @@ struct step {
     /* ATTN_IN, ATTN */
     int32_t n_head, n_kv_head, d_head;
     const float *q_norm, *k_norm;   /* [d_head], per head, before RoPE */
-    const struct rope *rope;        /* NULL: none */
+    int32_t rope;                   /* place in the program's list, -1: none */
     int32_t window;                 /* keys a query sees, its own among them; 0: all */
 
     enum step_act act;              /* FFN_IN */
@@ -72,6 +72,8 @@ struct program {
     int32_t n_steps;
     const struct tensor *tensors;
     int32_t n_tensors;
+    const struct rope *ropes;
+    int32_t n_ropes;
 
     int32_t n_layers, n_embd, n_vocab;
     /* The largest of any step, for scratch. */

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/cpu/cpu_backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/base/cpuid.h"
+#include "engine/base/size.h"
+#include "engine/cpu/cpu_run.h"
+
+static const struct {
+    const char *name;
+    uint32_t features;    /* needed, and used */
+} tiers[CPU_N_TIERS] = {
+    [CPU_TIER_EXACT] = { "exact", 0 },
+    [CPU_TIER_SCALAR] = { "scalar", 0 },
+    [CPU_TIER_AVX2] = { "avx2", CPUID_AVX2 },
+    [CPU_TIER_AVX512] = { "avx512", CPUID_AVX2 | CPUID_AVX512 },
+};
+
+const char *cpu_tier_name(enum cpu_tier tier)
+{
+    return tiers[tier].name;
+}
+
+bool cpu_tier_available(enum cpu_tier tier)
+{
+    return (cpuid_features() & tiers[tier].features) == tiers[tier].features;
+}
+
+enum cpu_tier cpu_tier_best(void)
+{
+    enum cpu_tier best = CPU_TIER_SCALAR;
+    for (enum cpu_tier t = CPU_TIER_SCALAR; t < CPU_N_TIERS; t++)
+        if (cpu_tier_available(t))
+            best = t;
+    return best;
+}
+
+/* ---- placing -------------------------------------------------------------------------------------- */
+
+/* Tensors that are the matrix of a product; the embedding alone is only looked up. */
+static bool is_matrix(const struct program *p, const struct tensor *t)
+{
+    for (int32_t i = 0; i < p->n_steps; i++)
+        if (p->steps[i].kind != STEP_EMBED)
+            for (int32_t j = 0; j < 3; j++)
+                if (p->steps[i].w[j] == t)
+                    return true;
+    return false;
+}
+
+static enum err_code check_matrix(const struct cpu_backend *b, const struct tensor *t, struct err *e)
+{
+    const struct quant_format *format = quant_format(t->type);
+    if (!format || !format->to_f32 || !b->kern.matvec[t->type])
+        return err_set(e, ERR_UNSUPPORTED, "tensor '%s': type %s cannot be computed here", t->name,
+                       format ? format->name : "unknown");
+    if (t->n_cols > CPU_MAX_COLS)
+        return err_set(e, ERR_UNSUPPORTED, "tensor '%s': %d columns, at most %d can be computed", t->name,
+                       t->n_cols, CPU_MAX_COLS);
+    return ERR_OK;
+}
+
+struct interleave_job {
+    struct placed *placed;
+    int32_t n_tensors;
+};
+
+static void interleave_thread(void *arg, int32_t thread, int32_t n_threads)
+{
+    const struct interleave_job *job = arg;
+    const struct cpu_kern *k = &job->placed->b->kern;
+    for (int32_t i = 0; i < job->n_tensors; i++) {
+        struct cpu_weight *w = &job->placed->weights[i];
+        int32_t row0, row1;
+        if (!w->packed)
+            continue;
+        pool_share(w->n_rows, k->row_align, thread, n_threads, &row0, &row1);
+        if (row0 < row1)
+            k->interleave(w, row0, row1);
+    }
+}
+
+/* The mapped bytes are not needed any more: let the system have the memory back. Reading them again is
+ * still right, only slower. */
+static void forget_mapped(const void *data, uint64_t n_bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)data + page - 1) & ~(page - 1);
+    uintptr_t end = ((uintptr_t)data + n_bytes) & ~(page - 1);
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+static enum err_code interleave_all(struct placed *p, struct err *e)
+{
+    const struct cpu_kern *k = &p->b->kern;
+    int32_t n = p->program->n_tensors;
+    uint64_t total = 0;
+    if (!k->interleave)
+        return ERR_OK;
+    for (int32_t i = 0; i < n; i++)
+        if (p->weights[i].data)
+            total += (k->interleave_bytes(&p->weights[i]) + 63) & ~63ull;
+    if (total == 0)
+        return ERR_OK;
+    void *block = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED)
+        return err_set(e, ERR_NOMEM, "no memory for %llu bytes of interleaved weights",
+                       (unsigned long long)total);
+    madvise(block, total, MADV_HUGEPAGE);
+    p->interleaved = block;
+    p->interleaved_bytes = total;
+    char *next = block;
+    for (int32_t i = 0; i < n; i++) {
+        uint64_t bytes = p->weights[i].data ? k->interleave_bytes(&p->weights[i]) : 0;
+        if (!bytes)
+            continue;
+        p->weights[i].packed = next;
+        next += (bytes + 63) & ~63ull;
+    }
+    struct interleave_job job = { p, n };
+    pool_run(p->b->pool, interleave_thread, &job);
+    for (int32_t i = 0; i < n; i++)
+        if (p->weights[i].packed)
+            forget_mapped(p->weights[i].data, p->program->tensors[i].n_bytes);
+    return ERR_OK;
+}
+
+static void cpu_unplace(struct placed *p)
+{
+    if (!p)
+        return;
+    arena_finish(&p->scratch);
+    if (p->interleaved)
+        munmap(p->interleaved, p->interleaved_bytes);
+    free(p->weights);
+    free(p);
+}
+
+static enum err_code cpu_place(struct backend *backend, const struct program *program, struct placed **out,
+                               struct err *e)
+{
+    struct cpu_backend *b = (struct cpu_backend *)backend;
+    struct placed *p = calloc(1, sizeof *p);
+    if (!p)
+        return err_set(e, ERR_NOMEM, "no memory to place the model");
+    p->b = b;
+    p->program = program;
+    p->weights = calloc((size_t)program->n_tensors, sizeof *p->weights);
+    enum err_code rc = p->weights ? ERR_OK : err_set(e, ERR_NOMEM, "no memory to place the model");
+    for (int32_t i = 0; rc == ERR_OK && i < program->n_tensors; i++) {
+        const struct tensor *t = &program->tensors[i];
+        if (!is_matrix(program, t))
+            continue;
+        rc = check_matrix(b, t, e);
+        p->weights[i] = (struct cpu_weight){ .type = t->type, .n_rows = t->n_rows, .n_cols = t->n_cols,
+                                             .data = t->data, .row_bytes = t->row_bytes };
+    }
+    for (int32_t i = 0; rc == ERR_OK && i < program->n_steps; i++) {
+        const struct step *s = &program->steps[i];
+        if (s->kind == STEP_ATTN &&
+            (s->n_head / s->n_kv_head > CPU_ATTN_QUERIES || s->d_head > CPU_ATTN_MAX_D))
+            rc = err_set(e, ERR_UNSUPPORTED,
+                         "layer %d: %d query heads a KV head of %d components, at most %d and %d can be computed",
+                         s->layer, s->n_head / s->n_kv_head, s->d_head, CPU_ATTN_QUERIES, CPU_ATTN_MAX_D);
+    }
+    if (rc == ERR_OK && b->tier != CPU_TIER_EXACT)
+        rc = interleave_all(p, e);
+    if (rc != ERR_OK) {
+        cpu_unplace(p);
+        return rc;
+    }
+    *out = p;
+    return ERR_OK;
+}
+
+/* ---- scratch -------------------------------------------------------------------------------------- */
+
+static bool alloc_acts(struct arena *a, const struct cpu_kern *k, struct cpu_acts *acts, int32_t rows,
+                       int32_t max_cols)
+{
+    size_t planes = 2 * (size_t)rows, cols = ((size_t)max_cols + 127) & ~(size_t)127;
+    acts->q = arena_alloc(a, planes * cols, 1);
+    acts->d = arena_alloc(a, planes * cols / 32, sizeof *acts->d);
+    acts->s = arena_alloc(a, planes * cols / 32, sizeof *acts->s);
+    acts->h = arena_alloc(a, planes * cols / 16, sizeof *acts->h);
+    acts->second = arena_alloc(a, (size_t)rows, sizeof *acts->second);
+    acts->packed = k->pack ? arena_alloc(a, k->pack_bytes((int32_t)planes, max_cols), 1) : acts->q;
+    return acts->q && acts->d && acts->s && acts->h && acts->second && acts->packed;
+}
+
+static int32_t max_d_head(const struct program *g)
+{
+    int32_t d = 0;
+    for (int32_t i = 0; i < g->n_steps; i++)
+        if (g->steps[i].kind == STEP_ATTN && g->steps[i].d_head > d)
+            d = g->steps[i].d_head;
+    return d;
+}
+
+/* Floats of all partial attentions of few rows, and the items they are for. */
+static int64_t parts_floats(const struct program *g, int32_t n_ctx)
+{
+    int64_t most = 0, chunks = n_ctx / (CPU_CHUNK_PAGES * KV_PAGE) + 1;
+    for (int32_t i = 0; i < g->n_steps; i++) {
+        const struct step *s = &g->steps[i];
+        int64_t floats = s->kind == STEP_ATTN ? (int64_t)s->n_head * (s->d_head + 2) * chunks : 0;
+        most = floats > most ? floats : most;
+    }
+    return most * CPU_FEW_ROWS;
+}
+
+static bool alloc_threads(struct placed *p, struct arena *a, int32_t max_rows)
+{
+    const struct program *g = p->program;
+    const struct cpu_kern *k = &p->b->kern;
+    int32_t n_threads = pool_threads(p->b->pool), widest = g->n_vocab;
+    for (int32_t i = 0; i < g->n_tensors; i++)
+        widest = p->weights[i].n_rows > widest ? p->weights[i].n_rows : widest;
+    p->threads = arena_alloc(a, (size_t)n_threads, sizeof *p->threads);
+    for (int32_t i = 0; p->threads && i < n_threads; i++) {
+        struct cpu_thread *th = &p->threads[i];
+        th->in = arena_alloc(a, (size_t)CPU_FEW_ROWS * (size_t)g->max_cols, sizeof(float));
+        th->residual = arena_alloc(a, (size_t)g->max_cols, sizeof(float));
+        th->row = arena_alloc(a, (size_t)g->max_cols, sizeof(float));
+        th->matmul = arena_alloc(a, cpu_matmul_scratch_bytes(k, max_rows, widest), 1);
+        th->attn_o = arena_alloc(a, (size_t)2 * CPU_ATTN_QUERIES * (size_t)max_d_head(g), sizeof(float));
+        if (!th->in || !th->residual || !th->row || !th->matmul || !th->attn_o ||
+            !alloc_acts(a, k, &th->acts, CPU_FEW_ROWS, g->max_cols))
+            return false;
+    }
+    return p->threads != NULL;
+}
+
+static enum err_code cpu_reserve(struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
+                                 struct err *e)
+{
+    if (max_rows <= p->max_rows && max_logits <= p->max_logits && n_ctx <= p->n_ctx)
+        return ERR_OK;
+    max_rows = max_rows > p->max_rows ? max_rows : p->max_rows;
+    n_ctx = n_ctx > p->n_ctx ? n_ctx : p->n_ctx;
+    max_logits = max_logits > p->max_logits ? max_logits : p->max_logits;
+    const struct program *g = p->program;
+    struct arena *a = &p->scratch;
+    arena_finish(a);
+    p->max_rows = p->max_logits = p->n_ctx = 0;
+    size_t rows = (size_t)(max_rows > max_logits ? max_rows : max_logits);
+    p->max_rot = 0;
+    for (int32_t i = 0; i < g->n_ropes; i++)
+        p->max_rot = g->ropes[i].n_rot > p->max_rot ? g->ropes[i].n_rot : p->max_rot;
+    float **const buffers[] = { &p->x, &p->branch, &p->in, &p->q, &p->attn, &p->k, &p->v, &p->gate, &p->up,
+                                &p->cos_sin };
+    const size_t widths[] = { (size_t)g->n_embd, (size_t)g->n_embd, (size_t)g->max_cols, (size_t)g->max_q,
+                              (size_t)g->max_q, (size_t)g->max_kv, (size_t)g->max_kv, (size_t)g->max_ff,
+                              (size_t)g->max_ff, (size_t)g->n_ropes * (size_t)p->max_rot };
+    bool ok = true;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        *buffers[i] = arena_alloc(a, rows, widths[i] * sizeof(float));
+        ok &= *buffers[i] != NULL;
+    }
+    p->parts = arena_alloc(a, (size_t)parts_floats(g, n_ctx), sizeof(float));
+    ok = ok && p->parts && alloc_acts(a, &p->b->kern, &p->acts, (int32_t)rows, g->max_cols) &&
+         alloc_threads(p, a, (int32_t)rows);
+    if (!ok) {
+        arena_finish(a);
+        return err_set(e, ERR_NOMEM, "no memory for the scratch of %d rows in a context of %d tokens",
+                       max_rows, n_ctx);
+    }
+    p->max_rows = max_rows;
+    p->max_logits = max_logits;
+    p->n_ctx = n_ctx;
+    return ERR_OK;
+}
+
+static uint64_t cpu_scratch_bytes(const struct program *g, struct backend *backend, int32_t max_rows,
+                                  int32_t n_ctx)
+{
+    const struct cpu_backend *b = (const struct cpu_backend *)backend;
+    uint64_t rows = (uint64_t)max_rows, threads = (uint64_t)pool_threads(b->pool);
+    uint64_t row_floats = 2ull * (uint64_t)g->n_embd + (uint64_t)g->max_cols + 2ull * (uint64_t)g->max_q +
+                          2ull * (uint64_t)g->max_kv + 2ull * (uint64_t)g->max_ff;
+    uint64_t acts = 2 * rows * (uint64_t)g->max_cols * 3 / 2;
+    if (b->kern.pack)
+        acts += b->kern.pack_bytes(2 * max_rows, g->max_cols);
+    return rows * row_floats * sizeof(float) + acts + (uint64_t)parts_floats(g, n_ctx) * sizeof(float) +
+           threads * cpu_matmul_scratch_bytes(&b->kern, max_rows, g->n_vocab);
+}
+
+static uint64_t cpu_extra_weight_bytes(const struct placed *p)
+{
+    return p->interleaved_bytes;
+}
+
+/* ---- running -------------------------------------------------------------------------------------- */
+
+static enum err_code cpu_run(struct placed *p, const struct batch *batch, struct err *e)
+{
+    struct cpu_run run = { .placed = p, .batch = batch };
+    pool_run(p->b->pool, cpu_run_thread, &run);
+    return run.stop ? err_set(e, ERR_CANCELLED, "cancelled") : ERR_OK;
+}
+
+static void cpu_destroy(struct backend *b)
+{
+    free(b);
+}
+
+static const struct backend_ops cpu_ops = {
+    .place = cpu_place,
+    .unplace = cpu_unplace,
+    .reserve = cpu_reserve,
+    .scratch_bytes = cpu_scratch_bytes,
+    .extra_weight_bytes = cpu_extra_weight_bytes,
+    .run = cpu_run,
+    .destroy = cpu_destroy,
+};
+
+enum err_code cpu_backend_create(struct backend **out, enum cpu_tier tier, struct pool *pool, struct err *e)
+{
+    if (!cpu_tier_available(tier))
+        return err_set(e, ERR_UNSUPPORTED, "processor tier '%s' is not on this machine, the best here is '%s'",
+                       cpu_tier_name(tier), cpu_tier_name(cpu_tier_best()));
+    struct cpu_backend *b = calloc(1, sizeof *b);
+    if (!b)
+        return err_set(e, ERR_NOMEM, "no memory for the CPU backend");
+    b->base = (struct backend){ .ops = &cpu_ops, .name = cpu_tier_name(tier) };
+    b->tier = tier;
+    b->pool = pool;
+    cpu_kern_init(&b->kern, tiers[tier].features);
+    cpu_vec_init(&b->vec, tiers[tier].features);
+    *out = &b->base;
+    return ERR_OK;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_CPU_CPU_RUN_H
+#define QUIP_ENGINE_CPU_CPU_RUN_H
+
+#include "engine/backend/backend.h"
+#include "engine/base/arena.h"
+#include "engine/base/pool.h"
+#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/cpu_kern.h"
+#include "engine/cpu/cpu_vec.h"
+
+/* Inside of the CPU backend. A batch is one pool_run(): every thread walks the steps and meets the others
+ * at barriers. Rows of a product are cut among the threads; what is cheap is done by each thread for itself
+ * when the rows are few, because a barrier costs more. */
+enum {
+    CPU_FEW_ROWS = 4,       /* up to so many rows every thread prepares its own inputs */
+    CPU_CHUNK_PAGES = 2,    /* pages of one partial attention; part of the arithmetic: merges follow it */
+    CPU_ATTN_QUERIES = 64   /* queries of one attention kernel call at most */
+};
+
+struct cpu_backend {
+    struct backend base;
+    struct cpu_kern kern;
+    struct cpu_vec vec;
+    struct pool *pool;
+    enum cpu_tier tier;
+};
+
+/* What a thread has for itself. */
+struct cpu_thread {
+    float *in;                   /* [CPU_FEW_ROWS][max_cols] */
+    struct cpu_acts acts;        /* for CPU_FEW_ROWS rows */
+    float *residual;             /* [max_cols] */
+    void *matmul;                /* scratch of the kernels */
+    float *attn_o;               /* [2][CPU_ATTN_QUERIES][max d_head] */
+    struct cpu_attn attn[2][CPU_ATTN_QUERIES];
+    float *row;                  /* [max_cols]: a weight row, exact tier */
+};
+
+struct placed {
+    struct cpu_backend *b;
+    const struct program *program;
+    struct cpu_weight *weights;  /* [n_tensors] */
+    void *interleaved;           /* one block, all interleaved weights; NULL when there are none */
+    uint64_t interleaved_bytes;
+
+    /* Scratch, made by reserve. */
+    struct arena scratch;
+    int32_t max_rows, max_logits, n_ctx;
+    float *x, *in, *q, *k, *v, *attn, *gate, *up, *branch;
+    float *cos_sin;              /* [n_ropes][max_rows][max n_rot] */
+    int32_t max_rot;
+    struct cpu_acts acts;
+    float *parts;                /* partial attention of few rows, [item][group][d_head + 2] */
+    int32_t max_parts;
+    struct cpu_thread *threads;
+};
+
+/* One batch under way. */
+struct cpu_run {
+    struct placed *placed;
+    const struct batch *batch;
+    bool stop;                   /* set by thread 0 before a barrier, read by all after it */
+};
+
+/* cpu_attend.c: one STEP_ATTN, barriers inside; the result in placed->attn. */
+void cpu_attend(struct cpu_run *run, const struct step *step, int32_t thread, int32_t n_threads);
+
+/* cpu_exact.c: y[r][row] = w[row] . x[r] for rows [row0, row1), weights expanded to f32. */
+void cpu_exact_matmul(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0, int32_t row1,
+                      const float *x, int32_t n_rows, float *row /* [n_cols] */);
+
+/* cpu_steps.c: the body of a batch on one thread. */
+void cpu_run_thread(void *run, int32_t thread, int32_t n_threads);
+
+#endif
