@@ -30,6 +30,8 @@
 #define VEC_TANH_T3 0.020997179f
 #define VEC_TANH_T4 -0.00609671417f
 
+#define VEC_INFINITY __builtin_inff()
+
 #define VEC_GELU_A 0.7978845608f   /* sqrt(2 / pi) */
 #define VEC_GELU_B 0.044715f
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "engine/base/cpuid.h"
 #include "engine/cpu/vec_math.h"
 #include "engine/cpu/vec_tiers.h"
 #include "engine/quant/f16.h"
@@ -153,5 +154,16 @@ void cpu_vec_init(struct cpu_vec *v, uint32_t features)
 {
     cpu_vec_init_scalar(v);
     cpu_attn_init_scalar(v);
+#if CPU_X86_64
+    if (features & CPUID_AVX2) {
+        cpu_vec_init_avx2(v);
+        cpu_attn_init_avx2(v);
+    }
+    if (features & CPUID_AVX512) {
+        cpu_vec_init_avx512(v);
+        cpu_attn_init_avx512(v);
+    }
+#else
     (void)features;
+#endif
 }

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/cpu/vec_tiers.h"
+#include "engine/cpu/x86/simd_avx512.h"
+
+/* 32 registers hold the 16 sums of 4 queries and a whole page of keys. */
+enum {
+    ATTN_KEYS_1 = 4, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 4,
+    ATTN_COLS_1 = 4, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 4
+};
+#include "engine/cpu/attn_simd.h"
+
+void cpu_attn_init_avx512(struct cpu_vec *v)
+{
+    v->attn_page_f16 = attn_page_f16;
+    v->attn_page_f32 = attn_page_f32;
+}
