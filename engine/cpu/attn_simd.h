@@ -127,7 +127,8 @@ static void rescale_output(float *o, float f, int32_t d_v)
     int32_t c = 0;
     for (; d_v - c >= LANES; c += LANES)
         v_store(o + c, v_mul(v_load(o + c), v_set(f)));
-    v_store_n(o + c, v_mul(v_load_n(o + c, d_v - c), v_set(f)), d_v - c);
+    if (c < d_v)
+        v_store_n(o + c, v_mul(v_load_n(o + c, d_v - c), v_set(f)), d_v - c);
 }
 
 /* o_c += p_k V[k][c] for keys begin <= k < end and n_v vectors of components from c on. */

@@ -16,6 +16,20 @@ static inline int v_count(int64_t left)
     return left < LANES ? (int)left : LANES;
 }
 
+/* Whole vectors apart, because masked stores are slow on some processors. */
+static inline vec load_upto(const float *p, int n)
+{
+    return n == LANES ? v_load(p) : v_load_n(p, n);
+}
+
+static inline void store_upto(float *p, vec a, int n)
+{
+    if (n == LANES)
+        v_store(p, a);
+    else
+        v_store_n(p, a, n);
+}
+
 static void rmsnorm(float *y, const float *x, const float *gain, int32_t n_cols, float eps)
 {
     vec lanes[16 / LANES];
@@ -43,65 +57,72 @@ static void rmsnorm(float *y, const float *x, const float *gain, int32_t n_cols,
     }
 }
 
-static void add(float *y, const float *x, int64_t n)
+/* y_i = f(y_i, x_i, a), the loop of all elementwise kernels; inlined with f known. */
+static inline __attribute__((always_inline)) void map(float *y, const float *x, float a, int64_t n,
+                                                      vec (*f)(vec y, vec x, float a))
 {
     int64_t i = 0;
     for (; n - i >= LANES; i += LANES)
-        v_store(y + i, v_add(v_load(y + i), v_load(x + i)));
+        v_store(y + i, f(v_load(y + i), v_load(x + i), a));
     int left = (int)(n - i);
-    v_store_n(y + i, v_add(v_load_n(y + i, left), v_load_n(x + i, left)), left);
+    if (left > 0)
+        v_store_n(y + i, f(v_load_n(y + i, left), v_load_n(x + i, left), a), left);
 }
 
-static void scale(float *y, float a, int64_t n)
+static inline vec add_one(vec y, vec x, float a)
 {
-    int64_t i = 0;
-    for (; n - i >= LANES; i += LANES)
-        v_store(y + i, v_mul(v_load(y + i), v_set(a)));
-    int left = (int)(n - i);
-    v_store_n(y + i, v_mul(v_load_n(y + i, left), v_set(a)), left);
+    (void)a;
+    return v_add(y, x);
 }
 
-static inline vec v_softcap(vec a, float cap)
+static inline vec scale_one(vec y, vec x, float a)
 {
-    return v_mul(v_set(cap), v_tanh(v_div(a, v_set(cap))));
+    (void)x;
+    return v_mul(y, v_set(a));
 }
 
-static void softcap(float *y, float cap, int64_t n)
+static inline vec softcap_one(vec y, vec x, float cap)
 {
-    int64_t i = 0;
-    for (; n - i >= LANES; i += LANES)
-        v_store(y + i, v_softcap(v_load(y + i), cap));
-    int left = (int)(n - i);
-    v_store_n(y + i, v_softcap(v_load_n(y + i, left), cap), left);
+    (void)x;
+    return v_mul(v_set(cap), v_tanh(v_div(y, v_set(cap))));
 }
 
-static inline vec v_silu_mul(vec g, vec u)
+static inline vec silu_mul_one(vec g, vec u, float a)
 {
+    (void)a;
     return v_mul(v_div(g, v_add(v_set(1.0f), v_exp(v_neg(g)))), u);
 }
 
-static void silu_mul(float *g, const float *u, int64_t n)
+static inline vec gelu_mul_one(vec x, vec u, float a)
 {
-    int64_t i = 0;
-    for (; n - i >= LANES; i += LANES)
-        v_store(g + i, v_silu_mul(v_load(g + i), v_load(u + i)));
-    int left = (int)(n - i);
-    v_store_n(g + i, v_silu_mul(v_load_n(g + i, left), v_load_n(u + i, left)), left);
-}
-
-static inline vec v_gelu_mul(vec x, vec u)
-{
+    (void)a;
     vec z = v_mul(v_mul(v_set(VEC_GELU_A), x), v_fma(v_mul(v_set(VEC_GELU_B), x), x, v_set(1.0f)));
     return v_mul(v_div(x, v_add(v_set(1.0f), v_exp(v_mul(v_set(-2.0f), z)))), u);
 }
 
+static void add(float *y, const float *x, int64_t n)
+{
+    map(y, x, 0, n, add_one);
+}
+
+static void scale(float *y, float a, int64_t n)
+{
+    map(y, y, a, n, scale_one);
+}
+
+static void softcap(float *y, float cap, int64_t n)
+{
+    map(y, y, cap, n, softcap_one);
+}
+
+static void silu_mul(float *g, const float *u, int64_t n)
+{
+    map(g, u, 0, n, silu_mul_one);
+}
+
 static void gelu_mul(float *g, const float *u, int64_t n)
 {
-    int64_t i = 0;
-    for (; n - i >= LANES; i += LANES)
-        v_store(g + i, v_gelu_mul(v_load(g + i), v_load(u + i)));
-    int left = (int)(n - i);
-    v_store_n(g + i, v_gelu_mul(v_load_n(g + i, left), v_load_n(u + i, left)), left);
+    map(g, u, 0, n, gelu_mul_one);
 }
 
 /* Neighbours: lanes hold a b a b. With A = a a, B = b b and (cos sin) pairs as stored, the even lane is
@@ -110,9 +131,9 @@ static void rope_neighbours(float *x, const float *cos_sin, int32_t n_rot)
 {
     for (int32_t i = 0; i < n_rot; i += LANES) {
         int n = v_count(n_rot - i);
-        vec both = v_load_n(x + i, n), turn = v_load_n(cos_sin + i, n);
+        vec both = load_upto(x + i, n), turn = load_upto(cos_sin + i, n);
         vec b = v_mul(v_odds_twice(both), v_swap_pairs(turn));
-        v_store_n(x + i, v_fma_sub_add(v_evens_twice(both), turn, b), n);
+        store_upto(x + i, v_fma_sub_add(v_evens_twice(both), turn, b), n);
     }
 }
 
@@ -120,12 +141,12 @@ static void rope_halves(float *x, const float *cos_sin, int32_t half)
 {
     for (int32_t i = 0; i < half; i += LANES) {
         int n = v_count(half - i), n_low = v_count(2 * n);
-        vec low = v_load_n(cos_sin + 2 * i, n_low);
-        vec high = v_load_n(cos_sin + 2 * i + n_low, 2 * n - n_low);
+        vec low = load_upto(cos_sin + 2 * i, n_low);
+        vec high = load_upto(cos_sin + 2 * i + n_low, 2 * n - n_low);
         vec cos = v_evens(low, high), sin = v_odds(low, high);
-        vec a = v_load_n(x + i, n), b = v_load_n(x + half + i, n);
-        v_store_n(x + i, v_fms(a, cos, v_mul(b, sin)), n);
-        v_store_n(x + half + i, v_fma(a, sin, v_mul(b, cos)), n);
+        vec a = load_upto(x + i, n), b = load_upto(x + half + i, n);
+        store_upto(x + i, v_fms(a, cos, v_mul(b, sin)), n);
+        store_upto(x + half + i, v_fma(a, sin, v_mul(b, cos)), n);
     }
 }
 
@@ -146,7 +167,8 @@ static void store_f16(uint16_t *out, const float *x, int32_t n)
     int32_t c = 0;
     for (; n - c >= LANES; c += LANES)
         v_store_f16(out + c, v_load(x + c));
-    v_store_f16_n(out + c, v_load_n(x + c, n - c), n - c);
+    if (c < n)
+        v_store_f16_n(out + c, v_load_n(x + c, n - c), n - c);
 }
 
 static void store_f16_column(uint16_t *out, const float *x, int32_t n)
@@ -154,7 +176,7 @@ static void store_f16_column(uint16_t *out, const float *x, int32_t n)
     for (int32_t c = 0; c < n; c += LANES) {
         uint16_t part[LANES];
         int count = v_count(n - c);
-        v_store_f16(part, v_load_n(x + c, count));
+        v_store_f16(part, load_upto(x + c, count));
         for (int i = 0; i < count; i++)
             out[(ptrdiff_t)(c + i) * CPU_PAGE] = part[i];
     }
