@@ -10,7 +10,7 @@
 
 /* What a person can set about sampling. Apart from sampler.h because front ends read it too.
  * Samplers work in this order: logit bias, penalties, DRY, top-n-sigma, top-k, typical, top-p, min-p,
- * XTC, temperature, draw; mirostat replaces everything after the penalties and DRY. */
+ * XTC, temperature, draw; mirostat replaces what stands between DRY and temperature, and does the draw. */
 
 enum { SAMPLER_MAX_BIAS = 64, SAMPLER_MAX_BREAKERS = 16, SAMPLER_BREAKER_BYTES = 32 };
 
@@ -20,12 +20,12 @@ struct sampler_bias {
 };
 
 struct sampler_params {
-    uint64_t seed;
+    uint64_t seed;              /* the default is 0: who wants variety brings a random one */
     float temperature;          /* 0: greedy */
     float dynatemp_range, dynatemp_exponent;
-    int32_t top_k;              /* 0: off */
+    int32_t top_k;              /* 0 or less: off */
     float top_p, min_p, typical_p;
-    float top_n_sigma;          /* negative: off */
+    float top_n_sigma;          /* 0 or less: off */
     float xtc_probability, xtc_threshold;
     int32_t repeat_last_n;      /* 0: off, -1: the whole context */
     float repeat_penalty, frequency_penalty, presence_penalty;
@@ -55,10 +55,11 @@ struct sampler_field {
 const struct sampler_field *sampler_field(int32_t i);
 
 void sampler_params_default(struct sampler_params *p);
-/* Errors: ERR_FORMAT naming the field, the value found and the range. */
+/* n_vocab 0 when no model is known yet. Errors: ERR_FORMAT naming the field, the value and the range. */
 enum err_code sampler_params_check(const struct sampler_params *p, int32_t n_vocab, struct err *e);
-/* Sets a field from text: name as in the table, value as a person writes it. ERR_FORMAT as above, also for
- * an unknown name. */
+/* Sets a field from text: name as in the table, value as a person writes it. Two names stand for lists and
+ * add to them: "logit-bias" (TOKEN+BIAS, TOKEN-BIAS, TOKEN-inf) and "dry-sequence-breaker" (text; "none"
+ * clears the list). ERR_FORMAT as above, also for an unknown name. */
 enum err_code sampler_params_set(struct sampler_params *p, const char *name, const char *value,
                                  struct err *e);
 
