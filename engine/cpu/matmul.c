@@ -18,6 +18,12 @@ void cpu_kern_init(struct cpu_kern *k, uint32_t features)
     k->row_align = 1;
     cpu_acts_init_scalar(k);
     cpu_matvec_init_scalar(k);
+#if CPU_X86_64
+    if (features & CPUID_AVX2)
+        cpu_kern_init_avx2(k);
+    if (features & CPUID_AVX512)
+        cpu_kern_init_avx512(k);
+#endif
     (void)features;
 }
 
