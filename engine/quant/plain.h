@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_QUANT_PLAIN_H
+#define QUIP_ENGINE_QUANT_PLAIN_H
+
+#include <stdint.h>
+
+/* Types without blocks. All go through memory byte by byte: rows in a file need no alignment. */
+void quant_f32_to_f32(float *out, const void *blocks, int64_t n);
+void quant_f16_to_f32(float *out, const void *blocks, int64_t n);
+void quant_bf16_to_f32(float *out, const void *blocks, int64_t n);
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_QUANT_Q4_1_H
+#define QUIP_ENGINE_QUANT_Q4_1_H
+
+#include <assert.h>
+#include <stdint.h>
+
+/* 32 weights in 20 bytes: w = d * q + m.
+ *
+ *   d, m  f16
+ *   qs    low nibbles weights 0..15, high nibbles 16..31 */
+struct __attribute__((packed)) block_q4_1 {
+    uint16_t d;
+    uint16_t m;
+    uint8_t qs[16];
+};
+
+static_assert(sizeof(struct block_q4_1) == 20, "Q4_1 as stored in the file");
+
+void quant_q4_1_to_f32(float *out, const void *blocks, int64_t n);
+
+#endif
