@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_APP_CONFIG_OPTION_H
+#define QUIP_APP_CONFIG_OPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "engine/base/err.h"
+
+/* The command line: a table of commands, a table of options, and what a parse of them leaves.
+ *
+ * Options follow llama.cpp's names where they mean the same. A spelling may mean different things to
+ * different commands (-p is a prompt for `run` and a count for `bench`): then it has a row for each, and
+ * the rows' command masks do not meet. Rows for sampling are added by whoever knows the sampler. */
+
+enum command {
+    COMMAND_CHAT,    /* no command given: the full-screen chat */
+    COMMAND_RUN,
+    COMMAND_MODELS,
+    COMMAND_PULL,
+    COMMAND_INSPECT,
+    COMMAND_TOKENIZE,
+    COMMAND_TEMPLATE,
+    COMMAND_LOGITS,
+    COMMAND_PERPLEXITY,
+    COMMAND_BENCH,
+    COMMAND_COUNT
+};
+
+struct command_row {
+    const char *name;        /* "" for the chat */
+    const char *synopsis;    /* what may follow the name */
+    const char *help;        /* one line */
+    const char *text;        /* a paragraph for `quip NAME --help`, or "" */
+    int32_t n_args_min, n_args_max;    /* arguments that are no options */
+    const char *arg_name;    /* of these arguments */
+};
+
+const struct command_row *command_row(enum command c);
+
+enum think_mode {
+    THINK_FOLD,    /* the model may think; the screen shows that it does, not what */
+    THINK_ON,      /* thoughts are shown */
+    THINK_OFF      /* the template is told that no thinking is wanted */
+};
+
+enum { CONFIG_MAX_SETTINGS = 64, CONFIG_MAX_LIST = 8, CONFIG_MAX_ARGS = 4, CONFIG_MAX_BIAS = 64 };
+
+struct config_setting {
+    const char *name;     /* of the sampler's field */
+    const char *value;
+};
+
+struct config_list {
+    int32_t n;
+    int32_t values[CONFIG_MAX_LIST];
+};
+
+/* Everything the command line says. Texts belong to argv. Numbers not given have the table's default. */
+struct config {
+    enum command command;
+    bool help, version;
+    const char *args[CONFIG_MAX_ARGS];
+    int32_t n_args;
+
+    const char *model, *cpu_tier, *kv_type_k, *kv_type_v;
+    int32_t n_ctx, n_threads, n_predict;
+    const char *prompt, *file, *system, *system_file;
+    bool json, raw, ignore_end, line_mode, no_warmup;
+    int32_t think;            /* enum think_mode */
+
+    bool show_ids, no_bos, special;
+    const char *template_file;
+    const char *ids_file, *output;
+    int32_t n_chunks;
+    const char *save_logits;
+    struct config_list bench_prompt, bench_predict, bench_threads;
+    int32_t bench_repeat;
+    int32_t bench_format;     /* 0 md, 1 json */
+
+    /* Sampling, in the order given; applied over the model's own defaults. */
+    struct config_setting settings[CONFIG_MAX_SETTINGS];
+    int32_t n_settings;
+    const char *bias[CONFIG_MAX_BIAS];    /* "ID+VALUE" or "ID-VALUE" */
+    int32_t n_bias;
+    const char *dry_breakers[16];
+    int32_t n_dry_breakers;
+};
+
+enum option_kind {
+    OPTION_FLAG,       /* bool at offset becomes true */
+    OPTION_TEXT,       /* const char * */
+    OPTION_INT,        /* int32_t within min..max */
+    OPTION_CHOICE,     /* int32_t: index into choices */
+    OPTION_CHOICE_TEXT,/* const char *: one of choices */
+    OPTION_LIST,       /* struct config_list: numbers separated by commas */
+    OPTION_SETTING,    /* appended to settings */
+    OPTION_BIAS,       /* appended to bias */
+    OPTION_BREAKER     /* appended to dry_breakers */
+};
+
+struct option {
+    const char *names;       /* "-c --ctx-size": all spellings, a space between */
+    enum option_kind kind;
+    size_t offset;           /* in struct config */
+    const char *value;       /* what stands for the value in the help: "N", "FILE"; NULL for a flag */
+    const char *choices;     /* "md json", for the choices */
+    double min, max;         /* for numbers and settings; equal: no limit */
+    const char *preset;      /* the default as text, parsed like a value; NULL: zero */
+    uint32_t commands;       /* bit 1 << command */
+    const char *help;        /* one line */
+    const char *setting;     /* name of the sampler's field */
+    bool whole;              /* a setting that is a whole number */
+};
+
+enum { OPTION_SET_MAX = 96 };
+
+struct option_set {
+    struct option rows[OPTION_SET_MAX];
+    int32_t n;
+};
+
+/* The program's own rows. */
+void option_set_init(struct option_set *set);
+/* One more; a bug if it does not fit. */
+void option_set_add(struct option_set *set, const struct option *row);
+
+/* Fills out from argv (argv[0] is the program).
+ * Errors   ERR_FORMAT naming the option, the value found and what was wanted; for an unknown spelling
+ *          the nearest one there is */
+enum err_code option_parse(const struct option_set *set, int argc, char **argv, struct config *out,
+                           struct err *e);
+
+/* Prints help for one command (COMMAND_CHAT: for the program) within n_columns. */
+void option_print_help(const struct option_set *set, enum command c, int n_columns, FILE *out);
+
+/* The row of this spelling for this command, or NULL. */
+const struct option *option_find(const struct option_set *set, enum command c, const char *name,
+                                 size_t n_bytes);
+/* How many edits (insert, delete, replace, swap of neighbours) lie between two words; for suggestions
+ * everywhere. */
+int option_distance(const char *a, const char *b);
+
+#endif

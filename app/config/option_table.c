@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include "app/config/option.h"
+
+#include <assert.h>
+
+static const struct command_row commands[COMMAND_COUNT] = {
+    [COMMAND_CHAT] = { "", "[-m MODEL] [options]", "chat, full screen", "", 0, 0, "" },
+    [COMMAND_RUN] = { "run", "[-p TEXT] [-f FILE] [options]", "one answer to a prompt or to piped text",
+        "The answer goes to stdout as it is made, everything else to stderr. The prompt is what -p says, "
+        "then the content of -f, then what is piped in; any of the three will do.", 0, 0, "" },
+    [COMMAND_MODELS] = { "models", "[--json]", "models that are here, and those that can be fetched",
+        "", 0, 0, "" },
+    [COMMAND_PULL] = { "pull", "NAME", "fetch a model of the list",
+        "Continues where an earlier fetch was interrupted, and checks the file's SHA-256.", 1, 1, "NAME" },
+    [COMMAND_INSPECT] = { "inspect", "FILE [options]", "what is in a GGUF file, and the memory it will take",
+        "", 0, 1, "FILE" },
+    [COMMAND_TOKENIZE] = { "tokenize", "-m MODEL [-f FILE] [options]", "text to tokens",
+        "Takes the text from -p, -f or stdin, also with a vocabulary that has no weights.", 0, 0, "" },
+    [COMMAND_TEMPLATE] = { "template", "(-m MODEL | --template FILE) INPUT.json", "messages to a prompt",
+        "INPUT.json is an object whose members are the template's variables: messages, and where given "
+        "tools, add_generation_prompt, bos_token, eos_token, now and any other. - is stdin.",
+        1, 1, "INPUT.json" },
+    [COMMAND_LOGITS] = { "logits", "-m MODEL --ids FILE -o OUT [options]", "token ids to logits",
+        "Writes one row of float32 per id, as long as the vocabulary, in the machine's byte order.", 0, 0, "" },
+    [COMMAND_PERPLEXITY] = { "perplexity", "-m MODEL -f FILE [options]", "how well a model predicts a text",
+        "Defined and written as llama.cpp does: chunks of -c tokens, the second half of each is scored.",
+        0, 0, "" },
+    [COMMAND_BENCH] = { "bench", "-m MODEL [options]", "speed of reading a prompt and of answering",
+        "Fields and tests are those of llama-bench, so results can be laid side by side.", 0, 0, "" },
+};
+
+const struct command_row *command_row(enum command c)
+{
+    assert(c >= 0 && c < COMMAND_COUNT);
+    return &commands[c];
+}
+
+#define CHAT (1u << COMMAND_CHAT)
+#define RUN (1u << COMMAND_RUN)
+#define MODELS (1u << COMMAND_MODELS)
+#define PULL (1u << COMMAND_PULL)
+#define INSPECT (1u << COMMAND_INSPECT)
+#define TOKENIZE (1u << COMMAND_TOKENIZE)
+#define TEMPLATE (1u << COMMAND_TEMPLATE)
+#define LOGITS (1u << COMMAND_LOGITS)
+#define PERPLEXITY (1u << COMMAND_PERPLEXITY)
+#define BENCH (1u << COMMAND_BENCH)
+#define ALL ((1u << COMMAND_COUNT) - 1)
+#define ENGINE (CHAT | RUN | LOGITS | PERPLEXITY | BENCH)
+
+#define AT(member) offsetof(struct config, member)
+
+static const struct option rows[] = {
+    { .names = "-m --model", .kind = OPTION_TEXT, .offset = AT(model), .value = "MODEL",
+      .commands = ENGINE | INSPECT | TOKENIZE | TEMPLATE,
+      .help = "a GGUF file, or a name that `quip models` shows" },
+
+    { .names = "-p --prompt", .kind = OPTION_TEXT, .offset = AT(prompt), .value = "TEXT",
+      .commands = RUN, .help = "what to ask" },
+    { .names = "-p --prompt", .kind = OPTION_TEXT, .offset = AT(prompt), .value = "TEXT",
+      .commands = TOKENIZE, .help = "the text" },
+    { .names = "-f --file", .kind = OPTION_TEXT, .offset = AT(file), .value = "FILE",
+      .commands = RUN | TOKENIZE | PERPLEXITY, .help = "text from a file; - is stdin" },
+    { .names = "--system -sys --system-prompt", .kind = OPTION_TEXT, .offset = AT(system),
+      .value = "TEXT", .commands = CHAT | RUN, .help = "system prompt" },
+    { .names = "--system-file -sysf --system-prompt-file", .kind = OPTION_TEXT,
+      .offset = AT(system_file), .value = "FILE", .commands = CHAT | RUN,
+      .help = "system prompt from a file" },
+    { .names = "-n --predict --n-predict", .kind = OPTION_INT, .offset = AT(n_predict), .value = "N",
+      .min = -1, .max = 1 << 24, .preset = "-1", .commands = CHAT | RUN,
+      .help = "tokens of an answer at most; -1: until it ends" },
+    { .names = "--think", .kind = OPTION_CHOICE, .offset = AT(think), .value = "MODE",
+      .choices = "fold on off", .preset = "fold", .commands = CHAT | RUN,
+      .help = "thoughts of models that think: fold hides them, on shows them, off asks for none" },
+    { .names = "--ignore-eos", .kind = OPTION_FLAG, .offset = AT(ignore_end), .commands = RUN,
+      .help = "go on after the end of the answer" },
+    { .names = "--raw", .kind = OPTION_FLAG, .offset = AT(raw), .commands = RUN,
+      .help = "go on with the text as it is, without the chat template (for base models)" },
+    { .names = "--line", .kind = OPTION_FLAG, .offset = AT(line_mode), .commands = CHAT,
+      .help = "plain lines instead of the full screen (also for TERM=dumb or ACCESSIBLE=1)" },
+
+    { .names = "--ids", .kind = OPTION_FLAG, .offset = AT(show_ids), .commands = TOKENIZE,
+      .help = "ids alone, all on one line" },
+    { .names = "--no-bos", .kind = OPTION_FLAG, .offset = AT(no_bos), .commands = TOKENIZE,
+      .help = "no beginning token in front" },
+    { .names = "--special", .kind = OPTION_FLAG, .offset = AT(special), .commands = TOKENIZE,
+      .help = "names of special tokens in the text become these tokens" },
+    { .names = "--template", .kind = OPTION_TEXT, .offset = AT(template_file), .value = "FILE",
+      .commands = TEMPLATE, .help = "a Jinja template instead of the model's own" },
+
+    { .names = "--ids", .kind = OPTION_TEXT, .offset = AT(ids_file), .value = "FILE",
+      .commands = LOGITS, .help = "token ids as text; - is stdin" },
+    { .names = "-o --output", .kind = OPTION_TEXT, .offset = AT(output), .value = "OUT",
+      .commands = LOGITS, .help = "where the logits go; - is stdout" },
+    { .names = "--chunks", .kind = OPTION_INT, .offset = AT(n_chunks), .value = "N", .min = -1,
+      .max = 1 << 24, .preset = "-1", .commands = PERPLEXITY, .help = "chunks at most; -1: all" },
+    { .names = "--save-logits --kl-divergence-base --save-all-logits", .kind = OPTION_TEXT,
+      .offset = AT(save_logits), .value = "FILE", .commands = PERPLEXITY,
+      .help = "keep the log-probabilities, in the file format of llama.cpp's KL divergence base" },
+
+    { .names = "-p --n-prompt", .kind = OPTION_LIST, .offset = AT(bench_prompt), .value = "N,...",
+      .min = 0, .max = 1 << 20, .preset = "512", .commands = BENCH, .help = "prompt lengths to measure" },
+    { .names = "-n --n-gen", .kind = OPTION_LIST, .offset = AT(bench_predict), .value = "N,...",
+      .min = 0, .max = 1 << 20, .preset = "128", .commands = BENCH, .help = "answer lengths to measure" },
+    { .names = "-t --threads", .kind = OPTION_LIST, .offset = AT(bench_threads), .value = "N,...",
+      .min = 0, .max = 512, .preset = "0", .commands = BENCH,
+      .help = "threads that compute; 0: one for each core" },
+    { .names = "-r --repetitions", .kind = OPTION_INT, .offset = AT(bench_repeat), .value = "N",
+      .min = 1, .max = 1000, .preset = "5", .commands = BENCH, .help = "how often each test is timed" },
+    { .names = "-o --output", .kind = OPTION_CHOICE, .offset = AT(bench_format), .value = "FORMAT",
+      .choices = "md json", .preset = "md", .commands = BENCH, .help = "md: a table, json: all fields" },
+    { .names = "--no-warmup", .kind = OPTION_FLAG, .offset = AT(no_warmup), .commands = BENCH,
+      .help = "time the first run too" },
+
+    { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 0,
+      .max = 1 << 24, .preset = "0", .commands = CHAT | RUN | INSPECT | LOGITS,
+      .help = "context in tokens; 0: what the model was made for, at most 8192" },
+    { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 8,
+      .max = 1 << 20, .preset = "512", .commands = PERPLEXITY, .help = "tokens of a chunk" },
+    { .names = "-t --threads", .kind = OPTION_INT, .offset = AT(n_threads), .value = "N", .min = 0,
+      .max = 512, .preset = "0", .commands = ENGINE & ~BENCH,
+      .help = "threads that compute; 0: one for each core" },
+    { .names = "--cpu", .kind = OPTION_CHOICE_TEXT, .offset = AT(cpu_tier), .value = "TIER",
+      .choices = "exact scalar avx2 avx512", .commands = ENGINE,
+      .help = "how the processor computes; the best it has unless given" },
+    { .names = "-ctk --cache-type-k", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_k),
+      .value = "TYPE", .choices = "f16 f32", .commands = ENGINE, .help = "type of cached keys: f16" },
+    { .names = "-ctv --cache-type-v", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_v),
+      .value = "TYPE", .choices = "f16 f32", .commands = ENGINE, .help = "type of cached values: as the keys" },
+
+    { .names = "--json", .kind = OPTION_FLAG, .offset = AT(json),
+      .commands = RUN | INSPECT | MODELS | TOKENIZE, .help = "one JSON object instead of text" },
+    { .names = "-h --help", .kind = OPTION_FLAG, .offset = AT(help), .commands = ALL, .help = "this text" },
+    { .names = "--version", .kind = OPTION_FLAG, .offset = AT(version), .commands = ALL,
+      .help = "the program's version" },
+};
+
+void option_set_init(struct option_set *set)
+{
+    set->n = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        option_set_add(set, &rows[i]);
+}
+
+void option_set_add(struct option_set *set, const struct option *row)
+{
+    assert(set->n < OPTION_SET_MAX);
+    set->rows[set->n++] = *row;
+}

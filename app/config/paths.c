@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#include "app/config/paths.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* "" rather than a path cut short. */
+static void join(char out[PATHS_BYTES], const char *a, const char *b)
+{
+    if (snprintf(out, PATHS_BYTES, "%s%s", a, b) >= PATHS_BYTES)
+        out[0] = '\0';
+}
+
+static void below_home(char out[PATHS_BYTES], const char *xdg, const char *home, const char *usual,
+                       const char *below)
+{
+    char base[PATHS_BYTES];
+    if (xdg[0])
+        join(base, xdg, "");
+    else if (home[0])
+        join(base, home, usual);
+    else
+        base[0] = '\0';
+    if (base[0])
+        join(out, base, below);
+    else
+        out[0] = '\0';
+}
+
+static bool root_is(const char *root, struct paths *p)
+{
+    join(p->model_table, root, "/assets/models.txt");
+    join(p->fetch_script, root, "/app/fetch-model.sh");
+    if (p->model_table[0] && access(p->model_table, R_OK) == 0)
+        return true;
+    p->model_table[0] = p->fetch_script[0] = '\0';
+    return false;
+}
+
+/* The tree the program was built from; else a folder above the executable, so that a moved tree and an
+ * installation under share/quip work as well. */
+static void find_root(struct paths *p)
+{
+    if (root_is(QUIP_SOURCE_DIR, p))
+        return;
+    char folder[PATHS_BYTES], root[PATHS_BYTES];
+    ssize_t n = readlink("/proc/self/exe", folder, sizeof folder - 1);
+    if (n <= 0)
+        return;
+    folder[n] = '\0';
+    for (int level = 0; level < 4; level++) {
+        char *slash = strrchr(folder, '/');
+        if (!slash)
+            return;
+        *slash = '\0';
+        if (root_is(folder, p))
+            return;
+        join(root, folder, "/share/quip");
+        if (root_is(root, p))
+            return;
+    }
+}
+
+void paths_init(struct paths *p, const struct environment *env)
+{
+    memset(p, 0, sizeof *p);
+    below_home(p->models, env->data_home, env->home, "/.local/share", "/quip/models");
+    below_home(p->history, env->state_home, env->home, "/.local/state", "/quip/history");
+    find_root(p);
+}
+
+enum err_code paths_make_parents(const char *file, struct err *e)
+{
+    char folder[PATHS_BYTES];
+    join(folder, file, "");
+    for (char *p = folder + 1; folder[0] && *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+            return err_set(e, ERR_IO, "%s: cannot make this folder: %s", folder, strerror(errno));
+        *p = '/';
+    }
+    return ERR_OK;
+}
