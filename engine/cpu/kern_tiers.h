@@ -10,6 +10,7 @@
 /* Each fills the entries its file implements; cpu_kern_init() calls them, weakest first. */
 void cpu_acts_init_scalar(struct cpu_kern *k);
 void cpu_matvec_init_scalar(struct cpu_kern *k);
+void cpu_acts_init_avx2(struct cpu_kern *k);
 void cpu_kern_init_avx2(struct cpu_kern *k);
 void cpu_kern_init_avx512(struct cpu_kern *k);
 

@@ -19,8 +19,10 @@ void cpu_kern_init(struct cpu_kern *k, uint32_t features)
     cpu_acts_init_scalar(k);
     cpu_matvec_init_scalar(k);
 #if CPU_X86_64
-    if (features & CPUID_AVX2)
+    if (features & CPUID_AVX2) {
+        cpu_acts_init_avx2(k);
         cpu_kern_init_avx2(k);
+    }
     if (features & CPUID_AVX512)
         cpu_kern_init_avx512(k);
 #endif
