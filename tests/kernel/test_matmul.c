@@ -243,6 +243,12 @@ TEST(matmul_tiers_equal_scalar_for_awkward_columns)
     check_shapes(t, shapes, sizeof shapes / sizeof *shapes, WEIGHTS_RANDOM, ACTS_MIXED);
 }
 
+TEST(matmul_float_weights_take_any_number_of_columns)
+{
+    static const struct shape shapes[] = { { 7, 1, 1, 0, 7 }, { 9, 20, 5, 0, 9 }, { 6, 47, 2, 1, 6 }, { 5, 1007, 9, 0, 5 } };
+    check_shapes(t, shapes, sizeof shapes / sizeof *shapes, WEIGHTS_RANDOM, ACTS_MIXED);
+}
+
 TEST(matmul_tiers_equal_scalar_for_every_number_of_activations)
 {
     static const int32_t counts[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 64 };

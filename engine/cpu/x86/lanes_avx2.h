@@ -141,4 +141,35 @@ static inline __attribute__((always_inline)) void dot_half(vint *t, int n_planes
     dot_scaled(t, n_planes, code, 4 * half, 4 * half + 4, scale, q, stride, bits);
 }
 
+/* Sixteen columns of f32 (float_product.h). */
+enum { FLOAT_ROWS = 2, FLOAT_TILE = 2 };
+typedef struct {
+    __m256 low, high;
+} wide;
+
+static inline wide w_zero(void) { return (wide){ f_zero(), f_zero() }; }
+static inline wide w_load(const float *p) { return (wide){ f_load(p), f_load(p + 8) }; }
+static inline wide w_fma(wide a, wide b, wide c)
+{
+    return (wide){ f_fma(a.low, b.low, c.low), f_fma(a.high, b.high, c.high) };
+}
+static inline wide w_load_f32(const uint8_t *p)
+{
+    return (wide){ _mm256_castsi256_ps(i_load(p)), _mm256_castsi256_ps(i_load(p + 32)) };
+}
+static inline wide w_load_f16(const uint8_t *p) { return (wide){ f_from_f16(p), f_from_f16(p + 16) }; }
+static inline vfloat f_from_bf16(const uint8_t *p)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+static inline wide w_load_bf16(const uint8_t *p) { return (wide){ f_from_bf16(p), f_from_bf16(p + 16) }; }
+
+static inline float w_fold(wide a)
+{
+    __m256 eight = _mm256_add_ps(a.low, a.high);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
 #endif

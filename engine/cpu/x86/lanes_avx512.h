@@ -114,4 +114,27 @@ static inline __attribute__((always_inline)) void dot_half(vint *t, int n_planes
         t[p] = _mm512_add_epi32(t[p], _mm512_mullo_epi32(sum[p], scale));
 }
 
+/* Sixteen columns of f32 (float_product.h). */
+enum { FLOAT_ROWS = 4, FLOAT_TILE = 4 };
+typedef __m512 wide;
+
+static inline wide w_zero(void) { return _mm512_setzero_ps(); }
+static inline wide w_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline wide w_fma(wide a, wide b, wide c) { return _mm512_fmadd_ps(a, b, c); }
+static inline wide w_load_f32(const uint8_t *p) { return _mm512_loadu_ps(p); }
+static inline wide w_load_f16(const uint8_t *p) { return f_from_f16(p); }
+static inline wide w_load_bf16(const uint8_t *p)
+{
+    __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+}
+
+static inline float w_fold(wide a)
+{
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
 #endif
