@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_APP_CMD_CMD_H
+#define QUIP_APP_CMD_CMD_H
+
+#include <stdio.h>
+
+#include <jansson.h>
+
+#include "app/config/environment.h"
+#include "app/config/exit_code.h"
+#include "app/config/option.h"
+#include "app/config/paths.h"
+#include "engine/engine.h"
+
+/* The commands of the shell, one file each, and what they share. A command gets everything it depends on
+ * in one struct and returns the program's exit status. */
+struct app {
+    const struct config *config;
+    const struct environment *env;
+    const struct paths *paths;
+    const struct option_set *options;
+};
+
+enum exit_code cmd_chat(const struct app *app);
+enum exit_code cmd_run(const struct app *app);
+enum exit_code cmd_models(const struct app *app);
+enum exit_code cmd_pull(const struct app *app);
+enum exit_code cmd_inspect(const struct app *app);
+enum exit_code cmd_tokenize(const struct app *app);
+enum exit_code cmd_template(const struct app *app);
+enum exit_code cmd_logits(const struct app *app);
+enum exit_code cmd_perplexity(const struct app *app);
+enum exit_code cmd_bench(const struct app *app);
+
+/* ---- Shared ---------------------------------------------------------------------------------- */
+
+/* An engine and a model in it; a zeroed struct holds neither. */
+struct cmd_model {
+    struct engine *eng;
+    struct model *model;
+    char path[PATHS_BYTES];
+};
+
+/* Finds the model of -m (or the default one), makes an engine and opens the file; says on stderr what
+ * failed, and the model's warnings. Returns EXIT_CODE_OK, _MODEL or _FAILURE. */
+enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum model_use use,
+                              int32_t n_threads);
+/* Says the warnings of a model from the first-th on; returns how many there are. INT32_MAX: only counts. */
+int32_t cmd_warn(const struct model *m, int32_t first);
+void cmd_model_close(struct cmd_model *cm);    /* takes a zeroed one */
+
+/* A session of one sequence; n_ctx 0: the engine's default. Says on stderr what failed. */
+enum exit_code cmd_session(struct session **out, const struct app *app, struct model *m, int32_t n_ctx,
+                           int32_t n_batch);
+
+/* The whole of a file, or of stdin for "-", appended. Errors: ERR_IO, ERR_NOMEM beyond 1 GiB. */
+enum err_code cmd_read(struct buf *out, const char *path, struct err *e);
+
+/* "quip: ..." on stderr, safe for a terminal. */
+void cmd_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Text of models and files: as it is, but made harmless when out is a terminal. */
+void cmd_put(FILE *out, const char *text, size_t n_bytes);
+/* The same where one line is wanted: newlines and tabs are made visible too. */
+void cmd_put_line(FILE *out, const char *text);
+/* A JSON string; bytes that are no UTF-8 become U+FFFD. Never NULL but for want of memory. */
+json_t *cmd_json_text(const char *bytes, size_t n_bytes);
+/* Columns of the terminal behind out; 100 when there is none. */
+int cmd_columns(FILE *out);
+/* "98.4 MB": decimal units, as file listings have them. */
+const char *cmd_size(uint64_t n_bytes, char out[32]);
+
+#endif

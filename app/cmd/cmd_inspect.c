@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* quip inspect: what a GGUF file holds and what running it takes. */
+#include "app/cmd/cmd.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "engine/base/utf8.h"
+
+enum { INSPECT_CONTEXT = 8192 };    /* the chat's default, unless the model was made for less */
+
+/* What needs the architecture: known only for a model that quip can run. */
+struct sizes {
+    bool known;
+    const struct model_info *info;
+    int32_t n_ctx;
+    struct model_memory memory;
+};
+
+static void print_pair(const char *key, const char *value)
+{
+    printf("  %-16s", key);
+    cmd_put_line(stdout, value);
+    putchar('\n');
+}
+
+static void print_general(const struct model_info *info, const struct sizes *s)
+{
+    char text[256], size[32];
+    print_pair("file", info->path);
+    print_pair("name", info->name);
+    print_pair("architecture", info->architecture);
+    print_pair("level", info->level);
+    if (info->license[0])
+        print_pair("licence", info->license);
+    print_pair("size", cmd_size(info->file_bytes, size));
+    snprintf(text, sizeof text, info->n_params >= 1000000000 ? "%.2f B" : "%.1f M",
+             (double)info->n_params / (info->n_params >= 1000000000 ? 1e9 : 1e6));
+    print_pair("parameters", text);
+    snprintf(text, sizeof text, "%.2f", info->bits_per_weight);
+    print_pair("bits per weight", text);
+    if (!s->known)
+        return;
+    snprintf(text, sizeof text, "%d", s->info->n_layers);
+    print_pair("layers", text);
+    snprintf(text, sizeof text, "%d", s->info->n_embd);
+    print_pair("width", text);
+    snprintf(text, sizeof text, "%d", s->info->n_vocab);
+    print_pair("vocabulary", text);
+    snprintf(text, sizeof text, "%d tokens at most", s->info->n_ctx_train);
+    print_pair("context", text);
+    print_pair("chat template", s->info->template_name);
+}
+
+static void print_memory(const struct sizes *s)
+{
+    char weights[32], kv[32], scratch[32], all[32];
+    const struct model_memory *m = &s->memory;
+    printf("\nMemory at a context of %d tokens\n", s->n_ctx);
+    print_pair("weights", cmd_size(m->weight_bytes, weights));
+    print_pair("cache", cmd_size(m->kv_bytes, kv));
+    print_pair("scratch", cmd_size(m->scratch_bytes, scratch));
+    print_pair("together", cmd_size(m->weight_bytes + m->kv_bytes + m->scratch_bytes, all));
+}
+
+static void print_text(struct model *m, const struct sizes *s)
+{
+    const struct model_info *info = model_info(m);
+    print_general(info, s);
+    if (s->known)
+        print_memory(s);
+    printf("\nMetadata (%d)\n", info->n_metadata);
+    for (int32_t i = 0; i < info->n_metadata; i++) {
+        struct model_metadata data;
+        model_metadata(m, i, &data);
+        fputs("  ", stdout);
+        cmd_put_line(stdout, data.key);
+        fputs(" (", stdout);
+        cmd_put_line(stdout, data.type);
+        fputs(") = ", stdout);
+        cmd_put_line(stdout, data.value);
+        putchar('\n');
+    }
+    printf("\nTensors (%d)\n", info->n_tensors);
+    for (int32_t i = 0; i < info->n_tensors; i++) {
+        struct model_tensor t;
+        model_tensor(m, i, &t);
+        char shape[96] = "", size[32];
+        for (int32_t d = 0; d < t.n_dims; d++)
+            snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%llu", d ? " x " : "",
+                     (unsigned long long)t.ne[d]);
+        printf("  %-8s %-24s %9s  ", t.type, shape, cmd_size(t.n_bytes, size));
+        cmd_put_line(stdout, t.name);
+        putchar('\n');
+    }
+}
+
+static json_t *text_json(const char *text)
+{
+    return cmd_json_text(text, strlen(text));
+}
+
+static json_t *lists_json(struct model *m, json_t *tensors)
+{
+    const struct model_info *info = model_info(m);
+    json_t *metadata = json_array();
+    for (int32_t i = 0; i < info->n_metadata; i++) {
+        struct model_metadata data;
+        model_metadata(m, i, &data);
+        json_array_append_new(metadata, json_pack("{so so so}", "key", text_json(data.key), "type",
+                                                  text_json(data.type), "value", text_json(data.value)));
+    }
+    for (int32_t i = 0; i < info->n_tensors; i++) {
+        struct model_tensor t;
+        model_tensor(m, i, &t);
+        json_t *shape = json_array();
+        for (int32_t d = 0; d < t.n_dims; d++)
+            json_array_append_new(shape, json_integer((json_int_t)t.ne[d]));
+        json_array_append_new(tensors, json_pack("{so ss so sI}", "name", text_json(t.name), "type", t.type,
+                                                 "shape", shape, "bytes", (json_int_t)t.n_bytes));
+    }
+    return metadata;
+}
+
+static void print_json(struct model *m, const struct sizes *s)
+{
+    const struct model_info *info = model_info(m);
+    json_t *tensors = json_array();
+    json_t *all = json_pack("{so so so so so sI sI sI sf}", "file", text_json(info->path), "name",
+                            text_json(info->name), "architecture", text_json(info->architecture), "level",
+                            text_json(info->level), "licence", text_json(info->license), "file_bytes",
+                            (json_int_t)info->file_bytes, "tensor_bytes", (json_int_t)info->tensor_bytes,
+                            "parameters", (json_int_t)info->n_params, "bits_per_weight", info->bits_per_weight);
+    if (s->known) {
+        json_object_set_new(all, "layers", json_integer(s->info->n_layers));
+        json_object_set_new(all, "width", json_integer(s->info->n_embd));
+        json_object_set_new(all, "vocabulary", json_integer(s->info->n_vocab));
+        json_object_set_new(all, "context", json_integer(s->info->n_ctx_train));
+        json_object_set_new(all, "memory",
+                            json_pack("{si sI sI sI}", "context", s->n_ctx, "weights",
+                                      (json_int_t)s->memory.weight_bytes, "cache", (json_int_t)s->memory.kv_bytes,
+                                      "scratch", (json_int_t)s->memory.scratch_bytes));
+    }
+    json_object_set_new(all, "metadata", lists_json(m, tensors));
+    json_object_set_new(all, "tensors", tensors);
+    json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(all);
+}
+
+enum exit_code cmd_inspect(const struct app *app)
+{
+    const struct config *c = app->config;
+    if (!c->model && c->n_args == 0) {
+        cmd_complain("'quip inspect' needs a FILE");
+        return EXIT_CODE_USAGE;
+    }
+    struct cmd_model cm;
+    enum exit_code code = cmd_model_open(&cm, app, MODEL_INSPECT, 1);
+    if (code != EXIT_CODE_OK)
+        return code;
+
+    /* Layers, context and memory take the architecture; a file that quip cannot run is shown without
+     * them, and the reason is said. */
+    struct model *whole = NULL;
+    struct sizes s = { 0 };
+    struct err e;
+    bool has_weights = model_info(cm.model)->n_tensors > 0;
+    if (has_weights && model_open(&whole, cm.eng, cm.path, MODEL_RUN, &e) == ERR_OK) {
+        s.known = true;
+        s.info = model_info(whole);
+        s.n_ctx = c->n_ctx > 0 ? c->n_ctx : s.info->n_ctx_train;
+        if (c->n_ctx == 0 && s.n_ctx > INSPECT_CONTEXT)
+            s.n_ctx = INSPECT_CONTEXT;
+        model_memory(whole, s.n_ctx, 1, &s.memory);
+    } else if (has_weights) {
+        cmd_complain("cannot be run: %s", e.text);
+    }
+    if (c->json)
+        print_json(cm.model, &s);
+    else
+        print_text(cm.model, &s);
+    model_close(whole);
+    cmd_model_close(&cm);
+    return EXIT_CODE_OK;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+#include "app/cmd/cmd.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "app/config/model_table.h"
+#include "app/ui/neutral.h"
+#include "engine/base/utf8.h"
+
+enum { READ_PIECE = 1 << 16 };
+static const size_t READ_LIMIT = (size_t)1 << 30;
+
+static void put(FILE *out, const char *text, size_t n_bytes, bool one_line)
+{
+    if (!isatty(fileno(out))) {
+        fwrite(text, 1, n_bytes, out);
+        return;
+    }
+    struct buf shown = { 0 };
+    struct neutral_filter filter = { .one_line = one_line };
+    neutral_filter_feed(&filter, &shown, text, n_bytes);
+    neutral_filter_end(&filter, &shown);
+    fwrite(buf_text(&shown), 1, shown.n_bytes, out);
+    buf_finish(&shown);
+}
+
+void cmd_put(FILE *out, const char *text, size_t n_bytes)
+{
+    put(out, text, n_bytes, false);
+}
+
+void cmd_put_line(FILE *out, const char *text)
+{
+    put(out, text, strlen(text), true);
+}
+
+json_t *cmd_json_text(const char *bytes, size_t n_bytes)
+{
+    if (utf8_valid(bytes, n_bytes))
+        return json_stringn_nocheck(bytes, n_bytes);
+    struct buf text = { 0 };
+    for (size_t at = 0; at < n_bytes;) {
+        uint32_t code_point;
+        at += (size_t)utf8_decode(bytes + at, n_bytes - at, &code_point);
+        buf_add_utf8(&text, code_point);
+    }
+    json_t *value = json_stringn_nocheck(buf_text(&text), text.n_bytes);
+    buf_finish(&text);
+    return value;
+}
+
+void cmd_complain(const char *format, ...)
+{
+    char text[ERR_TEXT_BYTES + 128];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fputs("quip: ", stderr);
+    cmd_put_line(stderr, text);
+    fputc('\n', stderr);
+}
+
+int cmd_columns(FILE *out)
+{
+    struct winsize size;
+    if (ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    return 100;
+}
+
+const char *cmd_size(uint64_t n_bytes, char out[32])
+{
+    static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
+    double value = (double)n_bytes;
+    int unit = 0;
+    for (; value >= 999.5 && unit < 4; unit++)
+        value /= 1000;
+    snprintf(out, 32, unit == 0 || value >= 99.95 ? "%.0f %s" : value >= 9.995 ? "%.1f %s" : "%.2f %s", value,
+             units[unit]);
+    return out;
+}
+
+enum err_code cmd_read(struct buf *out, const char *path, struct err *e)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    const char *name = is_stdin ? "stdin" : path;
+    FILE *f = is_stdin ? stdin : fopen(path, "rb");
+    if (!f)
+        return err_set(e, ERR_IO, "%s: %s", name, strerror(errno));
+    enum err_code rc = ERR_OK;
+    for (size_t total = 0;;) {
+        if (!buf_reserve(out, READ_PIECE)) {
+            rc = err_set(e, ERR_NOMEM, "%s: no memory for the text", name);
+            break;
+        }
+        size_t n = fread(out->data + out->n_bytes, 1, READ_PIECE, f);
+        if (n == 0) {
+            if (ferror(f))
+                rc = err_set(e, ERR_IO, "%s: %s", name, strerror(errno));
+            break;
+        }
+        total += n;
+        if (total > READ_LIMIT) {
+            rc = err_set(e, ERR_NOMEM, "%s: longer than the 1 GiB that is read", name);
+            break;
+        }
+        out->n_bytes += n;
+    }
+    if (rc == ERR_OK && !buf_add(out, "", 0))
+        rc = err_set(e, ERR_NOMEM, "%s: no memory for the text", name);
+    if (!is_stdin)
+        fclose(f);
+    return rc;
+}
+
+/* Without -m: the list's default; if that was never fetched, the best that is here. */
+static enum err_code choose_path(const struct app *app, char path[PATHS_BYTES], struct err *e)
+{
+    struct model_table table;
+    enum err_code rc = model_table_read(&table, app->paths, e);
+    if (rc != ERR_OK)
+        return rc;
+    const char *name = app->config->model;
+    if (!name && app->config->command == COMMAND_INSPECT && app->config->n_args)
+        name = app->config->args[0];
+    if (!name) {
+        const struct model_row *row = model_table_default(&table), *better = model_table_recommended(&table);
+        if (row && !row->is_here && better && better->is_here)
+            row = better;
+        for (int32_t i = 0; i < table.n && (!row || !row->is_here); i++)
+            if (table.rows[i].is_here && !table.rows[i].is_base)
+                row = &table.rows[i];
+        if (row)
+            name = row->name;
+    }
+    if (name)
+        rc = model_table_resolve(&table, name, path, e);
+    else
+        rc = err_set(e, ERR_IO, "no model; -m FILE names one");
+    model_table_finish(&table);
+    return rc;
+}
+
+int32_t cmd_warn(const struct model *m, int32_t first)
+{
+    int32_t i = 0;
+    for (const char *warning; (warning = model_warning(m, i)); i++)
+        if (i >= first)
+            cmd_complain("%s", warning);
+    return i;
+}
+
+enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum model_use use,
+                              int32_t n_threads)
+{
+    memset(out, 0, sizeof *out);
+    struct err e;
+    if (choose_path(app, out->path, &e) != ERR_OK) {
+        cmd_complain("%s", e.text);
+        return EXIT_CODE_MODEL;
+    }
+    struct engine_options options = { .n_threads = n_threads, .cpu_tier = app->config->cpu_tier };
+    if (engine_create(&out->eng, &options, &e) != ERR_OK) {
+        cmd_complain("%s", e.text);
+        return e.code == ERR_UNSUPPORTED ? EXIT_CODE_USAGE : EXIT_CODE_FAILURE;
+    }
+    if (model_open(&out->model, out->eng, out->path, use, &e) != ERR_OK) {
+        cmd_complain("%s", e.text);
+        cmd_model_close(out);
+        return EXIT_CODE_MODEL;
+    }
+    enum command c = app->config->command;
+    if (c == COMMAND_RUN || c == COMMAND_TEMPLATE || c == COMMAND_TOKENIZE)    /* figures need no advice */
+        cmd_warn(out->model, 0);
+    return EXIT_CODE_OK;
+}
+
+void cmd_model_close(struct cmd_model *cm)
+{
+    model_close(cm->model);
+    engine_destroy(cm->eng);
+    cm->model = NULL;
+    cm->eng = NULL;
+}
+
+enum exit_code cmd_session(struct session **out, const struct app *app, struct model *m, int32_t n_ctx,
+                           int32_t n_batch)
+{
+    const struct config *c = app->config;
+    const char *k = c->kv_type_k, *v = c->kv_type_v;
+    if (k && v && strcmp(k, v) != 0) {
+        cmd_complain("-ctk %s and -ctv %s: keys and values have one type", k, v);
+        return EXIT_CODE_USAGE;
+    }
+    struct session_options options = { .n_ctx = n_ctx, .n_seqs = 1, .n_batch = n_batch, .kv_type = k ? k : v };
+    struct err e;
+    if (session_create(out, m, &options, &e) != ERR_OK) {
+        cmd_complain("%s", e.text);
+        return e.code == ERR_FORMAT ? EXIT_CODE_USAGE : EXIT_CODE_FAILURE;
+    }
+    return EXIT_CODE_OK;
+}
