@@ -17,6 +17,9 @@
  *
  * Weights in the file's order are sixteen streams at once, which the hardware's prefetcher does not
  * follow; they are asked for by hand, one group of rows ahead, in the order of memory. */
+#ifndef AHEAD_UNITS
+#define AHEAD_UNITS 5
+#endif
 enum { PASS_BLOCKS = 32, STAGE_BYTES = 16 * 272 };
 
 typedef void (*unpack_fn)(struct lanes *out, const uint8_t *src, const uint8_t *halves, int b);
@@ -140,8 +143,12 @@ INLINE struct row_group row_group_at(const struct cpu_weight *w, const struct la
 INLINE const uint8_t *group_blocks(uint8_t *stage, const struct row_group *g, const struct lanes_format *f,
                                    int64_t first, int n_units)
 {
-    if (g->packed)
-        return g->packed + first * 16 * f->block_bytes;
+    if (g->packed) {
+        const uint8_t *src = g->packed + first * 16 * f->block_bytes;
+        for (int i = 0; i < n_units * 16 * f->block_bytes; i += 64)
+            __builtin_prefetch(src + AHEAD_UNITS * 16 * f->block_bytes * 8 / f->unit + i, 0, 2);
+        return src;
+    }
     if (g->ahead)
         for (int64_t i = 0; i < n_units * g->ahead_bytes; i += 64)
             __builtin_prefetch(g->ahead + first * g->ahead_bytes + i, 0, 2);

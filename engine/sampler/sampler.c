@@ -151,8 +151,12 @@ static const struct sampler_item *draw(const struct sampler_list *l, double u)
     return last;    /* the last one where rounding left sum below target */
 }
 
-static void cut(const struct sampler_params *p, struct sampler_list *l, double u_xtc)
+/* Leaves p at temperature 1, or not computed when nothing asks for it. */
+static bool cut(const struct sampler_params *p, struct sampler_list *l, double u_xtc)
 {
+    bool xtc = p->xtc_probability > 0 && p->xtc_threshold <= 0.5f && u_xtc < p->xtc_probability;
+    if (p->typical_p >= 1 && p->top_p >= 1 && p->min_p <= 0 && p->dynatemp_range <= 0 && !xtc)
+        return false;
     sampler_softmax(l, 1);
     if (p->typical_p < 1)
         sampler_cut_typical(l, p->typical_p, p->min_keep);
@@ -160,8 +164,9 @@ static void cut(const struct sampler_params *p, struct sampler_list *l, double u
         sampler_cut_top_p(l, p->top_p, p->min_keep);
     if (p->min_p > 0)
         sampler_cut_min_p(l, p->min_p, p->min_keep);
-    if (p->xtc_probability > 0 && p->xtc_threshold <= 0.5f && u_xtc < p->xtc_probability)
+    if (xtc)
         sampler_cut_xtc(l, p->xtc_threshold, p->min_keep);
+    return true;
 }
 
 /* Every call takes two numbers from the generator, whatever the parameters do with them. */
@@ -177,14 +182,14 @@ static void choose(struct sampler *s, const float *logits, float best, struct sa
         double floor = s->p.top_n_sigma > 0
                            ? sampler_sigma_floor(logits, s->n_vocab, best, s->p.top_n_sigma) : -INFINITY;
         sampler_list_fill(&l, logits, s->n_vocab, floor, s->p.top_k);
-        cut(&s->p, &l, u_xtc);
+        bool done = cut(&s->p, &l, u_xtc);
         double temperature = temperature_of(&s->p, &l);
         if (temperature <= 0) {
             sampler_list_front(&l, 1);
             l.n = 1;
             temperature = 1;
         }
-        if (temperature != 1 || l.n == 1)
+        if (!done || temperature != 1)
             sampler_softmax(&l, temperature);
     }
     const struct sampler_item *chosen = draw(&l, u);

@@ -339,7 +339,7 @@ static size_t digit_run(const struct tokenizer_pass *p, const char *text, size_t
     size_t n = 0;
     for (*after = pos; (c = tokenizer_char_at(text, *after, end)).class & p->classes; n++)
         *after += c.n_bytes;
-    bool inside_word = c.class & (UC_L | UC_M | UC_N) || c.code == '_';
+    bool inside_word = c.class & (UC_L | UC_M | UC_ND | UC_NL | UC_PC);
     return p->boundary && inside_word ? 0 : n;
 }
 

@@ -29,6 +29,8 @@ extern const char tokenizer_unicode_version[];
 #define UC_M (7u << 6)         /* Mn Mc Me */
 #define UC_N (7u << 9)         /* Nd Nl No */
 #define UC_ND (1u << 9)
+#define UC_NL (1u << 10)
+#define UC_PC (1u << 12)
 #define UC_P (0x7Fu << 12)     /* Pc Pd Ps Pe Pi Pf Po */
 #define UC_S (0xFu << 19)      /* Sm Sc Sk So */
 #define UC_Z (7u << 23)        /* Zs Zl Zp */

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_ENGINE_IMPL_H
+#define QUIP_ENGINE_ENGINE_IMPL_H
+
+#include "engine/backend/backend.h"
+#include "engine/base/arena.h"
+#include "engine/base/pool.h"
+#include "engine/engine.h"
+#include "engine/gguf/gguf.h"
+#include "engine/model/hparams.h"
+#include "engine/template/template.h"
+#include "engine/tokenizer/tokenizer.h"
+
+/* What stands behind the opaque structs of engine.h; for the files of engine/ and engine/session only. */
+
+enum { MODEL_MAX_WARNINGS = 8, DEFAULT_CTX = 8192, DEFAULT_BATCH = 256 };
+
+struct engine {
+    struct pool *pool;
+    struct backend *backend;
+};
+
+struct model {
+    struct engine *engine;
+    struct gguf *gguf;
+    struct arena arena;              /* everything made at open */
+    struct model_info info;
+    char *warnings[MODEL_MAX_WARNINGS];
+    int32_t n_warnings;
+    struct buf value_text;           /* of model_metadata */
+
+    struct tokenizer *tokenizer;     /* from MODEL_VOCABULARY on */
+    struct template *chat_template;  /* the one in use: the file's or a built-in */
+    struct template_traits traits;
+
+    struct hparams hparams;          /* MODEL_RUN */
+    struct program *program;
+    struct placed *placed;
+};
+
+/* engine_text.c: vocabulary and chat template out of the metadata. */
+enum err_code model_open_text(struct model *m, struct err *e);
+void model_close_text(struct model *m);
+/* Keeps the first MODEL_MAX_WARNINGS, drops repetitions. */
+void model_warn(struct model *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

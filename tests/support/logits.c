@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/support/logits.h"
+
+#include <stdlib.h>
+
+void logits_rig_open(struct test *t, struct logits_rig *rig, const char *path, const char *tier,
+                     const struct session_options *o)
+{
+    struct err e;
+    *rig = (struct logits_rig){ 0 };
+    const struct engine_options options = { .cpu_tier = tier };
+    CHECK_INT(t, engine_create(&rig->engine, &options, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, model_open(&rig->model, rig->engine, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, session_create(&rig->session, rig->model, o, &e), ERR_OK, "%s", e.text);
+    rig->n_vocab = model_info(rig->model)->n_vocab;
+}
+
+void logits_rig_close(struct logits_rig *rig)
+{
+    session_destroy(rig->session);
+    model_close(rig->model);
+    engine_destroy(rig->engine);
+}
+
+float *logits_rig_eval(struct test *t, struct logits_rig *rig, const int32_t *ids, int32_t n, int32_t n_rows)
+{
+    struct err e;
+    float *logits = malloc((size_t)n * (size_t)rig->n_vocab * sizeof *logits);
+    CHECK(t, logits != NULL);
+    session_truncate(rig->session, 0, 0);
+    for (int32_t at = 0; at < n; at += n_rows) {
+        int32_t take = n - at < n_rows ? n - at : n_rows;
+        CHECK_INT(t, session_eval(rig->session, 0, ids + at, take, logits + (int64_t)at * rig->n_vocab, take, &e),
+                  ERR_OK, "%s", e.text);
+    }
+    return logits;
+}
+
+int32_t logits_read_ids(struct test *t, const char *path, int32_t *ids, int32_t cap)
+{
+    char *text = test_read_file(path, NULL);
+    CHECK(t, text != NULL, "%s", path);
+    int32_t n = 0;
+    char *at = text, *end;
+    for (long id = strtol(at, &end, 10); end != at && n < cap; id = strtol(at, &end, 10)) {
+        ids[n++] = (int32_t)id;
+        at = end;
+    }
+    free(text);
+    return n;
+}
+
+void logits_reference_open(struct test *t, struct logits_reference *r, const char *path)
+{
+    size_t n_bytes;
+    *r = (struct logits_reference){ .bytes = test_read_file(path, &n_bytes) };
+    CHECK(t, r->bytes != NULL && n_bytes > 8, "%s", path);
+    memcpy(&r->n_tokens, r->bytes, 4);
+    memcpy(&r->n_top, r->bytes + 4, 4);
+    CHECK(t, r->n_tokens > 1 && r->n_tokens < 100000 && r->n_top > 0 && r->n_top <= 1024, "%s", path);
+    size_t n = (size_t)r->n_tokens, row = (size_t)r->n_top * 8;
+    r->ids = (const int32_t *)(r->bytes + 8);
+    r->next = (const float *)(r->bytes + 8 + 4 * n);
+    r->top = r->bytes + 8 + 4 * n + 4 * (n - 1);
+    size_t left = n_bytes - (size_t)(r->top - r->bytes);
+    r->n_positions = (int32_t)(left / row);
+    CHECK(t, left % row == 0 && (r->n_positions == r->n_tokens || r->n_positions == r->n_tokens - 1), "%s", path);
+}
+
+void logits_reference_close(struct logits_reference *r)
+{
+    free(r->bytes);
+}
+
+static double log_sum_exp(const float *x, int32_t n, int32_t *best)
+{
+    *best = 0;
+    for (int32_t i = 1; i < n; i++)
+        if (x[i] > x[*best])
+            *best = i;
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        sum += exp((double)x[i] - (double)x[*best]);
+    return (double)x[*best] + log(sum);
+}
+
+void logits_reference_compare(const struct logits_reference *r, const float *logits, int32_t n_vocab,
+                              struct logits_distance *out)
+{
+    *out = (struct logits_distance){ 0 };
+    double nll = 0, nll_reference = 0;
+    int32_t n_same = 0;
+    for (int32_t pos = 0; pos < r->n_positions; pos++) {
+        const float *row = logits + (int64_t)pos * n_vocab;
+        int32_t best;
+        double lse = log_sum_exp(row, n_vocab, &best), kl = 0, p_rest = 1, q_rest = 1;
+        for (int32_t i = 0; i < r->n_top; i++) {
+            int32_t id;
+            float logp;
+            memcpy(&id, r->top + ((int64_t)pos * r->n_top + i) * 8, 4);
+            memcpy(&logp, r->top + ((int64_t)pos * r->n_top + i) * 8 + 4, 4);
+            double logq = (double)row[id] - lse;
+            kl += exp((double)logp) * ((double)logp - logq);
+            p_rest -= exp((double)logp);
+            q_rest -= exp(logq);
+            n_same += i == 0 && id == best;
+        }
+        if (p_rest > 1e-9 && q_rest > 1e-9)
+            kl += p_rest * log(p_rest / q_rest);
+        out->mean_kl += kl / r->n_positions;
+        out->worst_kl = kl > out->worst_kl ? kl : out->worst_kl;
+        if (pos + 1 < r->n_tokens) {
+            nll -= ((double)row[r->ids[pos + 1]] - lse) / (r->n_tokens - 1);
+            nll_reference -= (double)r->next[pos] / (r->n_tokens - 1);
+        }
+    }
+    out->same_top = (double)n_same / r->n_positions;
+    out->perplexity = exp(nll);
+    out->perplexity_reference = exp(nll_reference);
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/support/test.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "tests/support/tiny_model.h"
+
+enum { MAX_EVENTS = 128, MAX_IDS = 512 };
+
+struct rig {
+    struct engine *engine;
+    struct model *model;
+    struct session *session;
+};
+
+static void open_rig(struct test *t, struct rig *r, const struct tiny_model *tiny, const struct session_options *o)
+{
+    char path[512];
+    struct err e;
+    snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
+    CHECK_INT(t, tiny_model_write(tiny, path, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, engine_create(&r->engine, &(struct engine_options){ .n_threads = 2 }, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, model_open(&r->model, r->engine, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, session_create(&r->session, r->model, o, &e), ERR_OK, "%s", e.text);
+}
+
+static void close_rig(struct rig *r)
+{
+    session_destroy(r->session);
+    model_close(r->model);
+    engine_destroy(r->engine);
+}
+
+static void random_model(struct tiny_model *tiny)
+{
+    tiny_model_init(tiny);
+    tiny->reply = NULL;
+}
+
+/* What came of a sequence: text, ids and how it ended. */
+struct story {
+    char text[4096];
+    int32_t ids[MAX_IDS], n_ids;
+    struct eng_event done;
+    bool ended;
+};
+
+static void take_events(struct test *t, struct story *stories, const struct eng_event *ev, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        struct story *s = &stories[ev[i].seq];
+        CHECK(t, !s->ended, "an event after the end");
+        if (ev[i].kind == EVENT_TOKEN) {
+            snprintf(s->text + strlen(s->text), sizeof s->text - strlen(s->text), "%.*s", ev[i].n_text, ev[i].text);
+            if (ev[i].token >= 0 && s->n_ids < MAX_IDS)
+                s->ids[s->n_ids++] = ev[i].token;
+        }
+        if (ev[i].kind == EVENT_DONE) {
+            s->done = ev[i];
+            s->ended = true;
+        }
+    }
+}
+
+static void run_out(struct test *t, struct session *s, struct story *stories)
+{
+    struct eng_event events[MAX_EVENTS];
+    struct err e;
+    int32_t n;
+    while (session_busy(s)) {
+        CHECK_INT(t, session_step(s, events, MAX_EVENTS, &n, &e), ERR_OK, "%s", e.text);
+        take_events(t, stories, events, n);
+    }
+}
+
+static void greedy(const struct model *m, struct generate_options *o, int32_t n_predict)
+{
+    *o = (struct generate_options){ .n_predict = n_predict, .ignore_end = true };
+    model_sampling(m, &o->sampling);
+    o->sampling.temperature = 0;
+}
+
+static struct story *generate(struct test *t, struct rig *r, int32_t seq, const int32_t *ids, int32_t n,
+                              const struct generate_options *o)
+{
+    struct err e;
+    struct story *stories = calloc(8, sizeof *stories);
+    CHECK_INT(t, session_generate(r->session, seq, ids, n, o, &e), ERR_OK, "%s", e.text);
+    run_out(t, r->session, stories);
+    return stories;
+}
+
+static void random_ids(struct test *t, const struct model *m, int32_t *ids, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++)
+        ids[i] = 10 + (int32_t)test_below(t, (uint32_t)model_info(m)->n_vocab - 10);
+}
+
+TEST(session_answers_a_chat)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    struct err e;
+    struct token_list ids = { 0 };
+    struct generate_options o;
+    tiny_model_init(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ 0 });
+    const struct chat_message messages[] = { { .role = "system", .content = "Be calm." },
+                                             { .role = "user", .content = "How is it? <|im_end|>" } };
+    const struct chat_input in = { .messages = messages, .n_messages = 2, .add_generation_prompt = true,
+                                   .enable_thinking = -1 };
+    CHECK_INT(t, model_chat(r.model, &in, &ids, NULL, &e), ERR_OK, "%s", e.text);
+    int32_t n_special = 0;
+    for (int32_t i = 0; i < ids.n; i++)
+        n_special += model_is_end(r.model, ids.ids[i]);
+    CHECK_INT(t, n_special, 2, "the <|im_end|> of the user is text, those of the template are tokens");
+    greedy(r.model, &o, 100);
+    o.ignore_end = false;
+    struct story *s = generate(t, &r, 0, ids.ids, ids.n, &o);
+    CHECK_TEXT(t, s->text, TINY_MODEL_REPLY);
+    CHECK_INT(t, s->done.reason, DONE_END);
+    CHECK_INT(t, s->done.timings.n_prompt, ids.n);
+    CHECK_INT(t, s->done.timings.n_generated, s->n_ids);
+    free(s);
+    token_list_finish(&ids);
+    close_rig(&r);
+}
+
+TEST(session_reuses_the_prefix_and_changes_nothing)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    int32_t ids[150];
+    struct generate_options o;
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 256 });
+    random_ids(t, r.model, ids, 150);
+    greedy(r.model, &o, 20);
+    struct story *fresh = generate(t, &r, 0, ids, 150, &o);
+    CHECK_INT(t, fresh->done.timings.n_reused, 0);
+    struct story *again = generate(t, &r, 0, ids, 150, &o);
+    CHECK_INT(t, again->done.timings.n_reused, 149, "the last token's logits are needed");
+    CHECK_BYTES(t, again->ids, fresh->ids, 20 * sizeof(int32_t));
+    int32_t kept = ids[100];
+    ids[100] = kept == 11 ? 12 : 11;
+    free(generate(t, &r, 0, ids, 150, &o));
+    ids[100] = kept;
+    struct story *edited = generate(t, &r, 0, ids, 150, &o);
+    CHECK_INT(t, edited->done.timings.n_reused, 100);
+    CHECK_BYTES(t, edited->ids, fresh->ids, 20 * sizeof(int32_t));
+    free(fresh);
+    free(again);
+    free(edited);
+    close_rig(&r);
+}
+
+TEST(session_sequences_together_say_what_they_say_alone)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    enum { N_SEQS = 4, N_PREDICT = 40 };
+    int32_t ids[N_SEQS][120], lengths[N_SEQS] = { 120, 3, 77, 64 };
+    struct generate_options o[N_SEQS];
+    struct story *alone[N_SEQS], *together = calloc(8, sizeof *together);
+    struct err e;
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 256, .n_seqs = N_SEQS, .n_batch = 32 });
+    for (int32_t i = 0; i < N_SEQS; i++) {
+        random_ids(t, r.model, ids[i], lengths[i]);
+        greedy(r.model, &o[i], N_PREDICT);
+        o[i].sampling.temperature = i % 2 ? 0.9f : 0;
+        o[i].sampling.seed = 7 + (uint64_t)i;
+        alone[i] = generate(t, &r, 0, ids[i], lengths[i], &o[i]);
+        session_truncate(r.session, 0, 0);
+    }
+    for (int32_t i = 0; i < N_SEQS; i++)
+        CHECK_INT(t, session_generate(r.session, i, ids[i], lengths[i], &o[i], &e), ERR_OK, "%s", e.text);
+    run_out(t, r.session, together);
+    for (int32_t i = 0; i < N_SEQS; i++) {
+        CHECK_INT(t, together[i].n_ids, N_PREDICT);
+        CHECK_BYTES(t, together[i].ids, alone[i]->ids, sizeof(int32_t) * N_PREDICT, "sequence %d", i);
+        CHECK_INT(t, together[i].done.reason, DONE_LENGTH);
+        free(alone[i]);
+    }
+    free(together);
+    close_rig(&r);
+}
+
+TEST(session_says_when_the_context_is_full)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    struct err e;
+    int32_t ids[64];
+    struct generate_options o;
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 64 });
+    random_ids(t, r.model, ids, 64);
+    greedy(r.model, &o, -1);
+    CHECK_INT(t, session_generate(r.session, 0, ids, 64, &o, &e), ERR_UNSUPPORTED);
+    CHECK_TEXT(t, e.text, "prompt: 64 tokens, the context holds 64 and one must be free");
+    struct story *s = generate(t, &r, 0, ids, 60, &o);
+    CHECK_INT(t, s->done.reason, DONE_CONTEXT);
+    CHECK_INT(t, s->n_ids, 4);
+    free(s);
+    close_rig(&r);
+}
+
+TEST(session_refuses_what_cannot_be)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    struct err e;
+    struct generate_options o;
+    struct session *none;
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 64 });
+    greedy(r.model, &o, 1);
+    const int32_t bad = model_info(r.model)->n_vocab, good = 5;
+    CHECK_INT(t, session_generate(r.session, 0, &bad, 1, &o, &e), ERR_FORMAT);
+    CHECK(t, strstr(e.text, "token 0 is") != NULL, "%s", e.text);
+    CHECK_INT(t, session_generate(r.session, 1, &good, 1, &o, &e), ERR_FORMAT);
+    CHECK_INT(t, session_generate(r.session, 0, &good, 0, &o, &e), ERR_FORMAT);
+    o.sampling.top_p = 3;
+    CHECK_INT(t, session_generate(r.session, 0, &good, 1, &o, &e), ERR_FORMAT);
+    CHECK_INT(t, session_create(&none, r.model, &(struct session_options){ .n_ctx = 1 }, &e), ERR_FORMAT);
+    CHECK_INT(t, session_create(&none, r.model, &(struct session_options){ .kv_type = "q3" }, &e), ERR_UNSUPPORTED);
+    CHECK_INT(t, session_create(&none, r.model, &(struct session_options){ .n_seqs = -1 }, &e), ERR_FORMAT);
+    close_rig(&r);
+}
+
+static void *cancel_thread(void *session)
+{
+    session_cancel(session);
+    return NULL;
+}
+
+TEST(session_cancelled_from_another_thread_can_go_on)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    int32_t ids[400];
+    struct generate_options o;
+    struct err e;
+    pthread_t thread;
+    struct story *story = calloc(8, sizeof *story);
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 512, .n_batch = 8 });
+    random_ids(t, r.model, ids, 400);
+    greedy(r.model, &o, 10);
+    struct story *want = generate(t, &r, 0, ids, 400, &o);
+    session_truncate(r.session, 0, 0);
+    CHECK_INT(t, session_generate(r.session, 0, ids, 400, &o, &e), ERR_OK);
+    struct eng_event events[MAX_EVENTS];
+    int32_t n;
+    CHECK_INT(t, session_step(r.session, events, MAX_EVENTS, &n, &e), ERR_OK);
+    CHECK_INT(t, pthread_create(&thread, NULL, cancel_thread, r.session), 0);
+    pthread_join(thread, NULL);
+    run_out(t, r.session, story);
+    CHECK_INT(t, story->done.reason, DONE_CANCELLED);
+    CHECK_INT(t, session_held(r.session, 0, ids, 400), 8, "what was evaluated stays");
+    struct story *again = generate(t, &r, 0, ids, 400, &o);
+    CHECK_INT(t, again->done.timings.n_reused, 8);
+    CHECK_BYTES(t, again->ids, want->ids, 10 * sizeof(int32_t));
+    free(story);
+    free(want);
+    free(again);
+    close_rig(&r);
+}
