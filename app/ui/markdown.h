@@ -23,10 +23,11 @@ struct markdown {
     struct markdown_state {
         bool in_fence;
         char fence_char;
-        int32_t fence_length, fence_indent;
-        bool blank_before;       /* the last thing was an empty line, or nothing yet */
-        int32_t n_list;
-        int16_t list_indent[MARKDOWN_LIST_DEPTH];    /* column of the markers that are open */
+        int32_t fence_length, fence_indent, fence_col;
+        bool begun;              /* something was rendered */
+        bool blank;              /* an empty line waits for the next text */
+        int32_t n_lists;         /* open lists: column of their markers in the source, of their text here */
+        int32_t list_marker[MARKDOWN_LIST_DEPTH], list_col[MARKDOWN_LIST_DEPTH];
     } state;
 };
 

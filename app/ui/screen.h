@@ -31,7 +31,8 @@ struct screen {
 
 /* Draws the frame into g: begins it, all views, the caret. */
 void screen_draw(struct screen *s, struct ui_grid *g);
-/* The overlay, or the chat's bindings, the editor, the transcript: the first who wants the key gets it.
+/* The overlay; without one the editor, the chat's bindings, the transcript: the first who wants the key
+ * gets it.
  * UI_ACT_CLOSE has already taken the overlay away when it comes back (the caller frees what it lent);
  * UI_ACT_THINKING has already folded. */
 enum ui_action screen_key(struct screen *s, const struct ui_key *key);
