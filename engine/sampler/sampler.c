@@ -186,8 +186,8 @@ static void choose(struct sampler *s, const float *logits, float best, struct sa
         double temperature = temperature_of(&s->p, &l);
         if (temperature <= 0) {
             sampler_list_front(&l, 1);
-            l.n = 1;
-            temperature = 1;
+            l.n = temperature = 1;
+            done = false;
         }
         if (!done || temperature != 1)
             sampler_softmax(&l, temperature);

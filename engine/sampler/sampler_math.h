@@ -31,21 +31,26 @@ static inline double sampler_exp(double x)
         return 0;
     if (x > 709.0)
         return __builtin_inf();
-    const double magic = 0x1.8p52;                              /* adding it rounds to a whole number */
-    double n = (x * 0x1.71547652b82fep0 + magic) - magic;       /* x / ln 2 */
+    const double magic = 0x1.8p52;    /* adding it rounds to a whole number, which its low bits then hold */
+    double t = x * 0x1.71547652b82fep0 + magic, n = t - magic;    /* x / ln 2 */
     double r = (x - n * 0x1.62e42feep-1) - n * 0x1.a39ef35793c76p-33;
     /* 1/k! up to k = 13 (|r| <= 0.347 makes the next term 4e-18), even and odd powers apart: two short
      * chains of operations run side by side. */
-    static const double even[] = { 1.0 / 479001600, 1.0 / 3628800, 1.0 / 40320, 1.0 / 720, 1.0 / 24, 0.5, 1.0 };
-    static const double odd[] = { 1.0 / 6227020800, 1.0 / 39916800, 1.0 / 362880, 1.0 / 5040, 1.0 / 120,
-                                  1.0 / 6, 1.0 };
-    double z = r * r, a = even[0], b = odd[0];
-    for (int i = 1; i < 7; i++) {
-        a = a * z + even[i];
-        b = b * z + odd[i];
-    }
+    double z = r * r, a = 1.0 / 479001600, b = 1.0 / 6227020800;
+    a = a * z + 1.0 / 3628800;
+    b = b * z + 1.0 / 39916800;
+    a = a * z + 1.0 / 40320;
+    b = b * z + 1.0 / 362880;
+    a = a * z + 1.0 / 720;
+    b = b * z + 1.0 / 5040;
+    a = a * z + 1.0 / 24;
+    b = b * z + 1.0 / 120;
+    a = a * z + 0.5;
+    b = b * z + 1.0 / 6;
+    a = a * z + 1.0;
+    b = b * z + 1.0;
     double p = a + r * b;
-    return p * sampler_from_bits((uint64_t)((int64_t)n + 1023) << 52);
+    return p * sampler_from_bits((sampler_bits(t) + 1023) << 52);
 }
 
 /* ln x for normal x > 0: x = m 2^n with m in [0.7, 1.42), ln m = 2 atanh((m - 1) / (m + 1)). */
