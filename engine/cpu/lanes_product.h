@@ -17,9 +17,6 @@
  *
  * Weights in the file's order are sixteen streams at once, which the hardware's prefetcher does not
  * follow; they are asked for by hand, one group of rows ahead, in the order of memory. */
-#ifndef AHEAD_UNITS
-#define AHEAD_UNITS 5
-#endif
 enum { PASS_BLOCKS = 32, STAGE_BYTES = 16 * 272 };
 
 typedef void (*unpack_fn)(struct lanes *out, const uint8_t *src, const uint8_t *halves, int b);
@@ -145,8 +142,8 @@ INLINE const uint8_t *group_blocks(uint8_t *stage, const struct row_group *g, co
 {
     if (g->packed) {
         const uint8_t *src = g->packed + first * 16 * f->block_bytes;
-        for (int i = 0; i < n_units * 16 * f->block_bytes; i += 64)
-            __builtin_prefetch(src + AHEAD_UNITS * 16 * f->block_bytes * 8 / f->unit + i, 0, 2);
+        for (int i = 0; f->ahead && i < n_units * 16 * f->block_bytes; i += 64)
+            __builtin_prefetch(src + f->ahead * n_units * 16 * f->block_bytes + i, 0, 2);
         return src;
     }
     if (g->ahead)
@@ -355,10 +352,10 @@ LANES_FORMAT(q5_0, QUANT_Q5_0, 22, 0, 1, .bits = 5, .offset = 16)
 LANES_FORMAT(q5_1, QUANT_Q5_1, 24, -1, 1, .bits = 5, .minimum = 1)
 LANES_FORMAT(q8_0, QUANT_Q8_0, 34, 0, 1, .bits = 8, .offset = 128)
 LANES_FORMAT(q2_k, QUANT_Q2_K, 84, -1, 8, .bits = 2, .scales16 = 1, .minimum = 1)
-LANES_FORMAT(q3_k, QUANT_Q3_K, 110, 108, 8, .bits = 3, .offset = 4, .scales16 = 1)
+LANES_FORMAT(q3_k, QUANT_Q3_K, 110, 108, 8, .bits = 3, .offset = 4, .scales16 = 1, .ahead = 3)
 LANES_FORMAT(q4_k, QUANT_Q4_K, 144, -1, 8, .bits = 4, .minimum = 1)
 LANES_FORMAT(q5_k, QUANT_Q5_K, 176, -1, 8, .bits = 5, .minimum = 1)
-LANES_FORMAT(q6_k, QUANT_Q6_K, 210, 208, 8, .bits = 6, .offset = 32, .scales16 = 1)
+LANES_FORMAT(q6_k, QUANT_Q6_K, 210, 208, 8, .bits = 6, .offset = 32, .scales16 = 1, .ahead = 3)
 
 static const struct lanes_format *lanes_format(uint32_t type)
 {
