@@ -54,7 +54,7 @@ void screen_draw(struct screen *s, struct ui_grid *g)
     }
     draw_view(&view_status, &s->status, g, status_row, 1);
     if (s->overlay) {
-        draw_overlay(s, g, 1, bottom > 2 ? bottom - 1 : g->n_rows - 1);
+        draw_overlay(s, g, top, bottom > top + 2 ? bottom - top : g->n_rows - top);
         struct view_keys keys = { .context = s->overlay->context };
         draw_view(&view_keys, &keys, g, keys_row, 1);
     } else {

@@ -11,7 +11,7 @@
 
 enum {
     MAX_KEY_COLS = 34,
-    MIN_TEXT_COLS = 24    /* less room beside the keys than this: the text goes below them */
+    MIN_TEXT_COLS = 24    /* with less room beside the keys there are no columns */
 };
 
 static int32_t key_cols(const struct view_text *v)
@@ -25,29 +25,23 @@ static int32_t key_cols(const struct view_text *v)
     return widest < MAX_KEY_COLS ? widest : MAX_KEY_COLS;
 }
 
-/* Text in a column of its own beside the key, or indented below it. */
+/* Text in a column of its own beside the key; right behind the key where there is little room. */
 static void text_row_lines(const struct view_text_row *row, int32_t n_key_cols, int32_t n_cols,
                            struct wrap_lines *out)
 {
-    char indent[MAX_KEY_COLS + 8];
+    char first[256], rest[MAX_KEY_COLS + 8];
+    int32_t cols = ui_text_cols(row->key);
+    bool columns = n_cols - n_key_cols - 2 >= MIN_TEXT_COLS;
+    int32_t gap = columns && cols <= n_key_cols ? n_key_cols + 2 - cols : 2;
+    int n_first = snprintf(first, sizeof first, "%s%*s", row->key, (int)gap, "");
+    int n_rest = snprintf(rest, sizeof rest, "%*s", columns ? (int)n_key_cols + 2 : 4, "");
+    if (n_first < 0 || (size_t)n_first >= sizeof first || n_rest < 0)
+        return;
     struct wrap_piece text = { row->text, strlen(row->text), UI_TEXT, 0 };
-    int32_t cols = row->key ? ui_text_cols(row->key) : 0;
-    bool beside = n_cols - n_key_cols - 2 >= MIN_TEXT_COLS && cols <= n_key_cols;
-    int32_t at = beside ? n_key_cols + 2 : 2;
-    snprintf(indent, sizeof indent, "%*s", (int)at, "");
-    struct wrap_piece key = { row->key, strlen(row->key), UI_KEY, 0 };
-    struct wrap_piece pad = { indent, (size_t)at, UI_TEXT, 0 };
-    if (!beside) {
-        wrap_paragraph(out, &key, 1, &(struct wrap_options){ .n_cols = n_cols });
-        wrap_paragraph(out, &text, 1, &(struct wrap_options){ .n_cols = n_cols, .first = pad, .rest = pad });
-        return;
-    }
-    char first[256];
-    int n = snprintf(first, sizeof first, "%s%*s", row->key, (int)(at - cols), "");
-    if (n < 0 || (size_t)n >= sizeof first)
-        return;
-    key = (struct wrap_piece){ first, (size_t)n, UI_KEY, 0 };
-    wrap_paragraph(out, &text, 1, &(struct wrap_options){ .n_cols = n_cols, .first = key, .rest = pad });
+    wrap_paragraph(out, &text, 1, &(struct wrap_options){
+        .n_cols = n_cols,
+        .first = { first, (size_t)n_first, UI_KEY, 0 },
+        .rest = { rest, (size_t)n_rest, UI_TEXT, 0 } });
 }
 
 static void text_lines(const struct view_text *v, int32_t n_cols, struct wrap_lines *out)
@@ -123,7 +117,7 @@ const struct ui_view view_text = { "text", UI_CTX_TEXT, text_layout, text_draw, 
 
 /* ---- help ----------------------------------------------------------------------------------------- */
 
-enum { HELP_NAMES_BYTES = 96 };
+enum { HELP_NAMES_BYTES = 24 };    /* two keys are enough to remember */
 
 static const struct {
     enum ui_context context;
