@@ -269,6 +269,8 @@ TEST(sampler_each_cut_equals_the_plain_one)
             p.dynatemp_range = 0.5f;
             p.dynatemp_exponent = 0.5f + 0.25f * (float)round;
             check_chain(t, &p, x, n, "dynamic temperature");
+            p.temperature = 0.3f;
+            check_chain(t, &p, x, n, "dynamic temperature from 0 on");
         }
 }
 
@@ -406,6 +408,18 @@ TEST(sampler_edges)
     CHECK(t, r.token == 6 && r.probability == 1);
     float far[8] = { 3.4e38f, -3.4e38f, -3.4e38f, 0, 0, 0, 0, 0 };
     CHECK_INT(t, sample(t, s, far).token, 0);
+    sampler_destroy(s);
+}
+
+TEST(sampler_dynamic_temperature_may_fall_to_greedy)
+{
+    float x[4] = { 0, 12, 0, 0 };    /* entropy 1.7e-4 of the largest: to the power of 100 nothing is left */
+    struct sampler_params p = plain();
+    p.dynatemp_range = 1;
+    p.dynatemp_exponent = 100;
+    struct sampler *s = make(t, &p, 4);
+    struct sampler_result r = sample(t, s, x);
+    CHECK(t, r.token == 1 && r.probability == 1);
     sampler_destroy(s);
 }
 
