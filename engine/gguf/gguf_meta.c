@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- raw items ------------------------------------------------------------------------------------ */
@@ -132,25 +133,32 @@ static enum err_code wrong_type(const struct gguf_kv *kv, const char *wanted, st
                    gguf_value_type_name(kv->item_type), wanted);
 }
 
+/* Beyond what gguf_kv_int() can say. */
+static bool is_beyond(const struct gguf_kv *kv, uint64_t i)
+{
+    return kv->item_type == GGUF_U64 && gguf_load_u64(item_at(kv, i)) > INT64_MAX;
+}
+
 static enum err_code int_out_of_range(const struct gguf_kv *kv, uint64_t i, const struct wanted *w,
                                       struct err *e)
 {
     struct gguf_shown shown;
-    const char *key = gguf_shown(&shown, kv->key, strlen(kv->key));
-    int64_t value = gguf_kv_int(kv, i);
+    char item[40] = "", value[24];
     if (kv->type == GGUF_ARRAY)
-        return err_set(e, ERR_FORMAT, "key '%s', item %" PRIu64 ": %" PRId64 ", %" PRId64 " to %" PRId64
-                       " wanted", key, i, value, w->min, w->max);
-    return err_set(e, ERR_FORMAT, "key '%s': %" PRId64 ", %" PRId64 " to %" PRId64 " wanted", key, value,
-                   w->min, w->max);
+        snprintf(item, sizeof item, ", item %" PRIu64, i);
+    if (is_beyond(kv, i))
+        snprintf(value, sizeof value, "%" PRIu64, gguf_load_u64(item_at(kv, i)));
+    else
+        snprintf(value, sizeof value, "%" PRId64, gguf_kv_int(kv, i));
+    return err_set(e, ERR_FORMAT, "key '%s'%s: %s, %" PRId64 " to %" PRId64 " wanted",
+                   gguf_shown(&shown, kv->key, strlen(kv->key)), item, value, w->min, w->max);
 }
 
 static enum err_code check_ints(const struct gguf_kv *kv, const struct wanted *w, struct err *e)
 {
     for (uint64_t i = 0; i < kv->n; i++) {
         int64_t value = gguf_kv_int(kv, i);
-        bool beyond = kv->item_type == GGUF_U64 && gguf_load_u64(item_at(kv, i)) > INT64_MAX;
-        if (value < w->min || value > w->max || beyond)
+        if (value < w->min || value > w->max || is_beyond(kv, i))
             return int_out_of_range(kv, i, w, e);
     }
     return ERR_OK;
@@ -163,8 +171,11 @@ static enum err_code check_floats(const struct gguf_kv *kv, struct err *e)
         if (isfinite((float)value))
             continue;
         struct gguf_shown shown;
-        return err_set(e, ERR_FORMAT, "key '%s', item %" PRIu64 ": %g, a finite number wanted",
-                       gguf_shown(&shown, kv->key, strlen(kv->key)), i, value);
+        char item[40] = "";
+        if (kv->type == GGUF_ARRAY)
+            snprintf(item, sizeof item, ", item %" PRIu64, i);
+        return err_set(e, ERR_FORMAT, "key '%s'%s: %g, a finite number wanted",
+                       gguf_shown(&shown, kv->key, strlen(kv->key)), item, value);
     }
     return ERR_OK;
 }

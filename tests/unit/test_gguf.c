@@ -53,6 +53,7 @@ static void add_keys(struct gguf_writer *w)
     gguf_writer_array(w, "a.bools", GGUF_BOOL, bools, 3);
     gguf_writer_texts(w, "a.texts", texts, 3);
     gguf_writer_array(w, "a.empty", GGUF_U32, NULL, 0);
+    gguf_writer_array(w, "a.u64", GGUF_U64, (uint64_t[]){ 1, UINT64_MAX }, 2);
 }
 
 static void sample_init(struct test *t, struct sample *s, uint32_t alignment)
@@ -112,6 +113,7 @@ TEST(gguf_gives_back_every_value_type)
         { "a.bools", "bool[3]", "[true, false, true]" },
         { "a.texts", "string[3]", "[\"one\", \"\", \"drei\"]" },
         { "a.empty", "u32[0]", "[]" },
+        { "a.u64", "u64[2]", "[1, 18446744073709551615]" },
     };
     enum { N = sizeof want / sizeof want[0] };
     CHECK_INT(t, gguf_n_keys(s.g), N);
@@ -217,18 +219,20 @@ TEST(gguf_typed_readers_refuse_the_rest)
     REFUSED(gguf_need_u32(s.g, "n.u8", 1, 9, &u, e), "key 'n.u8': 200, 1 to 9 wanted");
     REFUSED(gguf_opt_u32(s.g, "n.i8", 0, 9, &u, e), "key 'n.i8': -100, 0 to 9 wanted");
     REFUSED(gguf_need_u32(s.g, "n.u64", 0, UINT32_MAX, &u, e),
-            "key 'n.u64': 9223372036854775807, 0 to 4294967295 wanted");
+            "key 'n.u64': 18446744073709551615, 0 to 4294967295 wanted");
     REFUSED(gguf_need_u32(s.g, "n.f32", 0, 9, &u, e), "key 'n.f32': f32, an integer wanted");
     REFUSED(gguf_need_u32(s.g, "n.yes", 0, 9, &u, e), "key 'n.yes': bool, an integer wanted");
     REFUSED(gguf_need_u32(s.g, "a.ints", 0, 9, &u, e), "key 'a.ints': array of i32, an integer wanted");
     REFUSED(gguf_need_u32(s.g, "a.empty", 0, 9, &u, e), "key 'a.empty': array of u32, an integer wanted");
     REFUSED(gguf_opt_i32(s.g, "n.u32", -1, 9, &i, e), "key 'n.u32': 4000000000, -1 to 9 wanted");
     REFUSED(gguf_need_f32(s.g, "n.u8", &f, e), "key 'n.u8': u8, a float wanted");
-    REFUSED(gguf_opt_f32(s.g, "n.nan", &f, e), "key 'n.nan', item 0: nan, a finite number wanted");
-    REFUSED(gguf_need_f32(s.g, "n.huge", &f, e), "key 'n.huge', item 0: 1e+300, a finite number wanted");
+    REFUSED(gguf_opt_f32(s.g, "n.nan", &f, e), "key 'n.nan': nan, a finite number wanted");
+    REFUSED(gguf_need_f32(s.g, "n.huge", &f, e), "key 'n.huge': 1e+300, a finite number wanted");
     REFUSED(gguf_opt_bool(s.g, "n.u8", &b, e), "key 'n.u8': u8, a bool wanted");
     REFUSED(gguf_opt_text(s.g, "a.texts", &text, e), "key 'a.texts': array of string, a string wanted");
     REFUSED(gguf_need_ints(s.g, "a.ints", 0, 300, &array, e), "key 'a.ints', item 1: -2, 0 to 300 wanted");
+    REFUSED(gguf_need_ints(s.g, "a.u64", 0, INT64_MAX, &array, e),
+            "key 'a.u64', item 1: 18446744073709551615, 0 to 9223372036854775807 wanted");
     REFUSED(gguf_opt_ints(s.g, "n.u8", 0, 300, &array, e), "key 'n.u8': u8, an array of integers wanted");
     REFUSED(gguf_need_floats(s.g, "a.inf", &array, e),
             "key 'a.inf', item 1: inf, a finite number wanted");

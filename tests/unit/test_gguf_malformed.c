@@ -173,6 +173,8 @@ static const struct defect defects[] = {
     { "dimensions whose product wraps", "more weights", .n_dims = 4,
       .ne = { INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX } },
     { "dimensions whose product is 2^64", "more weights", .n_dims = 3, .ne = { 1 << 22, 1 << 21, 1 << 21 } },
+    { "dimensions whose product is 2^63", "more weights", .n_dims = 3, .ne = { 1 << 21, 1 << 21, 1 << 21 },
+      .type = 24 /* I8 */ },
     { "bytes that wrap", "bytes than 2^64", .n_dims = 3, .ne = { 1 << 21, 1 << 21, 1 << 20 },
       .type = 28 /* F64 */ },
     { "bytes beyond the file", "reach beyond the file", .ne = { 1 << 20 } },
@@ -339,6 +341,32 @@ TEST(gguf_cut_anywhere_is_refused)
     }
     printf("%zu lengths refused\n", b.n_bytes);
     buf_finish(&b);
+}
+
+/* Three tensors that stand in the file in another order than their bytes. */
+static enum err_code open_shuffled(const uint64_t offsets[3], struct err *e)
+{
+    struct buf b = { 0 };
+    buf_add(&b, "GGUF\3\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
+    for (int i = 0; i < 3; i++) {
+        char name[2] = { (char)('a' + i), 0 };
+        add_tensor(&b, &(struct defect){ .tensor = name, .ne = { 16 }, .offset = offsets[i],
+                                         .offset_zero = offsets[i] == 0 });
+    }
+    while (b.n_bytes % 32 || b.n_bytes < 512)
+        buf_add_byte(&b, 0);
+    enum err_code rc = open_exactly(b.data, b.n_bytes, e);
+    buf_finish(&b);
+    return rc;
+}
+
+TEST(gguf_order_of_tensors_is_free_overlap_is_not)
+{
+    struct err e;
+    CHECK(t, open_shuffled((uint64_t[]){ 128, 0, 64 }, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, open_shuffled((uint64_t[]){ 192, 0, 96 }, &e) == ERR_OK, "gaps: %s", e.text);
+    CHECK_INT(t, open_shuffled((uint64_t[]){ 128, 0, 96 }, &e), ERR_FORMAT);
+    CHECK_TEXT(t, e.text, "tensor 'a': shares bytes with tensor 'c', own bytes wanted");
 }
 
 /* Whatever bits are wrong: refused in one line, or a file that can be walked through whole. */
