@@ -108,7 +108,11 @@ static int32_t find_best(const float *logits, int32_t n_vocab, struct err *e)
 {
     float best = -INFINITY;
     int32_t token = -1;
-    for (int32_t i = 0; i < n_vocab; i++)
+    for (int32_t i = 0; i < n_vocab;) {
+        if (n_vocab - i >= SAMPLER_STRIDE && !sampler_any_above(logits + i, best)) {
+            i += SAMPLER_STRIDE;
+            continue;
+        }
         if (!(logits[i] <= best)) {    /* NaN comes in here, too */
             if (!(logits[i] < INFINITY)) {
                 err_set(e, ERR_FORMAT, "logits: token %d has %s", i, isnan(logits[i]) ? "NaN" : "+infinity");
@@ -117,6 +121,8 @@ static int32_t find_best(const float *logits, int32_t n_vocab, struct err *e)
             best = logits[i];
             token = i;
         }
+        i++;
+    }
     if (token < 0)
         err_set(e, ERR_FORMAT, "logits: all %d tokens are at -infinity, none can be chosen", n_vocab);
     return token;

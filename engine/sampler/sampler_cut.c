@@ -112,11 +112,17 @@ void sampler_list_fill(struct sampler_list *l, const float *logits, int32_t n_vo
             item[n++] = (struct sampler_item){ .token = i, .logit = logits[i] };
     if (top_k < n_vocab) {
         make_heap(item, n, NULL);
-        for (; i < n_vocab; i++)
+        while (i < n_vocab) {
+            if (n_vocab - i >= SAMPLER_STRIDE && !sampler_any_above(logits + i, item[0].logit)) {
+                i += SAMPLER_STRIDE;
+                continue;
+            }
             if (logits[i] > item[0].logit && logits[i] >= floor) {    /* an equal one has the higher id */
                 item[0] = (struct sampler_item){ .token = i, .logit = logits[i] };
                 sift_down(item, n, 0, NULL);
             }
+            i++;
+        }
         unwind_heap(item, n, NULL);
     }
     l->n = n;
