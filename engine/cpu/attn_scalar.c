@@ -93,4 +93,5 @@ void cpu_attn_init_scalar(struct cpu_vec *v)
 {
     v->attn_page_f16 = attn_page_f16;
     v->attn_page_f32 = attn_page_f32;
+    v->attn_merge = cpu_attn_merge;
 }

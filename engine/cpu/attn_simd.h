@@ -262,4 +262,20 @@ static void attn_page_f32(struct cpu_attn *a, int32_t n_q, const float *keys, co
     attn_page(a, n_q, keys, values, d_k, d_v, cap, false);
 }
 
+static void attn_merge(struct cpu_attn *a, const struct cpu_attn *b, int32_t d_v)
+{
+    if (b->m == -VEC_INFINITY)
+        return;
+    float m = b->m > a->m ? b->m : a->m;
+    vec fa = v_exp(v_set(a->m - m)), fb = v_exp(v_set(b->m - m));
+    a->m = m;
+    a->l = fmaf(a->l, v_first(fa), b->l * v_first(fb));
+    int32_t c = 0;
+    for (; d_v - c >= LANES; c += LANES)
+        v_store(a->o + c, v_fma(v_load(a->o + c), fa, v_mul(v_load(b->o + c), fb)));
+    int left = d_v - c;
+    if (left > 0)
+        v_store_n(a->o + c, v_fma(v_load_n(a->o + c, left), fa, v_mul(v_load_n(b->o + c, left), fb)), left);
+}
+
 #endif

@@ -63,13 +63,16 @@ struct cpu_vec {
                           int32_t d_k, int32_t d_v, float cap);
     void (*attn_page_f32)(struct cpu_attn *a, int32_t n_q, const float *keys, const float *values,
                           int32_t d_k, int32_t d_v, float cap);
+    /* cpu_attn_merge() */
+    void (*attn_merge)(struct cpu_attn *a, const struct cpu_attn *b, int32_t d_v);
 };
 
 /* Scalar table, then what the features (cpuid.h) do better. */
 void cpu_vec_init(struct cpu_vec *v, uint32_t features);
 
 /* Joins two states of the same query over different keys, b into a: m' = max; a.l = fma(a.l, fa, b.l * fb);
- * o_c = fma(a.o_c, fa, b.o_c * fb), f = exp(m - m'). A state that saw no key has m = -INFINITY. */
+ * o_c = fma(a.o_c, fa, b.o_c * fb), f = exp(m - m'). A state that saw no key has m = -INFINITY; as b it
+ * changes nothing. */
 void cpu_attn_merge(struct cpu_attn *a, const struct cpu_attn *b, int32_t d_v);
 
 /* The scalar definitions. */

@@ -391,6 +391,38 @@ TEST(attn_joined_states_equal_one_state)
     }
 }
 
+TEST(attn_joining_every_tier_equals_scalar)
+{
+    static const float tops[] = { -INFINITY, -200, -3, 0, 0.5f, 90, 3e38f };
+    enum { N_TOPS = sizeof tops / sizeof *tops, D = 83 };
+    for (int ia = 0; ia < N_TOPS; ia++)
+        for (int ib = 0; ib < N_TOPS; ib++)
+            for (int d = 1; d <= D; d += 1 + d / 20) {
+                float o[D + 1], start[D + 1], other[D + 1], want[D + 1];
+                for (int j = 0; j <= D; j++) {
+                    start[j] = ia == 0 ? 0 : test_normal(t) * 10;
+                    other[j] = ib == 0 ? 0 : test_normal(t) * 10;
+                }
+                struct cpu_attn b = { .o = other, .m = tops[ib], .l = ib == 0 ? 0 : 7.3f };
+                struct cpu_attn first = { .o = want, .m = tops[ia], .l = ia == 0 ? 0 : 2.9f }, a;
+                memcpy(want, start, sizeof want);
+                a = first;
+                cpu_attn_merge(&first, &b, d);
+                for (int tier = 0; tier < 3; tier++) {
+                    struct cpu_vec v;
+                    if (!tier_init(&v, tier))
+                        continue;
+                    struct cpu_attn got = a;
+                    memcpy(o, start, sizeof o);
+                    got.o = o;
+                    v.attn_merge(&got, &b, d);
+                    CHECK(t, got.m == first.m && got.l == first.l, "%s d %d", v.name, d);
+                    CHECK_BYTES(t, o, want, sizeof o, "%s d %d m %g %g", v.name, d, (double)tops[ia],
+                                (double)tops[ib]);
+                }
+            }
+}
+
 TEST(attn_joining_an_empty_state_changes_nothing)
 {
     float o[2][4] = { { 1, -0.0f, 3, 4 }, { 0 } };

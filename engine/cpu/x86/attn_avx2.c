@@ -14,4 +14,5 @@ void cpu_attn_init_avx2(struct cpu_vec *v)
 {
     v->attn_page_f16 = attn_page_f16;
     v->attn_page_f32 = attn_page_f32;
+    v->attn_merge = attn_merge;
 }
