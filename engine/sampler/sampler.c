@@ -20,7 +20,8 @@ static int32_t history_room(const struct sampler_params *p)
     return a > b ? a : b;
 }
 
-enum err_code sampler_create(struct sampler **out, const struct sampler_params *p, int32_t n_vocab, struct err *e)
+enum err_code sampler_create(struct sampler **out, const struct sampler_params *p, int32_t n_vocab,
+                             struct err *e)
 {
     if (n_vocab < 1)
         return err_set(e, ERR_FORMAT, "vocabulary: %d tokens, at least 1 wanted", n_vocab);
@@ -115,7 +116,8 @@ static int32_t find_best(const float *logits, int32_t n_vocab, struct err *e)
         }
         if (!(logits[i] <= best)) {    /* NaN comes in here, too */
             if (!(logits[i] < INFINITY)) {
-                err_set(e, ERR_FORMAT, "logits: token %d has %s", i, isnan(logits[i]) ? "NaN" : "+infinity");
+                err_set(e, ERR_FORMAT, "logits: token %d has %s", i,
+                        isnan(logits[i]) ? "NaN" : "+infinity");
                 return -1;
             }
             best = logits[i];
@@ -133,7 +135,8 @@ static double temperature_of(const struct sampler_params *p, const struct sample
 {
     if (p->dynatemp_range <= 0 || l->n < 2)
         return p->temperature;
-    double low = (double)p->temperature - p->dynatemp_range, high = (double)p->temperature + p->dynatemp_range;
+    double low = (double)p->temperature - p->dynatemp_range;
+    double high = (double)p->temperature + p->dynatemp_range;
     low = low > 0 ? low : 0;
     double share = sampler_entropy(l) / sampler_log(l->n), weight = p->dynatemp_exponent > 0 ? 0 : 1;
     if (share > 1e-300)    /* 0 to the power of the exponent otherwise */
@@ -185,8 +188,9 @@ static void choose(struct sampler *s, const float *logits, float best, struct sa
         sampler_softmax(&l, s->p.temperature);
         sampler_cut_surprise(&l, s->mu);
     } else {
-        double floor = s->p.top_n_sigma > 0
-                           ? sampler_sigma_floor(logits, s->n_vocab, best, s->p.top_n_sigma) : -INFINITY;
+        double floor = -INFINITY;
+        if (s->p.top_n_sigma > 0)
+            floor = sampler_sigma_floor(logits, s->n_vocab, best, s->p.top_n_sigma);
         sampler_list_fill(&l, logits, s->n_vocab, floor, s->p.top_k);
         bool done = cut(&s->p, &l, u_xtc);
         double temperature = temperature_of(&s->p, &l);
@@ -224,7 +228,8 @@ static void fill_top(struct sampler *s, const float *logits, struct sampler_resu
     out->raw_probability = (float)(sampler_exp(logits[out->token] - best) / total);
 }
 
-enum err_code sampler_sample(struct sampler *s, const float *logits, struct sampler_result *out, struct err *e)
+enum err_code sampler_sample(struct sampler *s, const float *logits, struct sampler_result *out,
+                             struct err *e)
 {
     const float *raw = logits;
     if (sampler_changes_logits(s)) {

@@ -8,13 +8,13 @@
 #include "engine/base/err.h"
 #include "engine/sampler/sampler_params.h"
 
-/* Chooses the next token of one sequence. The order of samplers stands in sampler_params.h, what each does at
- * its function in sampler_cut.c and sampler_penalty.c.
+/* Chooses the next token of one sequence. The order of samplers stands in sampler_params.h, what each does
+ * at its function in sampler_cut.c and sampler_penalty.c.
  *
  * The same seed, parameters, history and logits give the same token on every machine: arithmetic is plain
  * double and float with its own exp, log and generator (sampler_math.h), nothing of libm.
- * At temperature 0 the choice is the largest logit after bias, penalties and DRY, the lowest id among equals;
- * the samplers after them would only take candidates away and are left out.
+ * At temperature 0 the choice is the largest logit after bias, penalties and DRY, the lowest id among
+ * equals; the samplers after them would only take candidates away and are left out.
  *
  * All memory is taken in sampler_create; nothing here allocates later. One sampler belongs to one thread. */
 struct sampler;

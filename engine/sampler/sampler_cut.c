@@ -99,9 +99,10 @@ double sampler_sigma_floor(const float *logits, int32_t n_vocab, float best, dou
     return best - n_sigma * sqrt(squares / n);
 }
 
-/* The candidates of at least floor, in the order of their ids; the top_k best of them, sorted, when top_k is
- * above 0. Tokens of -infinity are no candidates. At least one is there: the caller found a finite best. */
-void sampler_list_fill(struct sampler_list *l, const float *logits, int32_t n_vocab, double floor, int32_t top_k)
+/* The candidates of at least floor, in the order of their ids; the top_k best of them, sorted, when top_k
+ * is above 0. Tokens of -infinity are no candidates. At least one is there: the caller found a finite best. */
+void sampler_list_fill(struct sampler_list *l, const float *logits, int32_t n_vocab, double floor,
+                       int32_t top_k)
 {
     if (top_k <= 0 || top_k >= n_vocab)
         top_k = n_vocab;
@@ -157,7 +158,8 @@ double sampler_entropy(const struct sampler_list *l)
 }
 
 /* Keeps candidates in order until their mass reaches (passes, when strict) the wanted share. */
-static void cut_by_mass(struct sampler_list *l, double mass, int32_t min_keep, const double *centre, bool strict)
+static void cut_by_mass(struct sampler_list *l, double mass, int32_t min_keep, const double *centre,
+                        bool strict)
 {
     double wanted = mass * l->total, sum = 0;
     for (int32_t done = 0, chunk = 256; done < l->n; chunk *= 4) {
@@ -219,7 +221,8 @@ void sampler_cut_min_p(struct sampler_list *l, double share, int32_t min_keep)
     cut_below(l, share * best, min_keep);
 }
 
-/* Exclude top choices: of the tokens whose probability reaches the threshold only the last in order stays. */
+/* Exclude top choices: of the tokens whose probability reaches the threshold the last in order stays.
+ * Source: p-e-w, text-generation-webui pull request 6335, as llama.cpp has it. */
 void sampler_cut_xtc(struct sampler_list *l, double threshold, int32_t min_keep)
 {
     double p = threshold * l->total;

@@ -21,25 +21,32 @@ static const struct sampler_field fields[] = {
     ROW("dynatemp-exp", SAMPLER_F32, dynatemp_exponent, 0, 100, "exponent of that dependence"),
     ROW("top-k", SAMPLER_I32, top_k, -1, 1 << 30, "keep the k likeliest tokens; 0 is off"),
     ROW("top-p", SAMPLER_F32, top_p, 0, 1, "keep the likeliest tokens that make up p together; 1 is off"),
-    ROW("min-p", SAMPLER_F32, min_p, 0, 1, "keep tokens of at least p times the best one's probability; 0 is off"),
+    ROW("min-p", SAMPLER_F32, min_p, 0, 1,
+        "keep tokens of at least p times the best one's probability; 0 is off"),
     ROW("typical", SAMPLER_F32, typical_p, 0, 1, "keep the p most typical tokens; 1 is off"),
-    ROW("top-nsigma", SAMPLER_F32, top_n_sigma, -1, 1e6, "keep logits within n deviations of the best; -1 is off"),
+    ROW("top-nsigma", SAMPLER_F32, top_n_sigma, -1, 1e6,
+        "keep logits within n deviations of the best; -1 is off"),
     ROW("xtc-probability", SAMPLER_F32, xtc_probability, 0, 1,
         "chance of taking all top choices but the last away; 0 is off"),
     ROW("xtc-threshold", SAMPLER_F32, xtc_threshold, 0, 1,
         "probability that makes a token a top choice; above 0.5 is off"),
     ROW("repeat-last-n", SAMPLER_I32, repeat_last_n, -1, SAMPLER_MAX_HISTORY,
         "tokens that penalties look back; 0 is off, -1 the whole context"),
-    ROW("repeat-penalty", SAMPLER_F32, repeat_penalty, 0.01, 100, "divides logits of tokens seen; 1 is off"),
+    ROW("repeat-penalty", SAMPLER_F32, repeat_penalty, 0.01, 100,
+        "divides logits of tokens seen, multiplies negative ones; 1 is off"),
     ROW("frequency-penalty", SAMPLER_F32, frequency_penalty, -100, 100,
         "taken off per time a token was seen; 0 is off"),
-    ROW("presence-penalty", SAMPLER_F32, presence_penalty, -100, 100, "taken off once for a token seen; 0 is off"),
-    ROW("dry-multiplier", SAMPLER_F32, dry_multiplier, 0, 100, "strength of the penalty on going on with a repeat; 0 is off"),
+    ROW("presence-penalty", SAMPLER_F32, presence_penalty, -100, 100,
+        "taken off once for a token seen; 0 is off"),
+    ROW("dry-multiplier", SAMPLER_F32, dry_multiplier, 0, 100,
+        "strength of the penalty on going on with a repeat; 0 is off"),
     ROW("dry-base", SAMPLER_F32, dry_base, 0, 100, "its growth per repeated token; below 1 is off"),
-    ROW("dry-allowed-length", SAMPLER_I32, dry_allowed_length, 1, 1 << 20, "repeats shorter than this are free"),
+    ROW("dry-allowed-length", SAMPLER_I32, dry_allowed_length, 1, 1 << 20,
+        "repeats shorter than this are free"),
     ROW("dry-penalty-last-n", SAMPLER_I32, dry_last_n, -1, SAMPLER_MAX_HISTORY,
         "tokens that it looks back; 0 is off, -1 the whole context"),
-    ROW("mirostat", SAMPLER_I32, mirostat, 0, 2, "2 steers the surprise of the text in place of the cuts; 0 is off"),
+    ROW("mirostat", SAMPLER_I32, mirostat, 0, 2,
+        "2 steers the surprise of the text in place of the cuts; 0 is off"),
     ROW("mirostat-ent", SAMPLER_F32, mirostat_tau, 0, 100, "the surprise to steer to, in bits"),
     ROW("mirostat-lr", SAMPLER_F32, mirostat_eta, 0, 10, "how fast it steers"),
     ROW("min-keep", SAMPLER_I32, min_keep, 0, 1 << 30, "tokens that cuts leave at least"),
@@ -101,7 +108,8 @@ static enum err_code check_range(const struct sampler_field *f, double value, st
     /* a float that came from text may lie a rounding below a bound like 0.01 */
     double slack = f->kind == SAMPLER_F32 ? 1e-7 * fabs(f->min) : 0;
     if (!(value >= f->min - slack && value <= f->max))    /* NaN is neither */
-        return err_set(e, ERR_FORMAT, "%s: %g is out of range, %g to %g wanted", f->name, value, f->min, f->max);
+        return err_set(e, ERR_FORMAT, "%s: %g is out of range, %g to %g wanted", f->name, value, f->min,
+                       f->max);
     return ERR_OK;
 }
 
@@ -129,7 +137,8 @@ enum err_code sampler_params_check(const struct sampler_params *p, int32_t n_voc
     for (int32_t i = 0; rc == ERR_OK && i < N_FIELDS; i++)
         rc = check_range(&fields[i], value_of(p, &fields[i]), e);
     if (rc == ERR_OK && (p->n_bias < 0 || p->n_bias > SAMPLER_MAX_BIAS))
-        rc = err_set(e, ERR_FORMAT, "logit-bias: %d entries, 0 to %d allowed", p->n_bias, SAMPLER_MAX_BIAS);
+        rc = err_set(e, ERR_FORMAT, "logit-bias: %d entries, 0 to %d allowed", p->n_bias,
+                     SAMPLER_MAX_BIAS);
     for (int32_t i = 0; rc == ERR_OK && i < p->n_bias; i++)
         rc = check_bias(&p->bias[i], n_vocab, e);
     if (rc == ERR_OK && (p->n_dry_breakers < 0 || p->n_dry_breakers > SAMPLER_MAX_BREAKERS))
@@ -169,26 +178,30 @@ static enum err_code add_breaker(struct sampler_params *p, const char *value, st
     }
     size_t n = strlen(value);
     if (n < 1 || n >= SAMPLER_BREAKER_BYTES)
-        return err_set(e, ERR_FORMAT, "dry-sequence-breaker: %zu bytes, 1 to %d wanted", n, SAMPLER_BREAKER_BYTES - 1);
+        return err_set(e, ERR_FORMAT, "dry-sequence-breaker: %zu bytes, 1 to %d wanted", n,
+                       SAMPLER_BREAKER_BYTES - 1);
     if (p->n_dry_breakers == SAMPLER_MAX_BREAKERS)
         return err_set(e, ERR_FORMAT, "dry-sequence-breaker: more than %d entries", SAMPLER_MAX_BREAKERS);
     memcpy(p->dry_breakers[p->n_dry_breakers++], value, n + 1);
     return ERR_OK;
 }
 
-static enum err_code set_u64(struct sampler_params *p, const struct sampler_field *f, const char *value, struct err *e)
+static enum err_code set_u64(struct sampler_params *p, const struct sampler_field *f, const char *value,
+                             struct err *e)
 {
     char *end;
     errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
     if (value[0] < '0' || value[0] > '9' || *end || errno)    /* strtoull would take " -1" */
-        return err_set(e, ERR_FORMAT, "%s: '%s' is not a whole number from 0 to 18446744073709551615", f->name, value);
+        return err_set(e, ERR_FORMAT, "%s: '%s' is not a whole number from 0 to 18446744073709551615",
+                       f->name, value);
     uint64_t whole = number;
     memcpy((char *)p + f->offset, &whole, sizeof whole);
     return ERR_OK;
 }
 
-enum err_code sampler_params_set(struct sampler_params *p, const char *name, const char *value, struct err *e)
+enum err_code sampler_params_set(struct sampler_params *p, const char *name, const char *value,
+                                 struct err *e)
 {
     if (strcmp(name, "logit-bias") == 0)
         return add_bias(p, value, e);

@@ -128,7 +128,8 @@ static void reference_sigma(struct reference *r, double n_sigma)
 }
 
 /* With xtc_probability 0 or 1 nothing here is left to chance. */
-static void reference_run(struct reference *r, const struct sampler_params *p, const float *logits, int n_vocab)
+static void reference_run(struct reference *r, const struct sampler_params *p, const float *logits,
+                          int n_vocab)
 {
     r->n = 0;
     for (int i = 0; i < n_vocab; i++)

@@ -36,7 +36,8 @@ static void accept(struct sampler *s, const char *tokens)
 
 /* How far each logit was moved, told from the probabilities of draws: token 31 is never in a history, so
  * its ratio to another gives the difference of their logits. */
-static void check_moved(struct test *t, struct sampler *s, const float *logits, const double *want, const char *what)
+static void check_moved(struct test *t, struct sampler *s, const float *logits, const double *want,
+                        const char *what)
 {
     double p[N_VOCAB] = { 0 };
     for (int i = 0; i < 3000; i++) {
@@ -51,8 +52,8 @@ static void check_moved(struct test *t, struct sampler *s, const float *logits, 
         if (p[i] == 0)
             CHECK(t, expected < -2, "%s: token %d never came, wanted %g", what, i, expected);
         else
-            CHECK(t, fabs(log(p[i] / p[N_VOCAB - 1]) - expected) < 1e-4, "%s: token %d by %g, wanted %g", what, i,
-                  log(p[i] / p[N_VOCAB - 1]) - logits[i] + logits[N_VOCAB - 1], want[i]);
+            CHECK(t, fabs(log(p[i] / p[N_VOCAB - 1]) - expected) < 1e-4, "%s: token %d by %g, wanted %g",
+                  what, i, log(p[i] / p[N_VOCAB - 1]) - logits[i] + logits[N_VOCAB - 1], want[i]);
     }
 }
 
@@ -266,7 +267,8 @@ TEST(sampler_copy_goes_on_the_same)
         }
         sampler_copy(b, a);
         for (int i = 0; i < 50; i++) {
-            CHECK(t, sampler_sample(a, x, &ra, &e) == ERR_OK && sampler_sample(b, x, &rb, &e) == ERR_OK);
+            CHECK(t, sampler_sample(a, x, &ra, &e) == ERR_OK);
+            CHECK(t, sampler_sample(b, x, &rb, &e) == ERR_OK);
             CHECK(t, ra.token == rb.token && ra.probability == rb.probability, "step %d after %d", i, before);
             sampler_accept(a, ra.token);
             sampler_accept(b, rb.token);

@@ -31,7 +31,8 @@ TEST(sampler_params_every_row_can_be_set_and_is_checked)
             if (strcmp(f->name, "mirostat") == 0 && k == 2)
                 continue;
             snprintf(text, sizeof text, "%.9g", value);
-            CHECK(t, sampler_params_set(&p, f->name, text, &e) == ERR_OK, "%s %s: %s", f->name, text, e.text);
+            CHECK(t, sampler_params_set(&p, f->name, text, &e) == ERR_OK, "%s %s: %s", f->name, text,
+                  e.text);
             CHECK(t, sampler_params_check(&p, 10, &e) == ERR_OK, "%s %s: %s", f->name, text, e.text);
         }
         snprintf(text, sizeof text, "%.9g", f->min - 1);
