@@ -256,7 +256,8 @@ static enum found read_csi(struct term_input *in, const char *p, size_t n, struc
         bool known = p[3] >= 'A' && p[3] <= 'E';
         return took(in, known ? 4 : 3, known && key_event(out, UI_KEY_F1 + (uint32_t)(p[3] - 'A'), 0));
     }
-    while (i < n && p[i] >= 0x20 && p[i] <= 0x3f)
+    bool plain = n > 2 && p[2] >= '0' && p[2] <= '9';
+    while (i < n && p[i] >= 0x20 && p[i] <= 0x3f && !(plain && p[i] == '$'))    /* rxvt ends with it */
         i++;
     if (i > TERM_INPUT_SEQUENCE_BYTES) {
         in->skipping = true;
@@ -267,7 +268,7 @@ static enum found read_csi(struct term_input *in, const char *p, size_t n, struc
     struct csi c = { 0 };
     read_params(&c, p + 2, i - 2);
     c.final = p[i];
-    if (c.final == '$' || c.final == '^' || c.final == '@') {    /* rxvt: shift, ctrl, both */
+    if (strchr("$^@", c.final) && c.final) {    /* rxvt: shift, ctrl, both */
         uint32_t key = tilde_key(param(&c, 0, 0));
         unsigned mods = c.final == '^' ? UI_CTRL : c.final == '@' ? UI_CTRL | UI_SHIFT : UI_SHIFT;
         return took(in, i + 1, key && key_event(out, key, mods));
