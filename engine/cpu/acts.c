@@ -2,26 +2,6 @@
 #include "engine/cpu/cpu_kern.h"
 
 #include <assert.h>
-#include <math.h>
-
-/* max |x| > CPU_OUTLIER * rms. One file for all tiers, so the order of the sum needs no definition
- * beyond these lines: sixteen lanes, a product and a sum each, added up in order. */
-static int is_outlier(const float *x, int32_t n_cols)
-{
-    float sum[16] = { 0 }, max[16] = { 0 };
-    for (int32_t c = 0; c < n_cols; c += 16)
-        for (int32_t j = 0; j < 16; j++) {
-            float a = fabsf(x[c + j]);
-            sum[j] += a * a;
-            max[j] = a > max[j] ? a : max[j];
-        }
-    float square_sum = 0, top = 0;
-    for (int32_t j = 0; j < 16; j++) {
-        square_sum += sum[j];
-        top = max[j] > top ? max[j] : top;
-    }
-    return top > (float)CPU_OUTLIER * sqrtf(square_sum / (float)n_cols);
-}
 
 static void quantize_row(const struct cpu_kern *k, struct cpu_acts *acts, int32_t plane, const float *x,
                          float *residual)
@@ -39,7 +19,7 @@ void cpu_acts_rows(const struct cpu_kern *k, struct cpu_acts *acts, int32_t row0
             continue;
         const float *x = acts->x + (int64_t)row * acts->n_cols;
         quantize_row(k, acts, row, x, NULL);
-        if (is_outlier(x, acts->n_cols))
+        if (k->is_outlier(x, acts->n_cols))
             acts->second[row] = 0;
     }
 }

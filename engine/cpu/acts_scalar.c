@@ -37,7 +37,21 @@ static void quantize(int8_t *q, float *d, float *s, int16_t *h, float *residual,
     }
 }
 
+static int is_outlier(const float *x, int32_t n_cols)
+{
+    float lane[16] = { 0 }, max = 0;
+    for (int32_t c = 0; c < n_cols; c++) {
+        lane[c % 16] = fmaf(x[c], x[c], lane[c % 16]);
+        max = fabsf(x[c]) > max ? fabsf(x[c]) : max;
+    }
+    for (int32_t width = 8; width >= 1; width /= 2)
+        for (int32_t j = 0; j < width; j++)
+            lane[j] = lane[j] + lane[j + width];
+    return max > (float)CPU_OUTLIER * sqrtf(lane[0] / (float)n_cols);
+}
+
 void cpu_acts_init_scalar(struct cpu_kern *k)
 {
     k->quantize = quantize;
+    k->is_outlier = is_outlier;
 }

@@ -16,7 +16,8 @@
  *     a = max |x_j|, or 0 when that is below 2^-100 (127 / a must stay finite);
  *     d = a / 127;  i = a > 0 ? 127 / a : 0;  q_j = round_to_nearest_even(x_j * i)
  *     h0, h1 = sums of q over the two halves of 16;  s = d * (float)(h0 + h1)
- * A row with max |x| > CPU_OUTLIER * rms is an outlier: the first token of many models carries a few huge
+ * A row with max |x| > CPU_OUTLIER * sqrtf(sum / K) is an outlier, sum being that of the squares in sixteen
+ * lanes by column as for float weights below: the first token of many models carries a few huge
  * activations, and one scale per 32 still rounds their neighbours away. It gets a second plane: the
  * residuals fma(-d, q_j, x_j) quantised the same way. Its products with both planes are added, first plane
  * first. The rule sees the row alone, so it does not depend on the batch.
@@ -87,6 +88,7 @@ typedef void (*cpu_matmat_fn)(float *y, int64_t y_stride, const struct cpu_weigh
 struct cpu_kern {
     const char *name;                          /* "scalar", "avx2", "avx512" */
     cpu_quantize_fn quantize;
+    int (*is_outlier)(const float *x, int32_t n_cols);    /* n_cols a multiple of 32 */
     cpu_matvec_fn matvec[QUANT_N_TYPES];       /* NULL: type not computed */
     cpu_matmat_fn matmat[QUANT_N_TYPES];       /* NULL: the matvec serves, 8 planes at a time */
     /* Puts planes [plane0, plane1) into acts->packed for matmat; plane0 is a multiple of pack_planes.

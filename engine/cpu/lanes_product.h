@@ -17,7 +17,7 @@
  *
  * Weights in the file's order are sixteen streams at once, which the hardware's prefetcher does not
  * follow; they are asked for by hand, one group of rows ahead, in the order of memory. */
-enum { PASS_BLOCKS = 32, STAGE_BYTES = 16 * 272 };
+enum { PASS_BLOCKS = 64, STAGE_BYTES = 16 * 272 };
 
 typedef void (*unpack_fn)(struct lanes *out, const uint8_t *src, const uint8_t *halves, int b);
 
@@ -164,6 +164,16 @@ INLINE void store_rows(float *y, const float *sums, int32_t group, int32_t row0,
         y[r - row0] = sums[r - group];
 }
 
+INLINE void load_rows(float *sums, const float *y, int32_t group, int32_t row0, int32_t row1)
+{
+    if (group >= row0 && group + 16 <= row1) {
+        memcpy(sums, y + group - row0, 16 * sizeof *y);
+        return;
+    }
+    for (int32_t r = group > row0 ? group : row0; r < group + 16 && r < row1; r++)
+        sums[r - group] = y[r - row0];
+}
+
 /* Groups start at multiples of 16 in interleaved weights, at row0 otherwise. */
 INLINE int32_t first_group(const struct cpu_weight *w, int32_t row0)
 {
@@ -279,11 +289,9 @@ static void product_pass(float *y, int64_t y_stride, const struct lanes_kernel *
     for (int32_t p = plane0; p < plane1;) {
         int n = plane1 - p >= MAX_TILE ? MAX_TILE : plane1 - p >= 4 ? 4 : plane1 - p >= 2 ? 2 : 1;
         struct plane_view x = view_planes(acts, p);
-        for (int i = 0; i < n; i++) {
-            float *out = y + (p - plane0 + i) * y_stride;
-            for (int32_t r = 0; r < 16; r++)
-                sums[i][r] = block > 0 && row + r >= row0 && row + r < row1 ? out[row + r - row0] : 0;
-        }
+        memset(sums, 0, sizeof sums);
+        for (int i = 0; block > 0 && i < n; i++)
+            load_rows(sums[i], y + (p - plane0 + i) * y_stride, row, row0, row1);
         for (int i = 0; i < 16 / LANES; i++)
             k->tile(sums, n, i * LANES, w + i * PASS_BLOCKS, &x, block, n_blocks);
         for (int i = 0; i < n; i++)
