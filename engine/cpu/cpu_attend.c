@@ -122,7 +122,7 @@ static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread
             float *part = p->parts + (base[r] + kv_head * n_chunks + i) * part_floats;
             for (int32_t g = 0; g < group; g++) {
                 struct cpu_attn b = { .o = part + 2 * group + (int64_t)g * d, .m = part[2 * g], .l = part[2 * g + 1] };
-                cpu_attn_merge(&a[g], &b, d);
+                p->b->vec.attn_merge(&a[g], &b, d);
             }
         }
         for (int32_t g = 0; g < group; g++)
@@ -158,7 +158,7 @@ static void attend_many(struct cpu_run *run, const struct step *s, int32_t threa
                 run_chunk(run, s, th->attn[1], row0, row1, kv_head, chunk);
                 for (int32_t i = 0; i < n_q; i++)
                     if (th->attn[1][i].l > 0)    /* a row that saw no key of the chunk has no partial result */
-                        cpu_attn_merge(&th->attn[0][i], &th->attn[1][i], d);
+                        p->b->vec.attn_merge(&th->attn[0][i], &th->attn[1][i], d);
             }
             for (int32_t i = 0; i < n_q; i++)
                 finish_state(p, s, row0 + i / group, kv_head * group + i % group, &th->attn[0][i]);
