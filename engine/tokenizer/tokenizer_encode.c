@@ -41,7 +41,8 @@ static int32_t special_at(const struct tokenizer *t, struct trust *r, const char
     struct trust ahead = *r;
     for (size_t at = r->end; at < pos + t->texts[id].n_bytes; at++) {
         size_t end = trusted_end(&ahead, at);
-        if (end && tokenizer_special_at(t, text, at, n_bytes, end) != TOKENIZER_NONE)
+        int32_t inner = end ? tokenizer_special_at(t, text, at, n_bytes, end) : TOKENIZER_NONE;
+        if (inner != TOKENIZER_NONE && !(t->tokens[inner].flags & TOKEN_PLAIN))
             return tokenizer_special_at(t, text, pos, at, 0);
     }
     return id;
