@@ -56,7 +56,7 @@ void term_draw(struct term *t, struct ui_grid *g);
 void term_bell(struct term *t);
 
 /* Gives the terminal back, for Ctrl+Z, an external editor, or raw text; and takes it again. After a resume
- * the caller forgets the grid (ui_grid_forget) and draws. */
+ * the caller asks for the size (term_resize), forgets the grid (ui_grid_forget) and draws. */
 void term_suspend(struct term *t);
 void term_resume(struct term *t);
 

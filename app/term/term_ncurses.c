@@ -53,6 +53,7 @@ struct curses_term {
     int32_t n_rows, n_cols;
     struct term_info info;
     bool asks;                       /* understands the questions we send */
+    bool resized;                    /* by a resume; the next term_resize() says so */
     enum key_mode keys;
     attr_t looks[UI_STYLE_COUNT];
     struct term_emergency emergency;
@@ -456,9 +457,11 @@ static bool curses_resize(struct term *t)
 {
     struct curses_term *c = (struct curses_term *)t;
     int32_t n_rows = c->n_rows, n_cols = c->n_cols;
+    bool changed = c->resized;
+    c->resized = false;
     read_size(c);
     if (n_rows == c->n_rows && n_cols == c->n_cols)
-        return false;
+        return changed;
     resizeterm(c->n_rows, c->n_cols);
     return true;
 }
@@ -479,7 +482,7 @@ static void curses_resume(struct term *t)
     tcgetattr(c->out_fd, &c->emergency.saved);
     def_shell_mode();
     reset_prog_mode();
-    curses_resize(t);
+    c->resized = curses_resize(t);
     enter_modes(c);
     clearok(curscr, TRUE);
     refresh();

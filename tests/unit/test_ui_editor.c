@@ -141,6 +141,10 @@ TEST(editor_goes_up_and_down_by_rows)
     key(ed, D, 0);
     key(ed, D, 0);
     CHECK_INT(t, editor_caret(ed), 18 + 9);
+    editor_set_text(ed, "xxxxxxxxxxyyyyyyyyyy");
+    editor_layout(ed, 11, 10);
+    key(ed, U, 0);
+    CHECK_INT(t, editor_caret(ed), 9, "the place behind a broken row is on the next one");
     editor_destroy(ed);
 }
 

@@ -38,7 +38,7 @@ TEST(neutral_shows_every_text_in_known_columns)
         { "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 3 },    /* a surrogate */
         { "日本", "日本", 4 },
         { "e\xcc\x81", "é", 1 },                                          /* composed */
-        { "x\xcc\x81\xcc\x82\xcc\x83", "x\xcc\x81\xcc\x82", 1 },          /* a pile is cut */
+        { "x\xcc\x81\xcc\x82\xcc\x83", "x\xcc\x81\xcc\x82", 1 },        /* a pile is cut */
         { "\xcc\x81", "\xe2\x97\x8c\xcc\x81", 1 },                        /* a mark without a base */
         { "👩‍🚀!", "👩!", 3 },                                            /* first part of a sequence */
         { "👍🏽", "👍", 2 },                                               /* skin tone */
@@ -118,6 +118,11 @@ TEST(grid_never_leaves_half_a_wide_character)
     CHECK_INT(t, ui_grid_at(&g, 0, 2)->width, 1);
     CHECK(t, ui_grid_damage(&g, 0, &from, &to) && from == 2 && to == 4);
     CHECK_INT(t, ui_label(&g, 0, 0, 3, "日本語", UI_TEXT, 0), 3, "one wide and an ellipsis");
+    ui_grid_begin(&g);
+    ui_label(&g, 0, 0, 6, "日本語", UI_TEXT, 0);
+    ui_grid_settle(&g);
+    ui_highlight(&g, (struct ui_rect){ 0, 3, 1, 2 }, UI_SELECTION, 0);    /* two halves */
+    CHECK(t, ui_grid_damage(&g, 0, &from, &to) && from == 2 && to == 6);
     ui_grid_begin(&g);
     ui_text(&g, 0, 5, 6, "日", 3, UI_TEXT, 0);
     CHECK_INT(t, ui_grid_at(&g, 0, 5)->code_point, ' ', "not even half of it at the edge");

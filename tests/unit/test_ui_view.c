@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "app/ui/screen.h"
+#include "engine/base/buf.h"
 
 /* What views do with keys and with time; how they look is in the golden screens. */
 
@@ -128,6 +129,27 @@ TEST(transcript_keeps_the_top_message_at_a_new_width)
         draw(&c);
         CHECK_INT(t, c.view.top_id, top, "%d columns", n_cols);
     }
+    chat_finish(&c);
+}
+
+TEST(transcript_keeps_the_place_in_a_long_message_at_a_new_width)
+{
+    struct chat c;
+    struct buf text = { 0 };
+    int before = 0, after = 0;
+    for (int i = 1000; i < 2000; i++)
+        buf_printf(&text, "%d ", i);
+    chat_init(&c);
+    c.messages[10].text = text.data;
+    c.messages[10].n_text = text.n_bytes;
+    draw(&c);
+    while (c.view.top_id != 11 || sscanf(row_text(&c.grid, 0), "%d", &before) != 1 || before > 1500)
+        press(&c, UI_KEY_UP, UI_SHIFT);
+    ui_grid_resize(&c.grid, 10, 30);
+    draw(&c);
+    CHECK_INT(t, sscanf(row_text(&c.grid, 0), "%d", &after), 1);
+    CHECK(t, after > before - 25 && after < before + 25, "top was at %d and is at %d", before, after);
+    buf_finish(&text);
     chat_finish(&c);
 }
 
@@ -270,8 +292,9 @@ TEST(screen_draws_at_any_size)
     struct chat c;
     struct view_help help;
     struct view_row rows[] = { { .id = 1, .cells = { "日本語", "b", "c" }, .progress = 0.5 } };
-    struct view_list list = { .title = "List", .columns = { { "A", false, 0 }, { "B", true, 1 }, { "C", false, 2 } },
-                              .n_columns = 3, .rows = rows, .n_rows = 1, .summary = "s", .footer = "f" };
+    struct view_list list = { .title = "List", .n_columns = 3,
+                              .columns = { { "A", false, 0 }, { "B", true, 1 }, { "C", false, 2 } },
+                              .rows = rows, .n_rows = 1, .summary = "s", .footer = "f" };
     struct view_prompt prompt = { .title = "P", .label = "l", .message = "m", .editor = editor_create() };
     struct view_confirm confirm = { .title = "C", .text = "sure?", .choices = { { 'y', "yes" } },
                                     .n_choices = 1 };
