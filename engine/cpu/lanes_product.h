@@ -2,13 +2,15 @@
 #ifndef QUIP_ENGINE_CPU_LANES_PRODUCT_H
 #define QUIP_ENGINE_CPU_LANES_PRODUCT_H
 
+#include <assert.h>
+
 #include "engine/cpu/kern_tiers.h"
 #include "engine/cpu/lanes_unpack.h"
 
 /* Products of quantised weights with sixteen rows at a time, for one plane of activations or many.
  *
  *   rows [16 g, 16 g + 16) --interleaved at load, or a block at a time into a stage on the stack--
- *     -> one or two planes:  unpacked in registers and used at once
+ *     -> few planes:  unpacked in registers and used at once
  *     -> more:               up to PASS_BLOCKS * 32 columns unpacked into L1, then all planes, a tile
  *                            (16 rows x MAX_TILE planes) at a time; the sums between passes wait in y
  *
@@ -17,7 +19,7 @@
  *
  * Weights in the file's order are sixteen streams at once, which the hardware's prefetcher does not
  * follow; they are asked for by hand, one group of rows ahead, in the order of memory. */
-enum { PASS_BLOCKS = 64, STAGE_BYTES = 16 * 272 };
+enum { PASS_BLOCKS = 64, STAGE_BYTES = 16 * 272, MAX_FEW = 4 };
 
 typedef void (*unpack_fn)(struct lanes *out, const uint8_t *src, const uint8_t *halves, int b);
 
@@ -90,6 +92,19 @@ INLINE void add_group(vfloat *acc, int n_planes, const struct lanes_format *f, u
 #pragma GCC unroll 8
     for (int p = 0; p < n_planes; p++)
         acc[p] = f_add(acc[p], f_add(u[0][p], u[1][p]));
+}
+
+/* Two groups, or what is left of a row: formats in blocks of 256 have no such rest. */
+INLINE void add_groups(vfloat *acc, int n_planes, const struct lanes_format *f, unpack_fn unpack,
+                       const uint8_t *src, int lane0, int n, const struct plane_view *x, int64_t block)
+{
+    if (f->unit == 8) {
+        add_group(acc, n_planes, f, unpack, src, lane0, 0, 4, x, block);
+        add_group(acc, n_planes, f, unpack, src, lane0, 4, 4, x, block + 4);
+        return;
+    }
+    for (int b = 0; b < n; b += 4)
+        add_group(acc, n_planes, f, unpack, src + b * 16 * f->block_bytes, lane0, b, n - b, x, block + b);
 }
 
 /* Turns n_units blocks of 16 rows, block `first` on, into interleaved order. */
@@ -180,34 +195,24 @@ INLINE int32_t first_group(const struct cpu_weight *w, int32_t row0)
     return w->packed ? row0 / 16 * 16 : row0;
 }
 
-/* One or two planes. */
-INLINE void product_few(float *y, int64_t y_stride, const struct lanes_format *f, unpack_fn unpack,
-                        const struct cpu_weight *w, int32_t row0, int32_t row1, const struct plane_view *x,
-                        int n_planes)
+/* sums[p] of one group of rows for up to MAX_FEW planes. */
+INLINE void few_planes(float (*sums)[16], int n_planes, const struct lanes_format *f, unpack_fn unpack,
+                       const struct row_group *g, const struct plane_view *x)
 {
     _Alignas(64) uint8_t stage[STAGE_BYTES];
-    _Alignas(64) float sums[2][16];
-    for (int32_t row = first_group(w, row0); row < row1; row += 16) {
-        struct row_group g = row_group_at(w, f, row, row1);
-        vfloat acc[16 / LANES][2];
+    vfloat acc[16 / LANES][MAX_FEW];
+    for (int i = 0; i < 16 / LANES; i++)
+        for (int p = 0; p < n_planes; p++)
+            acc[i][p] = f_zero();
+    for (int64_t block = 0; block < x->n_blocks; block += 8) {
+        int n = x->n_blocks - block < 8 ? (int)(x->n_blocks - block) : 8;
+        const uint8_t *src = group_blocks(stage, g, f, block / f->unit, (n + f->unit - 1) / f->unit);
         for (int i = 0; i < 16 / LANES; i++)
-            acc[i][0] = acc[i][1] = f_zero();
-        for (int64_t block = 0; block < x->n_blocks; block += 8) {
-            int n = x->n_blocks - block < 8 ? (int)(x->n_blocks - block) : 8;
-            const uint8_t *src = group_blocks(stage, &g, f, block / f->unit, (n + f->unit - 1) / f->unit);
-            for (int i = 0; i < 16 / LANES; i++) {
-                add_group(acc[i], n_planes, f, unpack, src, i * LANES, 0, n < 4 ? n : 4, x, block);
-                if (n > 4)
-                    add_group(acc[i], n_planes, f, unpack, f->unit == 8 ? src : src + 4 * 16 * f->block_bytes,
-                              i * LANES, 4, n - 4, x, block + 4);
-            }
-        }
-        for (int p = 0; p < n_planes; p++) {
-            for (int i = 0; i < 16 / LANES; i++)
-                f_store(sums[p] + i * LANES, acc[i][p]);
-            store_rows(y + p * y_stride, sums[p], row, row0, row1);
-        }
+            add_groups(acc[i], n_planes, f, unpack, src, i * LANES, n, x, block);
     }
+    for (int i = 0; i < 16 / LANES; i++)
+        for (int p = 0; p < n_planes; p++)
+            f_store(sums[p] + i * LANES, acc[i][p]);
 }
 
 /* sums[p][lane0 ..] plus n_blocks unpacked blocks against n_planes planes. */
@@ -238,10 +243,6 @@ INLINE void tile(float (*sums)[16], int n_planes, int lane0, const struct lanes_
         f_store(sums[p] + lane0, acc[p]);
 }
 
-typedef void (*tile_fn)(float (*sums)[16], int n_planes, int lane0, const struct lanes *w,
-                        const struct plane_view *x, int64_t block, int n_blocks);
-typedef void (*unpack_pass_fn)(struct lanes *out, const uint8_t *src, int lane0, int n_blocks);
-
 INLINE void unpack_blocks(struct lanes *out, const struct lanes_format *f, unpack_fn unpack, const uint8_t *src,
                           int lane0, int n_blocks)
 {
@@ -253,24 +254,13 @@ INLINE void unpack_blocks(struct lanes *out, const struct lanes_format *f, unpac
     }
 }
 
-INLINE void tile_any(float (*sums)[16], int n_planes, int lane0, const struct lanes_format *f,
-                     const struct lanes *w, const struct plane_view *x, int64_t block, int n_blocks)
-{
-    if (n_planes == 8 && MAX_TILE == 8)
-        tile(sums, MAX_TILE, lane0, f, w, x, block, n_blocks);
-    else if (n_planes == 4)
-        tile(sums, 4, lane0, f, w, x, block, n_blocks);
-    else if (n_planes == 2)
-        tile(sums, 2, lane0, f, w, x, block, n_blocks);
-    else
-        tile(sums, 1, lane0, f, w, x, block, n_blocks);
-}
-
-/* What of a format is not in a loop over planes. */
+/* The loops of one format, with its constants bound at compile time; what follows serves all formats. */
 struct lanes_kernel {
     const struct lanes_format *format;
-    unpack_pass_fn unpack;
-    tile_fn tile;
+    void (*few[MAX_FEW])(float (*sums)[16], const struct row_group *g, const struct plane_view *x);
+    void (*unpack)(struct lanes *out, const uint8_t *src, int lane0, int n_blocks);
+    void (*tile)(float (*sums)[16], int lane0, const struct lanes *w, const struct plane_view *x, int64_t block,
+                 int n_blocks);
 };
 
 static struct plane_view view_planes(const struct cpu_acts *acts, int32_t plane)
@@ -280,34 +270,51 @@ static struct plane_view view_planes(const struct cpu_acts *acts, int32_t plane)
                                 acts->h + plane * 2 * n_blocks, n_cols, n_blocks };
 }
 
-/* One pass of columns for 16 rows and all planes. */
-static void product_pass(float *y, int64_t y_stride, const struct lanes_kernel *k, const struct lanes *w,
-                         int32_t row, int32_t row0, int32_t row1, const struct cpu_acts *acts, int32_t plane0,
-                         int32_t plane1, int64_t block, int n_blocks)
+/* Up to eight planes. A group's weights stay in the cache from the first few planes to the next. */
+static void lanes_matvec(float *y, int64_t y_stride, const struct lanes_kernel *k, const struct cpu_weight *w,
+                         int32_t row0, int32_t row1, const struct cpu_acts *acts, int32_t plane0, int32_t plane1)
 {
-    _Alignas(64) float sums[MAX_TILE][16];
-    for (int32_t p = plane0; p < plane1;) {
-        int n = plane1 - p >= MAX_TILE ? MAX_TILE : plane1 - p >= 4 ? 4 : plane1 - p >= 2 ? 2 : 1;
-        struct plane_view x = view_planes(acts, p);
-        memset(sums, 0, sizeof sums);
-        for (int i = 0; block > 0 && i < n; i++)
-            load_rows(sums[i], y + (p - plane0 + i) * y_stride, row, row0, row1);
-        for (int i = 0; i < 16 / LANES; i++)
-            k->tile(sums, n, i * LANES, w + i * PASS_BLOCKS, &x, block, n_blocks);
-        for (int i = 0; i < n; i++)
-            store_rows(y + (p - plane0 + i) * y_stride, sums[i], row, row0, row1);
-        p += n;
+    _Alignas(64) float sums[MAX_FEW][16];
+    for (int32_t row = first_group(w, row0); row < row1; row += 16) {
+        struct row_group g = row_group_at(w, k->format, row, row1);
+        for (int32_t p = plane0; p < plane1; p += MAX_FEW) {
+            int n = plane1 - p < MAX_FEW ? plane1 - p : MAX_FEW;
+            struct plane_view x = view_planes(acts, p);
+            k->few[n - 1](sums, &g, &x);
+            for (int i = 0; i < n; i++)
+                store_rows(y + (p - plane0 + i) * y_stride, sums[i], row, row0, row1);
+        }
     }
 }
 
-/* Any number of planes. */
-static void product_many(float *y, int64_t y_stride, const struct lanes_kernel *k, const struct cpu_weight *w,
-                         int32_t row0, int32_t row1, const struct cpu_acts *acts, int32_t plane0, int32_t plane1)
+/* One pass of columns for 16 rows and all planes. The last tile overlaps the one before; what it makes
+ * again is not stored. */
+static void matmat_pass(float *y, int64_t y_stride, const struct lanes_kernel *k, const struct lanes *w,
+                        int32_t row, int32_t row0, int32_t row1, const struct cpu_acts *acts, int64_t block,
+                        int n_blocks)
+{
+    _Alignas(64) float sums[MAX_TILE][16];
+    for (int32_t p = 0; p < acts->n_planes; p += MAX_TILE) {
+        int32_t first = p + MAX_TILE <= acts->n_planes ? p : acts->n_planes - MAX_TILE;
+        struct plane_view x = view_planes(acts, first);
+        memset(sums, 0, sizeof sums);
+        for (int i = 0; block > 0 && i < MAX_TILE; i++)
+            load_rows(sums[i], y + (first + i) * y_stride, row, row0, row1);
+        for (int i = 0; i < 16 / LANES; i++)
+            k->tile(sums, i * LANES, w + i * PASS_BLOCKS, &x, block, n_blocks);
+        for (int i = p - first; i < MAX_TILE; i++)
+            store_rows(y + (first + i) * y_stride, sums[i], row, row0, row1);
+    }
+}
+
+static void lanes_matmat(float *y, int64_t y_stride, const struct lanes_kernel *k, const struct cpu_weight *w,
+                         int32_t row0, int32_t row1, const struct cpu_acts *acts)
 {
     const struct lanes_format *f = k->format;
     _Alignas(64) uint8_t stage[STAGE_BYTES];
     struct lanes unpacked[16 / LANES][PASS_BLOCKS];
     int64_t all_blocks = acts->n_cols / CPU_BLOCK;
+    assert(acts->n_planes >= MAX_TILE);
     for (int32_t row = first_group(w, row0); row < row1; row += 16) {
         struct row_group g = row_group_at(w, f, row, row1);
         for (int64_t block = 0; block < all_blocks; block += PASS_BLOCKS) {
@@ -318,40 +325,47 @@ static void product_many(float *y, int64_t y_stride, const struct lanes_kernel *
                 for (int i = 0; i < 16 / LANES; i++)
                     k->unpack(&unpacked[i][b], src, i * LANES, n);
             }
-            product_pass(y, y_stride, k, unpacked[0], row, row0, row1, acts, plane0, plane1, block, n_pass);
+            matmat_pass(y, y_stride, k, unpacked[0], row, row0, row1, acts, block, n_pass);
         }
     }
 }
 
 /* The functions of one format. */
+#define LANES_FEW(name, n)                                                                             \
+    static void few_##name##_##n(float (*sums)[16], const struct row_group *g, const struct plane_view *x) \
+    {                                                                                                  \
+        few_planes(sums, n, &format_##name, unpack_##name, g, x);                                      \
+    }
 #define LANES_FORMAT(name, ...)                                                                        \
-    static const struct lanes_format format_##name = { __VA_ARGS__ };                                 \
-    static void unpack_pass_##name(struct lanes *out, const uint8_t *src, int lane0, int n_blocks)    \
-    {                                                                                                 \
-        unpack_blocks(out, &format_##name, unpack_##name, src, lane0, n_blocks);                      \
-    }                                                                                                 \
-    static void tile_##name(float (*sums)[16], int n_planes, int lane0, const struct lanes *w,        \
-                            const struct plane_view *x, int64_t block, int n_blocks)                  \
-    {                                                                                                 \
-        tile_any(sums, n_planes, lane0, &format_##name, w, x, block, n_blocks);                       \
-    }                                                                                                 \
-    static const struct lanes_kernel kernel_##name = { &format_##name, unpack_pass_##name, tile_##name }; \
-    static void matvec_##name(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,   \
-                              int32_t row1, const struct cpu_acts *acts, int32_t plane0, int32_t plane1) \
-    {                                                                                                 \
-        struct plane_view x = view_planes(acts, plane0);                                              \
-        if (plane1 - plane0 == 1)                                                                     \
-            product_few(y, y_stride, &format_##name, unpack_##name, w, row0, row1, &x, 1);            \
-        else if (plane1 - plane0 == 2)                                                                \
-            product_few(y, y_stride, &format_##name, unpack_##name, w, row0, row1, &x, 2);            \
-        else                                                                                          \
-            product_many(y, y_stride, &kernel_##name, w, row0, row1, acts, plane0, plane1);           \
-    }                                                                                                 \
-    static void matmat_##name(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,   \
-                              int32_t row1, const struct cpu_acts *acts, void *scratch)               \
-    {                                                                                                 \
-        (void)scratch;                                                                                \
-        product_many(y, y_stride, &kernel_##name, w, row0, row1, acts, 0, acts->n_planes);            \
+    static const struct lanes_format format_##name = { __VA_ARGS__ };                                  \
+    LANES_FEW(name, 1)                                                                                 \
+    LANES_FEW(name, 2)                                                                                 \
+    LANES_FEW(name, 3)                                                                                 \
+    LANES_FEW(name, 4)                                                                                 \
+    static void unpack_pass_##name(struct lanes *out, const uint8_t *src, int lane0, int n_blocks)     \
+    {                                                                                                  \
+        unpack_blocks(out, &format_##name, unpack_##name, src, lane0, n_blocks);                       \
+    }                                                                                                  \
+    static void tile_##name(float (*sums)[16], int lane0, const struct lanes *w,                       \
+                            const struct plane_view *x, int64_t block, int n_blocks)                   \
+    {                                                                                                  \
+        tile(sums, MAX_TILE, lane0, &format_##name, w, x, block, n_blocks);                            \
+    }                                                                                                  \
+    static const struct lanes_kernel kernel_##name = {                                                 \
+        &format_##name, { few_##name##_1, few_##name##_2, few_##name##_3, few_##name##_4 },            \
+        unpack_pass_##name, tile_##name                                                                \
+    };                                                                                                 \
+    static void matvec_##name(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,    \
+                              int32_t row1, const struct cpu_acts *acts, int32_t plane0,               \
+                              int32_t plane1)                                                          \
+    {                                                                                                  \
+        lanes_matvec(y, y_stride, &kernel_##name, w, row0, row1, acts, plane0, plane1);                \
+    }                                                                                                  \
+    static void matmat_##name(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,    \
+                              int32_t row1, const struct cpu_acts *acts, void *scratch)                \
+    {                                                                                                  \
+        (void)scratch;                                                                                 \
+        lanes_matmat(y, y_stride, &kernel_##name, w, row0, row1, acts);                                \
     }
 
 LANES_FORMAT(q4_0, QUANT_Q4_0, 18, 0, 1, .bits = 4, .offset = 8)

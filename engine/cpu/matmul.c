@@ -8,7 +8,7 @@
 
 /* Mat-vec takes up to MAX_PLANES planes at a time. Results of rows that have a second plane are made in
  * chunks of CHUNK_ROWS weight rows in the scratch and added there. */
-enum { MAX_PLANES = 8, CHUNK_ROWS = 128 };
+enum { MAX_PLANES = 8, CHUNK_ROWS = 128, MATMAT_FROM = 32 };
 
 void cpu_kern_init(struct cpu_kern *k, uint32_t features)
 {
@@ -36,7 +36,7 @@ static int is_float(uint32_t type)
 
 static int uses_matmat(const struct cpu_kern *k, const struct cpu_weight *w, int32_t n_planes)
 {
-    return k->matmat[w->type] && n_planes > MAX_PLANES;
+    return k->matmat[w->type] && n_planes >= MATMAT_FROM;
 }
 
 int cpu_matmul_wants_pack(const struct cpu_kern *k, const struct cpu_weight *w, int32_t n_planes)
