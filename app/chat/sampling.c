@@ -142,20 +142,16 @@ static enum err_code add_breaker(struct sampler_params *p, const char *text, str
     return ERR_OK;
 }
 
-enum err_code sampling_make(struct sampler_params *out, const struct model *m, const struct config *c,
-                            struct err *e)
+enum err_code sampling_apply(struct sampler_params *p, const struct config *c, struct err *e)
 {
-    model_sampling(m, out);
     enum err_code rc = ERR_OK;
     for (int32_t i = 0; rc == ERR_OK && i < c->n_settings; i++)
-        rc = sampling_set(out, c->settings[i].name, c->settings[i].value, e);
+        rc = sampling_set(p, c->settings[i].name, c->settings[i].value, e);
     for (int32_t i = 0; rc == ERR_OK && i < c->n_bias; i++)
-        rc = add_bias(out, c->bias[i], e);
+        rc = add_bias(p, c->bias[i], e);
     if (c->n_dry_breakers > 0)
-        out->n_dry_breakers = 0;
+        p->n_dry_breakers = 0;
     for (int32_t i = 0; rc == ERR_OK && i < c->n_dry_breakers; i++)
-        rc = add_breaker(out, c->dry_breakers[i], e);
-    if (rc == ERR_OK)
-        rc = sampler_params_check(out, model_info(m)->n_vocab, e);
+        rc = add_breaker(p, c->dry_breakers[i], e);
     return rc;
 }

@@ -18,9 +18,9 @@ struct sampling_options {
 
 void sampling_add_options(struct option_set *set, struct sampling_options *texts);
 
-/* The model's defaults with the command line's settings over them. Errors: ERR_FORMAT naming the option. */
-enum err_code sampling_make(struct sampler_params *out, const struct model *m, const struct config *c,
-                            struct err *e);
+/* The command line's settings over what p holds, usually the model's own recommendation. Errors: ERR_FORMAT
+ * naming the option; p may have changed then. */
+enum err_code sampling_apply(struct sampler_params *p, const struct config *c, struct err *e);
 
 /* Sets one by any spelling that the command line knows ("temp", "--temp", "top_p"). Errors: ERR_FORMAT. */
 enum err_code sampling_set(struct sampler_params *p, const char *name, const char *value, struct err *e);

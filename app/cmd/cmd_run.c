@@ -216,7 +216,9 @@ static enum exit_code answer(struct run *r, const struct app *app, const char *p
         return code;
     int32_t n_warned = cmd_warn(r->cm.model, INT32_MAX);
     r->generate = (struct generate_options){ .n_predict = c->n_predict, .ignore_end = c->ignore_end };
-    if (sampling_make(&r->generate.sampling, r->cm.model, c, &e) != ERR_OK)
+    model_sampling(r->cm.model, &r->generate.sampling);
+    if (sampling_apply(&r->generate.sampling, c, &e) != ERR_OK ||
+        sampler_params_check(&r->generate.sampling, model_info(r->cm.model)->n_vocab, &e) != ERR_OK)
         return complain(&e, EXIT_CODE_USAGE);
     if (make_tokens(r, prompt, &e) != ERR_OK)
         return complain(&e, EXIT_CODE_FAILURE);

@@ -118,34 +118,6 @@ enum err_code cmd_read(struct buf *out, const char *path, struct err *e)
     return rc;
 }
 
-/* Without -m: the list's default; if that was never fetched, the best that is here. */
-static enum err_code choose_path(const struct app *app, char path[PATHS_BYTES], struct err *e)
-{
-    struct model_table table;
-    enum err_code rc = model_table_read(&table, app->paths, e);
-    if (rc != ERR_OK)
-        return rc;
-    const char *name = app->config->model;
-    if (!name && app->config->command == COMMAND_INSPECT && app->config->n_args)
-        name = app->config->args[0];
-    if (!name) {
-        const struct model_row *row = model_table_default(&table), *better = model_table_recommended(&table);
-        if (row && !row->is_here && better && better->is_here)
-            row = better;
-        for (int32_t i = 0; i < table.n && (!row || !row->is_here); i++)
-            if (table.rows[i].is_here && !table.rows[i].is_base)
-                row = &table.rows[i];
-        if (row)
-            name = row->name;
-    }
-    if (name)
-        rc = model_table_resolve(&table, name, path, e);
-    else
-        rc = err_set(e, ERR_IO, "no model; -m FILE names one");
-    model_table_finish(&table);
-    return rc;
-}
-
 int32_t cmd_warn(const struct model *m, int32_t first)
 {
     int32_t i = 0;
@@ -160,7 +132,11 @@ enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum
 {
     memset(out, 0, sizeof *out);
     struct err e;
-    if (choose_path(app, out->path, &e) != ERR_OK) {
+    const struct config *config = app->config;
+    const char *name = config->model;
+    if (!name && config->command == COMMAND_INSPECT && config->n_args > 0)
+        name = config->args[0];
+    if (model_table_choose(app->paths, name, out->path, &e) != ERR_OK) {
         cmd_complain("%s", e.text);
         return EXIT_CODE_MODEL;
     }

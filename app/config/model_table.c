@@ -218,3 +218,24 @@ enum err_code model_table_resolve(const struct model_table *t, const char *name,
         return err_set(e, ERR_IO, "no model or file '%s'; did you mean '%s'?", name, near);
     return err_set(e, ERR_IO, "no model or file '%s'; 'quip models' lists those there are", name);
 }
+
+enum err_code model_table_choose(const struct paths *p, const char *name, char path[PATHS_BYTES],
+                                 struct err *e)
+{
+    struct model_table t;
+    enum err_code rc = model_table_read(&t, p, e);
+    if (rc != ERR_OK)
+        return rc;
+    if (!name) {
+        const struct model_row *row = model_table_default(&t), *better = model_table_recommended(&t);
+        if (row && !row->is_here && better && better->is_here)
+            row = better;
+        for (int32_t i = 0; i < t.n && (!row || !row->is_here); i++)
+            if (t.rows[i].is_here && !t.rows[i].is_base)
+                row = &t.rows[i];
+        name = row ? row->name : NULL;
+    }
+    rc = name ? model_table_resolve(&t, name, path, e) : err_set(e, ERR_IO, "no model; -m FILE names one");
+    model_table_finish(&t);
+    return rc;
+}

@@ -43,5 +43,9 @@ const struct model_row *model_table_recommended(const struct model_table *t);   
  * the nearest name there is. */
 enum err_code model_table_resolve(const struct model_table *t, const char *name,
                                   char path[PATHS_BYTES], struct err *e);
+/* The same for a name that may be NULL: then the list's default, or if that was never fetched the best that
+ * is here. */
+enum err_code model_table_choose(const struct paths *p, const char *name, char path[PATHS_BYTES],
+                                 struct err *e);
 
 #endif

@@ -67,6 +67,7 @@ static void find_root(struct paths *p)
 void paths_init(struct paths *p, const struct environment *env)
 {
     memset(p, 0, sizeof *p);
+    join(p->home, env->home, "");
     below_home(p->models, env->data_home, env->home, "/.local/share", "/quip/models");
     below_home(p->history, env->state_home, env->home, "/.local/state", "/quip/history");
     find_root(p);

@@ -9,6 +9,7 @@ enum { PATHS_BYTES = 1024 };
 
 /* Where things lie. A text is "" when the place cannot be told (no HOME, no assets). */
 struct paths {
+    char home[PATHS_BYTES];
     char models[PATHS_BYTES];          /* folder of model files: XDG_DATA_HOME/quip/models */
     char history[PATHS_BYTES];         /* file of prompts typed: XDG_STATE_HOME/quip/history */
     char model_table[PATHS_BYTES];     /* assets/models.txt */

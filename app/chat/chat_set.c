@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/* What a person sets: the model, the system prompt, sampling; and fetching and saving. */
+#include "app/chat/chat_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app/chat/sampling.h"
+
+/* ---- model ---------------------------------------------------------------------------------------- */
+
+static void start_fetch(struct chat *c, const struct model_row *row)
+{
+    if (c->fetching[0]) {
+        chat_card(c, MESSAGE_NOTICE, "One at a time", "F2, then Del on its row, stops it",
+                  "%s is still being fetched.", c->fetching);
+        return;
+    }
+    if (!c->port.fetch(c->port.self, row->name)) {
+        chat_card(c, MESSAGE_ERROR, "Not fetched", NULL, "The fetch script could not be started.");
+        return;
+    }
+    snprintf(c->fetching, sizeof c->fetching, "%s", row->name);
+    c->fetch_done = 0;
+    c->fetch_total = row->n_bytes;
+    c->version++;
+}
+
+static void open_path(struct chat *c, const char *path)
+{
+    if (c->model && !c->opening[0] && strcmp(c->model->path, path) == 0) {
+        chat_card(c, MESSAGE_NOTICE, "Model", NULL, "This model is in use already.");
+        return;
+    }
+    if (!c->port.open_model(c->port.self, ++c->last_id, path)) {
+        chat_no_memory(c);
+        return;
+    }
+    c->model_request = c->last_id;
+    snprintf(c->opening, sizeof c->opening, "%s", path);
+    chat_cancel(c);    /* the answer of the old model ends here and is kept */
+    if (c->state != CHAT_ANSWERING)
+        c->state = CHAT_LOADING;
+    c->version++;
+}
+
+void chat_open_model(struct chat *c, const char *name, bool fetch)
+{
+    struct model_table table;
+    struct err e;
+    char path[PATHS_BYTES];
+    if (model_table_read(&table, c->paths, &e) != ERR_OK) {
+        chat_card(c, MESSAGE_ERROR, "No list of models", NULL, "%s", e.text);
+        return;
+    }
+    const struct model_row *row = model_table_find(&table, name);
+    if (fetch && row && !row->is_here && row->can_fetch)
+        start_fetch(c, row);
+    else if (model_table_resolve(&table, name, path, &e) == ERR_OK)
+        open_path(c, path);
+    else
+        chat_card(c, MESSAGE_ERROR, "No such model", "F2 or /model lists models", "%s", e.text);
+    model_table_finish(&table);
+}
+
+void chat_set_context(struct chat *c, int32_t n_ctx)
+{
+    if (!c->model || !c->port.set_context(c->port.self, ++c->last_id, n_ctx)) {
+        chat_card(c, MESSAGE_ERROR, "Context", NULL, "There is no model to change the context of.");
+        return;
+    }
+    c->model_request = c->last_id;
+    chat_cancel(c);
+    c->version++;
+}
+
+void chat_fetch_progress(struct chat *c, uint64_t done, uint64_t total)
+{
+    c->fetch_done = done;
+    c->fetch_total = total;
+    c->version++;
+}
+
+void chat_fetched(struct chat *c, const char *error)
+{
+    char name[MODEL_ROW_NAME_BYTES];
+    snprintf(name, sizeof name, "%s", c->fetching);
+    c->fetching[0] = '\0';
+    c->version++;
+    if (!error && !c->model && !c->opening[0])
+        chat_open_model(c, name, false);
+    else if (!error)
+        chat_card(c, MESSAGE_NOTICE, "Fetched", "F2 and Enter, or /model with its name, switches to it",
+                  "%s is here now.", name);
+    else if (error[0])
+        chat_card(c, MESSAGE_ERROR, "Not fetched", "F2 and Enter tries again and goes on where it stopped", "%s: %s",
+                  name, error);
+    else
+        chat_card(c, MESSAGE_NOTICE, "Stopped", "F2 and Enter goes on where it stopped", "%s is not whole yet.", name);
+}
+
+void chat_model_label(const struct chat *c, char *out, size_t n_bytes)
+{
+    const char *path = c->opening[0] && !c->model ? c->opening : c->model ? c->model->path : "";
+    const char *slash = strrchr(path, '/');
+    snprintf(out, n_bytes, "%s", slash ? slash + 1 : path);
+    size_t n = strlen(out);
+    if (n > 5 && strcmp(out + n - 5, ".gguf") == 0)
+        out[n - 5] = '\0';
+}
+
+void chat_advice(const struct chat *c, char *out, size_t n_bytes)
+{
+    struct model_table table;
+    struct err e;
+    out[0] = '\0';
+    if (!c->model || model_table_read(&table, c->paths, &e) != ERR_OK)
+        return;
+    const struct model_row *better = model_table_recommended(&table);
+    for (int32_t i = 0; i < table.n; i++) {
+        const struct model_row *row = &table.rows[i];
+        if (strcmp(row->path, c->model->path) != 0)
+            continue;
+        if (row->is_default && better)
+            snprintf(out, n_bytes, "A small model: quick, and often wrong. %s is better%s (F2).", better->name,
+                     better->is_here ? "" : " and can be fetched");
+        else if (row->is_base)
+            snprintf(out, n_bytes, "A base model: it continues texts and was not made for chat.");
+    }
+    model_table_finish(&table);
+}
+
+/* ---- system prompt -------------------------------------------------------------------------------- */
+
+static int64_t changed_ns(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+static enum err_code read_system(const char *path, struct buf *out, int64_t *when_ns, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);    /* a fifo must not hang the screen */
+    struct stat st;
+    if (fd < 0)
+        return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+    enum err_code rc = ERR_OK;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        rc = err_set(e, ERR_IO, "%s: not a file", path);
+    else if (st.st_size > CHAT_SYSTEM_MAX_BYTES)
+        rc = err_set(e, ERR_IO, "%s: %lld bytes, at most %d wanted", path, (long long)st.st_size,
+                     CHAT_SYSTEM_MAX_BYTES);
+    char piece[4096];
+    ssize_t n;
+    while (rc == ERR_OK && (n = read(fd, piece, sizeof piece)) != 0)
+        if (n < 0)
+            rc = err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+        else if (!buf_add(out, piece, (size_t)n))
+            rc = err_set(e, ERR_NOMEM, "%s: no memory for it", path);
+    if (rc == ERR_OK && strlen(buf_text(out)) != out->n_bytes)
+        rc = err_set(e, ERR_FORMAT, "%s: a NUL byte in it, text wanted", path);
+    close(fd);
+    *when_ns = changed_ns(&st);
+    return rc;
+}
+
+/* "~/" is what a shell would have replaced. */
+static void expand_home(const char *path, char out[PATHS_BYTES], const char *home)
+{
+    if (path[0] == '~' && path[1] == '/' && home[0])
+        snprintf(out, PATHS_BYTES, "%s%s", home, path + 1);
+    else
+        snprintf(out, PATHS_BYTES, "%s", path);
+}
+
+enum err_code chat_system_file(struct chat *c, const char *path, struct err *e)
+{
+    struct buf text = { 0 };
+    int64_t when_ns;
+    char real[PATHS_BYTES];
+    expand_home(path, real, c->paths->home);
+    enum err_code rc = read_system(real, &text, &when_ns, e);
+    if (rc != ERR_OK) {
+        buf_finish(&text);
+        return rc;
+    }
+    buf_finish(&c->system);
+    c->system = text;
+    snprintf(c->system_file, sizeof c->system_file, "%s", real);
+    c->system_changed_ns = when_ns;
+    chat_card(c, MESSAGE_NOTICE, "System prompt", NULL, "%s (%zu bytes) holds from the next message on.", real,
+              text.n_bytes);
+    return ERR_OK;
+}
+
+void chat_system_refresh(struct chat *c)
+{
+    struct stat st;
+    if (!c->system_file[0] || stat(c->system_file, &st) != 0 || changed_ns(&st) == c->system_changed_ns)
+        return;
+    struct buf text = { 0 };
+    struct err e;
+    if (read_system(c->system_file, &text, &c->system_changed_ns, &e) == ERR_OK) {
+        buf_finish(&c->system);
+        c->system = text;
+    } else {
+        buf_finish(&text);
+        chat_card(c, MESSAGE_WARNING, "System prompt", NULL, "%s; what was read before still holds.", e.text);
+    }
+}
+
+void chat_system_text(struct chat *c, const char *text)
+{
+    buf_clear(&c->system);
+    buf_add_text(&c->system, text);
+    c->system_file[0] = '\0';
+    chat_card(c, MESSAGE_NOTICE, "System prompt", NULL, "%s",
+              text[0] ? "It holds from the next message on." : "There is none from the next message on.");
+}
+
+/* ---- sampling and thinking ------------------------------------------------------------------------ */
+
+void chat_sampling(const struct chat *c, struct sampler_params *out)
+{
+    struct err e;
+    if (c->model)
+        *out = c->model->sampling;
+    else
+        sampler_params_default(out);
+    struct sampler_params given = *out;
+    if (sampling_apply(&given, c->config, &e) == ERR_OK)
+        *out = given;
+    for (int32_t i = 0; i < c->n_settings; i++)
+        sampling_set(out, c->settings[i].name, c->settings[i].value, &e);
+}
+
+bool chat_set(struct chat *c, const char *name, const char *value)
+{
+    struct sampler_params p;
+    struct err e;
+    chat_sampling(c, &p);
+    if (sampling_set(&p, name, value, &e) != ERR_OK) {
+        chat_card(c, MESSAGE_ERROR, "Not set", "/set alone lists the settings", "%s", e.text);
+        return false;
+    }
+    const struct sampler_field *field = sampling_field(name);
+    int32_t i = 0;
+    while (i < c->n_settings && strcmp(c->settings[i].name, field->name) != 0)
+        i++;
+    if (i == CHAT_MAX_SETTINGS)
+        return false;
+    snprintf(c->settings[i].name, sizeof c->settings[i].name, "%s", field->name);
+    snprintf(c->settings[i].value, sizeof c->settings[i].value, "%s", value);
+    if (i == c->n_settings)
+        c->n_settings++;
+    char text[SAMPLING_PRESET_BYTES];
+    sampling_text(&p, field, text);
+    chat_card(c, MESSAGE_NOTICE, "Set", NULL, "%s is %s from the next answer on.", field->name, text);
+    return true;
+}
+
+void chat_set_think(struct chat *c, enum think_mode mode)
+{
+    c->think_mode = mode;
+    c->version++;
+}
+
+/* ---- saving --------------------------------------------------------------------------------------- */
+
+bool chat_save(struct chat *c, const char *path)
+{
+    char real[PATHS_BYTES];
+    expand_home(path, real, c->paths->home);
+    struct buf text = { 0 };
+    transcript_export(&c->transcript, buf_text(&c->system), &text);
+    /* A file that is there already stays: a slip must not cost a document. */
+    int fd = open(real, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    bool ok = f && buf_ok(&text) && fwrite(buf_text(&text), 1, text.n_bytes, f) == text.n_bytes;
+    int error = errno;
+    if (f && fclose(f) != 0 && ok) {
+        error = errno;
+        ok = false;
+    }
+    if (ok)
+        chat_card(c, MESSAGE_NOTICE, "Saved", NULL, "%s (%zu bytes)", real, text.n_bytes);
+    else
+        chat_card(c, MESSAGE_ERROR, "Not saved", NULL, "%s: %s", real, strerror(error));
+    buf_finish(&text);
+    return ok;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_APP_LOOP_FULL_IMPL_H
+#define QUIP_APP_LOOP_FULL_IMPL_H
+
+#include "app/config/environment.h"
+#include "app/loop/talk.h"
+#include "app/term/term.h"
+#include "app/ui/screen.h"
+
+/* The full screen, shared by its files: full_screen.c runs it, full_views.c turns the chat into view
+ * models, full_panels.c has the overlays. */
+
+enum {
+    FULL_SIGNALS = 6,
+    FULL_TEXT_BYTES = 160,
+    FULL_MODEL_ROWS = MODEL_TABLE_MAX,
+    FULL_SETTING_ROWS = 48,
+    FULL_EMPTY_LINES = 5
+};
+
+enum full_panel { FULL_NONE, FULL_HELP, FULL_MODELS, FULL_SETTINGS, FULL_SYSTEM };
+
+struct full_model_text {
+    char name[MODEL_ROW_NAME_BYTES];
+    char size[24], where[24], progress[64];
+};
+
+struct full {
+    struct talk *talk;
+    const struct environment *env;
+    const struct paths *paths;
+
+    struct term *term;
+    struct ui_grid grid;
+    struct ui_theme theme;
+    struct term_input input;
+    struct editor *editor;
+    struct screen screen;
+
+    uv_poll_t tty;
+    uv_timer_t paint, escape;
+    uv_signal_t signals[FULL_SIGNALS];
+    uint64_t painted_ms;
+    bool leaving;
+    bool interrupted;             /* the last key was Ctrl+C on an empty draft: once more quits */
+    int ending_signal;            /* to die of when the terminal is back, 0: none */
+    uint32_t think_seen;          /* the mode that the transcript shows */
+
+    /* View models and the texts they borrow, made anew for each frame. */
+    struct view_message *messages;
+    struct view_stats *stats;
+    int32_t cap_messages;
+    char title[FULL_TEXT_BYTES], model[FULL_TEXT_BYTES], device[FULL_TEXT_BYTES];
+    char segments[VIEW_STATUS_SEGMENTS][64];
+    char advice[FULL_TEXT_BYTES], about[FULL_TEXT_BYTES];
+    const char *empty_lines[FULL_EMPTY_LINES];
+    uint32_t advice_version;      /* of the model that the advice is about */
+
+    /* Overlays. */
+    enum full_panel panel;
+    struct view_list models;
+    struct model_table table;
+    struct view_row *model_rows;
+    struct full_model_text *model_texts;
+    char model_detail[PATHS_BYTES + 2 * MODEL_ROW_TEXT_BYTES];
+    char models_summary[64];
+    uint64_t fetch_start_ms, fetch_start_bytes;
+    struct view_text text;
+    struct view_help help;
+    struct view_text_row *slash_rows;
+    char (*slash_names)[64];
+    struct view_text_row setting_rows[FULL_SETTING_ROWS];
+    char setting_texts[FULL_SETTING_ROWS][FULL_TEXT_BYTES];
+    struct view_prompt system;
+    struct editor *system_editor;
+    char system_message[ERR_TEXT_BYTES];
+};
+
+/* full_views.c: fills screen from the chat. */
+void full_views_update(struct full *f);
+void full_views_finish(struct full *f);
+/* "98.4 MB" */
+void full_size_text(uint64_t n_bytes, char *out, size_t out_bytes);
+
+/* full_panels.c */
+void full_panel_open(struct full *f, enum full_panel panel);
+void full_panel_close(struct full *f);    /* gives back what the overlay borrowed */
+void full_panel_update(struct full *f);   /* before a frame */
+/* What a key in the open overlay came to. */
+void full_panel_action(struct full *f, enum ui_action action);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/* What lies over the chat: help, models, settings, the path of a system prompt. */
+#include "app/loop/full_impl.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "app/chat/sampling.h"
+#include "app/chat/slash.h"
+
+/* ---- help ----------------------------------------------------------------------------------------- */
+
+static void open_help(struct full *f)
+{
+    int32_t n = 0;
+    while (slash_command(n))
+        n++;
+    f->slash_rows = calloc((size_t)n, sizeof *f->slash_rows);
+    f->slash_names = calloc((size_t)n, sizeof *f->slash_names);
+    if (!f->slash_rows || !f->slash_names)
+        return;
+    for (int32_t i = 0; i < n; i++) {
+        const struct slash_command *s = slash_command(i);
+        snprintf(f->slash_names[i], sizeof f->slash_names[i], "%s%s%s", s->name, s->argument[0] ? " " : "",
+                 s->argument);
+        f->slash_rows[i] = (struct view_text_row){ f->slash_names[i], s->help };
+    }
+    if (!view_help_make(&f->help, "Commands", f->slash_rows, n))
+        return;
+    f->text = (struct view_text){ .title = "Help", .rows = f->help.rows, .n_rows = f->help.n_rows };
+    f->screen.overlay = &view_text;
+    f->screen.overlay_self = &f->text;
+}
+
+/* ---- settings ------------------------------------------------------------------------------------- */
+
+static void open_settings(struct full *f)
+{
+    struct sampler_params now;
+    chat_sampling(&f->talk->chat, &now);
+    const struct sampler_field *field;
+    int32_t n = 0;
+    for (; n < FULL_SETTING_ROWS && (field = sampler_field(n)); n++) {
+        char value[SAMPLING_PRESET_BYTES];
+        sampling_text(&now, field, value);
+        snprintf(f->setting_texts[n], sizeof f->setting_texts[n], "%-6s  %s", value, field->help);
+        f->setting_rows[n] = (struct view_text_row){ field->name, f->setting_texts[n] };
+    }
+    f->text = (struct view_text){ .title = "Sampling: /set NAME VALUE", .rows = f->setting_rows, .n_rows = n };
+    f->screen.overlay = &view_text;
+    f->screen.overlay_self = &f->text;
+}
+
+/* ---- models --------------------------------------------------------------------------------------- */
+
+/* Rows are replaced with each frame; the id must find the same model again. FNV-1a, never 0. */
+static uint64_t id_of(const char *name)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 1099511628211u;
+    return hash | 1;
+}
+
+static void fill_progress(struct full *f, const struct model_row *row, struct full_model_text *t,
+                          struct view_row *out)
+{
+    const struct chat *c = &f->talk->chat;
+    if (strcmp(c->fetching, row->name) != 0)
+        return;
+    uint64_t now_ms = uv_now(&f->talk->loop);
+    if (f->fetch_start_ms == 0 || c->fetch_done < f->fetch_start_bytes) {
+        f->fetch_start_ms = now_ms;
+        f->fetch_start_bytes = c->fetch_done;
+    }
+    double passed_s = (double)(now_ms - f->fetch_start_ms) / 1e3;
+    double speed = passed_s > 0.5 ? (double)(c->fetch_done - f->fetch_start_bytes) / passed_s : 0;
+    char done[24], total[24];
+    full_size_text(c->fetch_done, done, sizeof done);
+    full_size_text(c->fetch_total, total, sizeof total);
+    int n = snprintf(t->progress, sizeof t->progress, "%s of %s", done, total);
+    if (speed > 0)
+        snprintf(t->progress + n, sizeof t->progress - (size_t)n, ", %.1f MB/s", speed / 1e6);
+    snprintf(t->where, sizeof t->where, "fetching");
+    out->progress = c->fetch_total ? (double)c->fetch_done / (double)c->fetch_total : 0;
+    out->progress_text = t->progress;
+}
+
+static void fill_model_row(struct full *f, const struct model_row *row, struct full_model_text *t,
+                           struct view_row *out)
+{
+    const struct chat *c = &f->talk->chat;
+    bool in_use = c->model && strcmp(c->model->path, row->path) == 0;
+    snprintf(t->name, sizeof t->name, "%s", row->name);
+    full_size_text(row->n_bytes, t->size, sizeof t->size);
+    snprintf(t->where, sizeof t->where, "%s",
+             in_use ? "in use" : row->is_here ? "here" : row->can_fetch ? "fetch" : "not here");
+    *out = (struct view_row){ .id = id_of(row->name), .cells = { t->name, t->size, t->where, row->licence, row->good },
+                              .style = row->is_here ? UI_TEXT : UI_DIM, .current = in_use, .progress = -1 };
+    fill_progress(f, row, t, out);
+}
+
+static const struct model_row *chosen_model(const struct full *f)
+{
+    const struct view_row *row = view_list_chosen(&f->models);
+    return row ? &f->table.rows[row - f->model_rows] : NULL;
+}
+
+static void update_models(struct full *f)
+{
+    struct err e;
+    model_table_finish(&f->table);
+    if (model_table_read(&f->table, f->paths, &e) != ERR_OK)
+        f->table.n = 0;
+    for (int32_t i = 0; i < f->table.n; i++)
+        fill_model_row(f, &f->table.rows[i], &f->model_texts[i], &f->model_rows[i]);
+    if (!f->talk->chat.fetching[0])
+        f->fetch_start_ms = 0;
+    f->models.rows = f->model_rows;
+    f->models.n_rows = f->table.n;
+
+    uint64_t free_bytes = f->talk->chat.stats.available_bytes;
+    if (free_bytes > 0) {
+        char text[24];
+        full_size_text(free_bytes, text, sizeof text);
+        snprintf(f->models_summary, sizeof f->models_summary, "%s of memory free", text);
+        f->models.summary = f->models_summary;
+    }
+    const struct model_row *row = chosen_model(f);
+    f->models.detail = NULL;
+    if (row) {
+        snprintf(f->model_detail, sizeof f->model_detail, "%s%s%s", row->good, row->good[0] ? " · " : "",
+                 row->good[0] ? row->title : row->path);
+        f->models.detail = f->model_detail;
+    }
+}
+
+static void open_models(struct full *f)
+{
+    f->model_rows = calloc(FULL_MODEL_ROWS, sizeof *f->model_rows);
+    f->model_texts = calloc(FULL_MODEL_ROWS, sizeof *f->model_texts);
+    if (!f->model_rows || !f->model_texts)
+        return;
+    f->models = (struct view_list){
+        .title = "Models",
+        .columns = { { "Name", false, 0 }, { "Size", true, 0 }, { "", false, 0 }, { "Licence", false, 1 },
+                     { "Good for", false, 2 } },
+        .n_columns = 5,
+        .footer = "Enter switch or fetch · Del stop fetching · Esc close",
+        .empty = "No models: quip -m FILE opens one.",
+    };
+    f->panel = FULL_MODELS;
+    update_models(f);
+    f->screen.overlay = &view_list;
+    f->screen.overlay_self = &f->models;
+}
+
+static void accept_model(struct full *f)
+{
+    const struct model_row *row = chosen_model(f);
+    if (!row)
+        return;
+    bool here = row->is_here;
+    chat_open_model(&f->talk->chat, here ? row->path : row->name, !here);
+    if (here)
+        full_panel_close(f);
+}
+
+/* ---- system prompt's file ------------------------------------------------------------------------- */
+
+static void open_system(struct full *f)
+{
+    f->system_editor = editor_create();
+    if (!f->system_editor)
+        return;
+    editor_set_single_line(f->system_editor, true);
+    editor_set_text(f->system_editor, f->talk->chat.system_file);
+    snprintf(f->system_message, sizeof f->system_message, "Empty: no system prompt. Tab completes.");
+    f->system = (struct view_prompt){ .title = "System prompt", .label = "File to load it from",
+                                      .message = f->system_message, .editor = f->system_editor };
+    f->screen.overlay = &view_prompt;
+    f->screen.overlay_self = &f->system;
+}
+
+static void accept_system(struct full *f)
+{
+    struct err e;
+    char path[PATHS_BYTES];
+    snprintf(path, sizeof path, "%s", editor_text(f->system_editor));
+    if (!path[0]) {
+        chat_system_text(&f->talk->chat, "");
+        full_panel_close(f);
+    } else if (chat_system_file(&f->talk->chat, path, &e) == ERR_OK) {
+        full_panel_close(f);
+    } else {
+        snprintf(f->system_message, sizeof f->system_message, "%s", e.text);
+        f->system.message_is_error = true;
+    }
+}
+
+/* Completes the last part of the path as far as all names in its folder agree. */
+static void complete_path(struct full *f)
+{
+    char typed[PATHS_BYTES], folder[PATHS_BYTES], common[PATHS_BYTES] = "", real[2 * PATHS_BYTES];
+    snprintf(typed, sizeof typed, "%s", editor_text(f->system_editor));
+    char *slash = strrchr(typed, '/');
+    const char *stem = slash ? slash + 1 : typed;
+    size_t n_stem = strlen(stem);
+    snprintf(folder, sizeof folder, "%.*s", (int)(stem - typed), typed);
+    bool from_home = folder[0] == '~' && folder[1] == '/';
+    snprintf(real, sizeof real, "%s%s", from_home ? f->paths->home : "", folder[0] ? folder + from_home : "./");
+
+    int n_found = 0;
+    DIR *d = opendir(real);
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        if (strncmp(entry->d_name, stem, n_stem) != 0 || (entry->d_name[0] == '.' && n_stem == 0))
+            continue;
+        if (n_found++ == 0) {
+            snprintf(common, sizeof common, "%s", entry->d_name);
+            continue;
+        }
+        size_t same = 0;
+        while (common[same] && common[same] == entry->d_name[same])
+            same++;
+        while (same > n_stem && ((unsigned char)common[same] & 0xc0) == 0x80)    /* not inside a character */
+            same--;
+        common[same] = '\0';
+    }
+    if (d)
+        closedir(d);
+    f->system.message_is_error = false;
+    snprintf(f->system_message, sizeof f->system_message, "%d names begin so", n_found);
+    if (n_found == 0)
+        return;
+    char whole[2 * PATHS_BYTES], path[4 * PATHS_BYTES];
+    struct stat st;
+    snprintf(path, sizeof path, "%s%s", real, common);
+    bool is_folder = n_found == 1 && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    snprintf(whole, sizeof whole, "%s%s%s", folder, common, is_folder ? "/" : "");
+    editor_set_text(f->system_editor, whole);
+}
+
+/* ---- all of them ---------------------------------------------------------------------------------- */
+
+void full_panel_open(struct full *f, enum full_panel panel)
+{
+    full_panel_close(f);
+    f->panel = panel;
+    if (panel == FULL_HELP)
+        open_help(f);
+    else if (panel == FULL_MODELS)
+        open_models(f);
+    else if (panel == FULL_SETTINGS)
+        open_settings(f);
+    else if (panel == FULL_SYSTEM)
+        open_system(f);
+    if (!f->screen.overlay)    /* no memory for it */
+        full_panel_close(f);
+}
+
+void full_panel_close(struct full *f)
+{
+    f->screen.overlay = NULL;
+    f->screen.overlay_self = NULL;
+    if (f->panel == FULL_HELP) {
+        view_help_finish(&f->help);
+        free(f->slash_rows);
+        free(f->slash_names);
+        f->slash_rows = NULL;
+        f->slash_names = NULL;
+    } else if (f->panel == FULL_MODELS) {
+        model_table_finish(&f->table);
+        free(f->model_rows);
+        free(f->model_texts);
+        f->model_rows = NULL;
+        f->model_texts = NULL;
+    } else if (f->panel == FULL_SYSTEM) {
+        editor_destroy(f->system_editor);
+        f->system_editor = NULL;
+    }
+    f->panel = FULL_NONE;
+}
+
+void full_panel_update(struct full *f)
+{
+    if (f->panel == FULL_MODELS)
+        update_models(f);
+}
+
+void full_panel_action(struct full *f, enum ui_action action)
+{
+    if (action == UI_ACT_CLOSE)
+        full_panel_close(f);
+    else if (f->panel == FULL_MODELS && action == UI_ACT_ACCEPT)
+        accept_model(f);
+    else if (f->panel == FULL_MODELS && action == UI_ACT_REMOVE)
+        f->talk->chat.port.stop_fetch(f->talk->chat.port.self);
+    else if (f->panel == FULL_SYSTEM && action == UI_ACT_ACCEPT)
+        accept_system(f);
+    else if (f->panel == FULL_SYSTEM && action == UI_ACT_COMPLETE)
+        complete_path(f);
+}

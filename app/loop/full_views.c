@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* From the chat to what the screen shows. Nothing here is remembered between frames but storage: the view
+ * models are made anew, and the grid finds out what changed. */
+#include "app/loop/full_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void full_size_text(uint64_t n_bytes, char *out, size_t out_bytes)
+{
+    double mb = (double)n_bytes / 1e6;
+    if (mb >= 999.5)
+        snprintf(out, out_bytes, "%.2f GB", mb / 1e3);
+    else
+        snprintf(out, out_bytes, mb >= 99.95 ? "%.0f MB" : "%.1f MB", mb);
+}
+
+/* ---- messages ------------------------------------------------------------------------------------- */
+
+static enum view_message_kind kind_of(const struct message *m)
+{
+    switch (m->role) {
+    case MESSAGE_USER:
+        return VIEW_MESSAGE_USER;
+    case MESSAGE_MODEL:
+        return VIEW_MESSAGE_MODEL;
+    case MESSAGE_NOTICE:
+        return VIEW_MESSAGE_NOTICE;
+    case MESSAGE_WARNING:
+        return VIEW_MESSAGE_WARNING;
+    case MESSAGE_ERROR:
+        break;
+    }
+    return VIEW_MESSAGE_ERROR;
+}
+
+static const char *ending_of(const struct message *m)
+{
+    switch (m->state) {
+    case MESSAGE_STOPPED:
+        return "stopped";
+    case MESSAGE_CUT:
+        return "token limit";
+    case MESSAGE_FULL:
+        return "context full";
+    case MESSAGE_DONE:
+    case MESSAGE_STREAMING:
+        break;
+    }
+    return NULL;
+}
+
+static void fill_message(const struct message *m, struct view_message *out, struct view_stats *stats)
+{
+    bool is_card = m->role != MESSAGE_USER && m->role != MESSAGE_MODEL;
+    *out = (struct view_message){
+        .id = m->id,
+        .revision = m->revision,
+        .kind = kind_of(m),
+        .label = is_card ? m->title : NULL,
+        .time = m->time,
+        .text = buf_text(&m->text),
+        .n_text = m->text.n_bytes,
+        .streaming = m->state == MESSAGE_STREAMING,
+        .thinking = m->thinking.n_bytes > 0 || m->thinking_open ? buf_text(&m->thinking) : NULL,
+        .n_thinking = m->thinking.n_bytes,
+        .n_thinking_tokens = m->n_thinking_tokens,
+        .thinking_s = m->thinking_s,
+        .thinking_open = m->thinking_open,
+        .hint = m->hint[0] ? m->hint : NULL,
+    };
+    if (m->role != MESSAGE_MODEL || m->state == MESSAGE_STREAMING)
+        return;
+    *stats = (struct view_stats){
+        .n_generated = m->timings.n_generated,
+        .tokens_per_s = m->tokens_per_s,
+        .first_s = m->timings.first_ms / 1e3,
+        .n_prompt = m->timings.n_prompt,
+        .n_reused = m->timings.n_reused,
+        .ending = ending_of(m),
+    };
+    out->stats = stats;
+}
+
+static bool reserve_messages(struct full *f, int32_t n)
+{
+    if (n <= f->cap_messages)
+        return true;
+    int32_t cap = n * 2 + 16;
+    struct view_message *messages = realloc(f->messages, sizeof *messages * (size_t)cap);
+    if (messages)
+        f->messages = messages;
+    struct view_stats *stats = realloc(f->stats, sizeof *stats * (size_t)cap);
+    if (stats)
+        f->stats = stats;
+    if (messages && stats)
+        f->cap_messages = cap;
+    return messages && stats;
+}
+
+static void fill_messages(struct full *f)
+{
+    const struct chat *c = &f->talk->chat;
+    const struct transcript *t = &c->transcript;
+    struct view_transcript *v = &f->screen.transcript;
+    int32_t n = 0;
+    if (!reserve_messages(f, t->n_path + 1))
+        return;
+    for (int32_t i = 0; i < t->n_path; i++, n++)
+        fill_message(t->path[i], &f->messages[n], &f->stats[n]);
+    if (c->waiting.n_bytes > 0)
+        f->messages[n++] = (struct view_message){
+            .id = UINT64_MAX, .revision = c->version, .kind = VIEW_MESSAGE_USER, .label = "You (waiting)",
+            .text = buf_text(&c->waiting), .n_text = c->waiting.n_bytes };
+    v->messages = f->messages;
+    v->n_messages = n;
+    if (f->think_seen != c->think_mode) {
+        f->think_seen = c->think_mode;
+        v->show_thinking = c->think_mode == THINK_ON;
+    }
+}
+
+/* What an empty chat says: which model, what to expect of it, and how to begin. */
+static void fill_empty(struct full *f)
+{
+    const struct chat *c = &f->talk->chat;
+    struct view_transcript *v = &f->screen.transcript;
+    int32_t n = 0;
+    if (c->state == CHAT_LOADING) {
+        snprintf(f->about, sizeof f->about, "Loading %s", f->model);
+    } else if (c->model) {
+        char size[24];
+        full_size_text(c->model->file_bytes, size, sizeof size);
+        snprintf(f->about, sizeof f->about, "%s, %s, %d tokens of context", f->model, size, c->model->n_ctx);
+    } else {
+        snprintf(f->about, sizeof f->about, "There is no model yet: F2 lists those that can be fetched");
+    }
+    uint32_t model_version = (uint32_t)c->model_request + (c->model != NULL);
+    if (f->advice_version != model_version) {    /* reads the list of models: once per model */
+        f->advice_version = model_version;
+        chat_advice(c, f->advice, sizeof f->advice);
+    }
+    f->empty_lines[n++] = f->about;
+    if (f->advice[0])
+        f->empty_lines[n++] = f->advice;
+    f->empty_lines[n++] = "";
+    f->empty_lines[n++] = "Type a message and press Enter. F1 shows all keys and commands.";
+    v->empty_title = "quip";
+    v->empty_lines = f->empty_lines;
+    v->n_empty_lines = n;
+}
+
+/* ---- bars ----------------------------------------------------------------------------------------- */
+
+static void fill_header(struct full *f)
+{
+    const struct chat *c = &f->talk->chat;
+    f->title[0] = '\0';
+    for (int32_t i = 0; i < c->transcript.n_path && !f->title[0]; i++)
+        if (c->transcript.path[i]->role == MESSAGE_USER)
+            snprintf(f->title, sizeof f->title, "%s", buf_text(&c->transcript.path[i]->text));
+    f->title[strcspn(f->title, "\n")] = '\0';
+    chat_model_label(c, f->model, sizeof f->model);
+    f->device[0] = '\0';
+    if (c->model)
+        snprintf(f->device, sizeof f->device, "cpu %s", c->model->cpu_tier);
+    f->screen.header = (struct view_header){ .title = f->title, .model = f->model,
+                                             .level = c->model ? c->model->level : NULL, .device = f->device };
+}
+
+static char *next_segment(struct full *f, enum ui_style style)
+{
+    struct view_status *s = &f->screen.status;
+    if (s->n_segments == VIEW_STATUS_SEGMENTS)
+        return NULL;
+    char *text = f->segments[s->n_segments];
+    text[0] = '\0';
+    s->segments[s->n_segments++] = (struct view_segment){ .text = text, .style = style };
+    return text;
+}
+
+#define SEGMENT(f, style, ...)                            \
+    do {                                                  \
+        char *segment_text = next_segment(f, style);      \
+        if (segment_text)                                 \
+            snprintf(segment_text, 64, __VA_ARGS__);      \
+    } while (0)
+
+static void fill_activity(struct full *f)
+{
+    const struct chat *c = &f->talk->chat;
+    const struct message *m = c->state == CHAT_ANSWERING ? transcript_find(&c->transcript, c->answer_id) : NULL;
+    if (f->interrupted)
+        SEGMENT(f, UI_WARNING, "Ctrl+C again quits");
+    if (c->state == CHAT_LOADING)
+        SEGMENT(f, UI_NOTICE, "loading");
+    else if (c->stopping && m)
+        SEGMENT(f, UI_NOTICE, "stopping");
+    else if (m && c->n_answer == 0 && c->n_to_read > 0)
+        SEGMENT(f, UI_NOTICE, "reading %d%%", (int)((int64_t)c->n_read * 100 / c->n_to_read));
+    else if (m && c->n_answer == 0)
+        SEGMENT(f, UI_NOTICE, "reading");
+    else if (m && m->thinking_open)
+        SEGMENT(f, UI_NOTICE, "thinking");
+    else if (m)
+        SEGMENT(f, UI_NOTICE, "answering");
+    if (c->waiting.n_bytes > 0)
+        SEGMENT(f, UI_NOTICE, "1 waiting");
+}
+
+static void fill_status(struct full *f)
+{
+    const struct chat *c = &f->talk->chat;
+    f->screen.status = (struct view_status){ .n_ctx_used = c->n_ctx_used, .n_ctx = c->model ? c->model->n_ctx : 0 };
+    fill_activity(f);
+    if (c->tokens_per_s > 0)
+        SEGMENT(f, UI_STATUS, "%.1f tok/s", c->tokens_per_s);
+    if (c->stats.resident_bytes > 0) {
+        char used[24], all[24];
+        full_size_text(c->stats.resident_bytes, used, sizeof used);
+        full_size_text(c->stats.total_bytes, all, sizeof all);
+        SEGMENT(f, UI_STATUS, "mem %s of %s", used, all);
+    }
+    if (c->fetching[0] && c->fetch_total > 0)
+        SEGMENT(f, UI_STATUS, "fetching %d%%", (int)(c->fetch_done * 100 / c->fetch_total));
+    if (c->system.n_bytes > 0)
+        SEGMENT(f, UI_DIM, "system prompt");
+    if (c->think_mode == THINK_OFF)
+        SEGMENT(f, UI_DIM, "no thinking");
+    f->screen.keys = (struct view_keys){ .context = UI_CTX_GLOBAL, .busy = chat_is_busy(c) };
+}
+
+void full_views_update(struct full *f)
+{
+    fill_header(f);
+    fill_messages(f);
+    fill_empty(f);
+    fill_status(f);
+    full_panel_update(f);
+}
+
+void full_views_finish(struct full *f)
+{
+    free(f->messages);
+    free(f->stats);
+    view_transcript_finish(&f->screen.transcript);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+#include "app/loop/line_mode.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/chat/sampling.h"
+#include "app/chat/slash.h"
+#include "app/loop/line_reader.h"
+#include "app/loop/talk.h"
+#include "app/ui/neutral.h"
+
+struct line_mode {
+    struct talk *talk;
+    struct line_reader *reader;
+    uv_signal_t interrupt, terminate;
+    bool to_terminal, from_terminal;
+    bool prompted;               /* "You: " stands there */
+    bool interrupted;            /* Ctrl+C with nothing to stop: once more leaves */
+    bool input_over;
+    bool introduced;             /* the model was named */
+    bool failed;
+    int ending_signal;
+    uint64_t shown_id;           /* messages up to this one are out, but for the one that streams */
+    uint64_t stream_id;          /* the answer that is being written out, 0: none */
+    size_t stream_bytes, stream_thoughts;
+    struct neutral_filter filter;
+    struct buf draft;            /* lines that ended in a backslash */
+};
+
+/* ---- writing -------------------------------------------------------------------------------------- */
+
+static void put(struct line_mode *l, const char *text, size_t n_bytes)
+{
+    if (!l->to_terminal) {
+        fwrite(text, 1, n_bytes, stdout);
+        return;
+    }
+    struct buf safe = { 0 };
+    neutral_filter_feed(&l->filter, &safe, text, n_bytes);
+    fwrite(buf_text(&safe), 1, safe.n_bytes, stdout);
+    buf_finish(&safe);
+}
+
+static void put_text(struct line_mode *l, const char *text)
+{
+    put(l, text, strlen(text));
+}
+
+/* Something else is written now: the prompt that stands there is void. */
+static void take_prompt_back(struct line_mode *l)
+{
+    if (l->prompted)
+        putchar('\n');
+    l->prompted = false;
+}
+
+static void put_card(struct line_mode *l, const struct message *m)
+{
+    take_prompt_back(l);
+    put_text(l, m->title);
+    put_text(l, ": ");
+    put_text(l, buf_text(&m->text));
+    if (m->hint[0]) {
+        put_text(l, " (");
+        put_text(l, m->hint);
+        put_text(l, ")");
+    }
+    putchar('\n');
+}
+
+/* How much of a text that still grows may be written: whole sentences and lines, for ears. */
+static size_t speakable(const char *text, size_t n_bytes)
+{
+    for (size_t n = n_bytes; n > 0; n--) {
+        char c = text[n - 1];
+        if (c == '\n' || (c == ' ' && n > 1 && strchr(".!?:;", text[n - 2])))
+            return n;
+    }
+    return 0;
+}
+
+static void stream_part(struct line_mode *l, const struct buf *text, size_t *n_shown, bool whole)
+{
+    size_t n = text->n_bytes - *n_shown;
+    if (!whole)
+        n = speakable(text->data + *n_shown, n);
+    if (n > 0)
+        put(l, text->data + *n_shown, n);
+    *n_shown += n;
+}
+
+static void stream(struct line_mode *l, const struct message *m)
+{
+    const struct chat *c = &l->talk->chat;
+    bool over = m->state != MESSAGE_STREAMING;
+    if (l->stream_id != m->id) {
+        l->stream_id = m->id;
+        l->stream_bytes = l->stream_thoughts = 0;
+        take_prompt_back(l);
+    }
+    if (c->think_mode == THINK_ON && m->thinking.n_bytes > l->stream_thoughts) {
+        if (l->stream_thoughts == 0)
+            put_text(l, "Thinking: ");
+        stream_part(l, &m->thinking, &l->stream_thoughts, over || !m->thinking_open);
+        if (!m->thinking_open)
+            putchar('\n');
+    }
+    if (m->text.n_bytes > l->stream_bytes) {
+        size_t before = l->stream_bytes;
+        if (before == 0 && (over || speakable(m->text.data, m->text.n_bytes) > 0))
+            put_text(l, "Model: ");
+        stream_part(l, &m->text, &l->stream_bytes, over);
+    }
+    if (over) {
+        neutral_filter_end(&l->filter, &(struct buf){ 0 });
+        if (m->text.n_bytes == 0 || m->text.data[m->text.n_bytes - 1] != '\n')
+            putchar('\n');
+        if (m->state != MESSAGE_DONE)
+            printf("(%s)\n", m->state == MESSAGE_STOPPED ? "stopped"
+                             : m->state == MESSAGE_CUT   ? "token limit reached" : "context full");
+        l->stream_id = 0;
+        l->shown_id = m->id;
+    }
+}
+
+static void introduce(struct line_mode *l)
+{
+    struct chat *c = &l->talk->chat;
+    char label[PORT_TEXT_BYTES], advice[256];
+    l->introduced = true;
+    chat_model_label(c, label, sizeof label);
+    chat_advice(c, advice, sizeof advice);
+    take_prompt_back(l);
+    put_text(l, "Model ");
+    put_text(l, label);
+    printf(", %d tokens of context. /help lists commands.\n", c->model->n_ctx);
+    if (advice[0])
+        printf("%s\n", advice);
+}
+
+/* ---- reading -------------------------------------------------------------------------------------- */
+
+static void leave(struct line_mode *l)
+{
+    uv_stop(&l->talk->loop);
+}
+
+/* Everything new, then a prompt if it is the person's turn. */
+static void changed(void *self)
+{
+    struct line_mode *l = self;
+    struct chat *c = &l->talk->chat;
+    if (!l->introduced && c->model)
+        introduce(l);
+    for (int32_t i = 0; i < c->transcript.n_path; i++) {
+        const struct message *m = c->transcript.path[i];
+        if (m->id <= l->shown_id)
+            continue;
+        if (m->role == MESSAGE_MODEL) {
+            stream(l, m);
+            if (m->state == MESSAGE_STREAMING)
+                break;    /* cards that came meanwhile wait for the end of the answer */
+            continue;
+        }
+        if (m->role != MESSAGE_USER)
+            put_card(l, m);
+        l->failed = l->failed || m->role == MESSAGE_ERROR;
+        l->shown_id = m->id;
+    }
+    bool idle = !chat_is_busy(c) && c->state != CHAT_LOADING;
+    if (idle && l->input_over && !c->fetching[0]) {
+        leave(l);
+    } else if (idle && !l->prompted && l->from_terminal && !l->input_over) {
+        put_text(l, "You: ");
+        l->prompted = true;
+    }
+    fflush(stdout);
+}
+
+/* A line that ends in a backslash goes on in the next one. */
+static void take_line(struct line_mode *l, char *line)
+{
+    l->interrupted = false;
+    l->prompted = false;
+    size_t n = strlen(line);
+    bool goes_on = n > 0 && line[n - 1] == '\\';
+    if (goes_on)
+        line[n - 1] = '\n';
+    buf_add(&l->draft, line, n);
+    if (goes_on)
+        return;
+    if (!l->from_terminal && l->draft.n_bytes > 0)
+        printf("You: %s\n", buf_text(&l->draft));
+    char *text = buf_take(&l->draft);
+    buf_init(&l->draft);
+    if (text)
+        chat_enter(&l->talk->chat, text);
+    free(text);
+}
+
+/* From a pipe the next line is taken when the answer to the last one is there, as a person would. */
+static bool wants_line(const struct line_mode *l)
+{
+    const struct chat *c = &l->talk->chat;
+    return l->from_terminal || (!chat_is_busy(c) && c->state != CHAT_LOADING && !c->fetching[0]);
+}
+
+static void take_lines(void *data)
+{
+    struct line_mode *l = data;
+    char *line = NULL;
+    bool end = false;
+    while (wants_line(l) && (line = line_reader_next(l->reader, &end))) {
+        take_line(l, line);
+        free(line);
+        changed(l);
+    }
+    if (end)
+        l->input_over = true;
+    changed(l);
+}
+
+static void front_changed(void *self)
+{
+    changed(self);
+    take_lines(self);
+}
+
+/* ---- what the chat asks of a front end ------------------------------------------------------------ */
+
+static void show_help(void)
+{
+    const struct slash_command *s;
+    for (int32_t i = 0; (s = slash_command(i)); i++)
+        printf("  %-9s %-20s %s\n", s->name, s->argument, s->help);
+    puts("  A line that ends in \\ goes on in the next. Ctrl+C stops an answer, Ctrl+D leaves.");
+}
+
+static void show_models(struct line_mode *l)
+{
+    struct model_table table;
+    struct err e;
+    if (model_table_read(&table, l->talk->paths, &e) != ERR_OK) {
+        put_text(l, e.text);
+        putchar('\n');
+        return;
+    }
+    for (int32_t i = 0; i < table.n; i++) {
+        const struct model_row *row = &table.rows[i];
+        put_text(l, "  ");
+        put_text(l, row->name);
+        printf(", %.0f MB, %s", (double)row->n_bytes / 1e6, row->is_here ? "here" : "not here: /pull fetches it");
+        if (row->good[0])
+            printf("; %s", row->good);
+        putchar('\n');
+    }
+    model_table_finish(&table);
+}
+
+static void show_settings(struct line_mode *l)
+{
+    struct sampler_params now;
+    chat_sampling(&l->talk->chat, &now);
+    const struct sampler_field *field;
+    for (int32_t i = 0; (field = sampler_field(i)); i++) {
+        char value[SAMPLING_PRESET_BYTES];
+        sampling_text(&now, field, value);
+        printf("  %s = %s: %s\n", field->name, value, field->help);
+    }
+}
+
+static void front_show(void *self, enum port_panel panel)
+{
+    struct line_mode *l = self;
+    take_prompt_back(l);
+    if (panel == PANEL_HELP)
+        show_help();
+    else if (panel == PANEL_MODELS)
+        show_models(l);
+    else
+        show_settings(l);
+}
+
+static void front_give_back(void *self, const char *text)
+{
+    (void)self, (void)text;    /* it stands in the terminal above */
+}
+
+static void front_quit(void *self)
+{
+    struct line_mode *l = self;
+    l->input_over = true;
+    leave(l);
+}
+
+static void on_interrupt(uv_signal_t *handle, int number)
+{
+    struct line_mode *l = handle->data;
+    if (number == SIGTERM || (l->interrupted && !chat_is_busy(&l->talk->chat))) {
+        l->ending_signal = number;
+        leave(l);
+    } else if (chat_is_busy(&l->talk->chat)) {
+        chat_stop(&l->talk->chat);
+    } else {
+        l->interrupted = true;
+        printf("\nCtrl+C again leaves.\n");
+        l->prompted = false;
+        changed(l);
+    }
+}
+
+/* ---- life ----------------------------------------------------------------------------------------- */
+
+enum err_code line_mode_run(const struct config *config, const struct paths *paths, enum exit_code *code,
+                            struct err *e)
+{
+    struct line_mode l = { .to_terminal = isatty(STDOUT_FILENO), .from_terminal = isatty(STDIN_FILENO) };
+    struct talk_front front = { .self = &l, .changed = front_changed, .show = front_show,
+                                .give_back = front_give_back, .quit = front_quit };
+    enum err_code rc = talk_create(&l.talk, config, paths, &front, e);
+    if (rc != ERR_OK)
+        return rc;
+    uv_signal_init(&l.talk->loop, &l.interrupt);
+    uv_signal_init(&l.talk->loop, &l.terminate);
+    l.interrupt.data = l.terminate.data = &l;
+    uv_signal_start(&l.interrupt, on_interrupt, SIGINT);
+    uv_signal_start(&l.terminate, on_interrupt, SIGTERM);
+    l.reader = line_reader_start(&l.talk->loop, take_lines, &l);
+    if (!l.reader) {
+        rc = err_set(e, ERR_NOMEM, "stdin cannot be read: no thread for it");
+    } else {
+        if (!talk_begin(l.talk))
+            chat_card(&l.talk->chat, MESSAGE_ERROR, "No model", "/model lists models, /pull NAME fetches one",
+                      "There is no model yet.");
+        changed(&l);
+        uv_run(&l.talk->loop, UV_RUN_DEFAULT);
+    }
+    take_prompt_back(&l);
+    fflush(stdout);
+    line_reader_leave(l.reader);
+    uv_close((uv_handle_t *)&l.interrupt, NULL);
+    uv_close((uv_handle_t *)&l.terminate, NULL);
+    talk_destroy(l.talk);
+    buf_finish(&l.draft);
+    *code = l.ending_signal ? EXIT_CODE_INTERRUPTED
+            : l.failed && !l.from_terminal ? EXIT_CODE_FAILURE : EXIT_CODE_OK;
+    return rc;
+}
