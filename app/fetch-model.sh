@@ -184,7 +184,7 @@ fetch_package() {
         >"$tmp/log" 2>&1 9>&- &
     fetching=$!
     while kill -0 "$fetching" 2>/dev/null; do
-        sleep 0.2
+        sleep 0.1
         here=$(du -sb "$tmp" 2>/dev/null | cut -f 1)
         [ "${here:-0}" -le "$piece_bytes" ] || here=$piece_bytes
         report $((have + ${here:-0}))
