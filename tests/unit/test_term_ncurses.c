@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/support/test.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
@@ -31,6 +32,7 @@ static const struct term_emergency *emergency;
 static void on_term(int number)
 {
     term_emergency_restore(emergency);
+    (void)!write(STDOUT_FILENO, "<restored>", 10);
     signal(number, SIG_DFL);
     raise(number);
 }
@@ -218,10 +220,13 @@ TEST(term_ncurses_restores_the_terminal_from_a_signal)
     expect_text(t, &r, "ready");
     send_text(t, &r, "\x1b[?0u\x1b[?62c");
     expect_text(t, &r, "\x1b[>1u");
+    int held = open(ptsname(r.fd), O_RDWR | O_NOCTTY);    /* settings go with the last one who has it open */
     kill(r.child, SIGTERM);
     expect_text(t, &r, "\x1b[<u\x1b[?1004l\x1b[?2004l");
     expect_text(t, &r, "\x1b[?1049l");
+    expect_text(t, &r, "<restored>");
     check_settings(t, &r);
+    close(held);
     int status = rig_end(&r);
     CHECK(t, WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 }
