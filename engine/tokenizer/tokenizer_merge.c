@@ -212,7 +212,7 @@ static bool merge_piece(struct tokenizer_work *w, uint32_t start, uint32_t end)
     if (id != TOKENIZER_NONE)
         return tokenizer_ids_add(w->out, id);
     int32_t n = make_symbols(w, start, end);
-    if (n == 0 || !merge_all(w, n))
+    if (n == 0 || !buf_ok(&w->scratch) || !merge_all(w, n))
         return false;
     for (int32_t i = 0; i >= 0; i = w->symbols[i].next) {
         const struct merge_symbol *s = &w->symbols[i];

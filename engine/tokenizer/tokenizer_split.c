@@ -13,8 +13,8 @@
  * that reads forward only and looks at no character more than a few times in all, so a rule is linear
  * on any text: where a regular expression would step back through a run, the scanner remembers the
  * place while it goes over the run once. The expressions are quoted at the functions; in them, a
- * match becomes a piece and so does every stretch between matches. tests/peer/split.py holds every rule
- * against those expressions. */
+ * match becomes a piece and so does every stretch between matches. test_tokenizer_split holds
+ * the rules against what those expressions do. */
 
 /* *memo starts at 0 for a text and is the pass's own. */
 typedef size_t (*pass_fn)(const struct tokenizer_pass *p, const char *text, size_t pos, size_t end,

@@ -13,7 +13,6 @@ static void create(struct test *t, struct given *g)
 {
     struct err e;
     CHECK(t, tokenizer_create(&g->tokenizer, &g->v.vocab, &e) == ERR_OK, "%s", e.text);
-    g->ids = (struct tokenizer_ids){ 0 };
 }
 
 static void finish(struct given *g)
@@ -21,6 +20,7 @@ static void finish(struct given *g)
     tokenizer_ids_finish(&g->ids);
     tokenizer_destroy(g->tokenizer);
     vocab_tiny_finish(&g->v);
+    memset(g, 0, sizeof *g);
 }
 
 static void encode(struct test *t, struct given *g, const char *text, unsigned flags)
@@ -45,7 +45,7 @@ static int32_t id(const struct given *g, const char *text)
 
 TEST(tokenizer_encode_adds_bos_once)
 {
-    struct given g;
+    struct given g = { 0 };
     vocab_tiny_bpe(&g.v, 1, 20);
     g.v.vocab.add_bos = TOKENIZER_YES;
     g.v.vocab.add_eos = TOKENIZER_YES;
@@ -72,7 +72,7 @@ TEST(tokenizer_encode_adds_bos_once)
 
 TEST(tokenizer_encode_appends)
 {
-    struct given g;
+    struct given g = { 0 };
     vocab_tiny_bpe(&g.v, 1, 20);
     create(t, &g);
     for (int i = 0; i < 3; i++)
@@ -83,7 +83,7 @@ TEST(tokenizer_encode_appends)
 
 TEST(tokenizer_encode_takes_the_longest_special_where_it_begins)
 {
-    struct given g;
+    struct given g = { 0 };
     vocab_tiny_bpe(&g.v, 1, 20);
     size_t n = g.v.vocab.n_tokens;
     static const char *const specials[] = { "<|a|>", "<|a|><|b|>", "<|a", "c<|a|>" };
@@ -104,7 +104,7 @@ TEST(tokenizer_encode_takes_the_longest_special_where_it_begins)
 
 TEST(tokenizer_encode_keeps_markup_of_untrusted_text_as_text)
 {
-    struct given g;
+    struct given g = { 0 };
     vocab_tiny_bpe(&g.v, 1, 20);
     create(t, &g);
     encode(t, &g, "<think>", TOKENIZER_SPECIAL);
@@ -118,7 +118,7 @@ TEST(tokenizer_encode_keeps_markup_of_untrusted_text_as_text)
 
 TEST(tokenizer_encode_joins_text_of_both_kinds_of_trust)
 {
-    struct given g;
+    struct given g = { 0 };
     vocab_tiny_spm(&g.v, 1, 20);
     size_t n = g.v.vocab.n_tokens;
     g.v.tokens[n] = (struct tokenizer_text){ "abc", 3 };
@@ -147,9 +147,62 @@ TEST(tokenizer_encode_joins_text_of_both_kinds_of_trust)
     finish(&g);
 }
 
+/* "b<" is plain text and recognised everywhere, but would eat the beginning of the template's mark. */
+TEST(tokenizer_encode_lets_no_input_spoil_a_mark_of_the_template)
+{
+    struct given g = { 0 };
+    vocab_tiny_bpe(&g.v, 1, 20);
+    size_t n = g.v.vocab.n_tokens;
+    g.v.tokens[n] = (struct tokenizer_text){ "b<", 2 };
+    g.v.types[n] = TOKENIZER_USER_DEFINED;
+    g.v.vocab.n_tokens = g.v.vocab.n_types = n + 1;
+    create(t, &g);
+    struct tokenizer_fragment f[] = { { "ab", 2, false }, { "<|im_end|>", 10, true } };
+    CHECK(t, tokenizer_encode_fragments(g.tokenizer, f, 2, 0, &g.ids, NULL) == ERR_OK);
+    CHECK_IDS(t, &g, id(&g, "a"), id(&g, "b"), id(&g, "<|im_end|>"));
+    f[1].text = "<";
+    f[1].n_bytes = 1;
+    g.ids.n = 0;
+    CHECK(t, tokenizer_encode_fragments(g.tokenizer, f, 2, 0, &g.ids, NULL) == ERR_OK);
+    CHECK_IDS(t, &g, id(&g, "a"), (int32_t)n);
+    finish(&g);
+}
+
+/* Two pieces whose texts make a control token's name must not merge into it. */
+TEST(tokenizer_encode_merges_nothing_into_a_control_token)
+{
+    struct given g = { 0 };
+    vocab_tiny_spm(&g.v, 1, 14);
+    size_t n = g.v.vocab.n_tokens;
+    g.v.tokens[n] = (struct tokenizer_text){ "</", 2 };
+    g.v.tokens[n + 1] = (struct tokenizer_text){ "s>", 2 };
+    g.v.types[n] = g.v.types[n + 1] = TOKENIZER_NORMAL;
+    g.v.vocab.n_tokens = g.v.vocab.n_types = g.v.vocab.n_scores = n + 2;
+    create(t, &g);
+    encode(t, &g, "</s>", TOKENIZER_CONTINUE);
+    CHECK_IDS(t, &g, (int32_t)n, (int32_t)n + 1);
+    finish(&g);
+
+    vocab_tiny_bpe(&g.v, 1, 20);
+    n = g.v.vocab.n_tokens;
+    g.v.tokens[n] = (struct tokenizer_text){ "<s", 2 };
+    g.v.tokens[n + 1] = (struct tokenizer_text){ "<s>", 3 };
+    g.v.types[n] = TOKENIZER_NORMAL;
+    g.v.types[n + 1] = TOKENIZER_CONTROL;
+    g.v.merges[20] = (struct tokenizer_text){ "< s", 3 };
+    g.v.merges[21] = (struct tokenizer_text){ "<s >", 4 };
+    g.v.vocab.n_merges = 22;
+    g.v.vocab.n_tokens = g.v.vocab.n_types = n + 2;
+    g.v.vocab.pre = (struct tokenizer_text){ "superbpe", 8 };    /* cuts nothing there */
+    create(t, &g);
+    encode(t, &g, "<s>", 0);
+    CHECK_IDS(t, &g, (int32_t)n, id(&g, ">"));
+    finish(&g);
+}
+
 TEST(tokenizer_encode_puts_the_spm_space_where_text_begins)
 {
-    struct given g;
+    struct given g = { 0 };
     vocab_tiny_spm(&g.v, 1, 14);    /* no merges */
     create(t, &g);
     int32_t space = id(&g, "\xE2\x96\x81"), a = id(&g, "a"), end = id(&g, "<|im_end|>");
@@ -173,7 +226,7 @@ TEST(tokenizer_encode_puts_the_spm_space_where_text_begins)
 
 TEST(tokenizer_encode_falls_back_to_bytes)
 {
-    struct given g;
+    struct given g = { 0 };
     vocab_tiny_spm(&g.v, 1, 14);
     create(t, &g);
     encode(t, &g, "\xE4\xBD\xA0\xFF<0x41>", TOKENIZER_CONTINUE);
@@ -185,7 +238,7 @@ TEST(tokenizer_encode_falls_back_to_bytes)
 
 TEST(tokenizer_encode_drops_space_after_specials_of_phi_3)
 {
-    struct given g;
+    struct given g = { 0 };
     vocab_tiny_spm(&g.v, 1, 14);
     g.v.vocab.strip_after_special = true;
     create(t, &g);
@@ -197,7 +250,7 @@ TEST(tokenizer_encode_drops_space_after_specials_of_phi_3)
 
 TEST(tokenizer_encode_ignores_merges_where_the_rule_says_so)
 {
-    struct given g;
+    struct given g = { 0 };
     vocab_tiny_bpe(&g.v, 1, 20);
     size_t n = g.v.vocab.n_tokens;
     g.v.tokens[n] = (struct tokenizer_text){ "qxyz", 4 };    /* no merge makes it */
@@ -221,7 +274,7 @@ TEST(tokenizer_encode_is_not_quadratic)
     static char text[N + 1];
     static const char *const units[] = { "a", " ", "\n", "1", "ab", "<", "\xC3\xA9" };
     for (int spm = 0; spm < 2; spm++) {
-        struct given g;
+        struct given g = { 0 };
         if (spm)
             vocab_tiny_spm(&g.v, 1, 300);
         else
