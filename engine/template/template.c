@@ -82,23 +82,55 @@ static bool is_token_name(const struct tmpl_text *name)
     return false;
 }
 
+/* A role names a place in the conversation, and many templates build a special token around it:
+ * '<|' + message.role + '|>'. So the known ones are trusted, and no others. */
+static bool is_role(const struct tmpl_text *text)
+{
+    static const char *const roles[] = { "system", "developer", "user", "assistant", "model", "tool",
+                                         "function", "ipython", "observation", "environment",
+                                         "documents", "context" };
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        if (tmpl_text_is(text, roles[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool trust(struct tmpl_run *r, struct template_value *value)
+{
+    return tmpl_make_text(r, value->as.text->bytes, value->as.text->n_bytes, false, value);
+}
+
+static bool trust_roles(struct tmpl_run *r, const struct tmpl_dict *inputs)
+{
+    const struct template_value *messages = tmpl_dict_find_bytes(inputs, "messages", 8);
+    if (!messages || messages->type != TMPL_LIST)
+        return true;
+    for (size_t i = 0; i < messages->as.list->n; i++) {
+        const struct template_value *message = &messages->as.list->items[i];
+        struct template_value *role = message->type == TMPL_DICT
+                                          ? tmpl_dict_find_bytes(message->as.dict, "role", 4) : NULL;
+        if (role && role->type == TMPL_TEXT && is_role(role->as.text) && !trust(r, role))
+            return false;
+    }
+    return true;
+}
+
 static bool copy_inputs(struct tmpl_run *r, const struct template_value *inputs)
 {
     struct template_value copy;
     if (inputs->type != TMPL_DICT)
         return tmpl_fail(r, "its inputs are no object");
     if (!tmpl_deep_copy(&r->arena, inputs, TMPL_VALUE_DEPTH, &copy))
-        return tmpl_fail_memory(r);
+        return tmpl_fail_memory(r, 0);
     struct tmpl_dict *d = copy.as.dict;
     for (size_t i = 0; i < d->n; i++) {
-        const struct template_value *value = &d->pairs[i].value;
-        if (value->type == TMPL_TEXT && is_token_name(d->pairs[i].key.as.text) &&
-            !tmpl_make_text(r, value->as.text->bytes, value->as.text->n_bytes, false,
-                            &d->pairs[i].value))
+        struct template_value *value = &d->pairs[i].value;
+        if (value->type == TMPL_TEXT && is_token_name(d->pairs[i].key.as.text) && !trust(r, value))
             return false;
     }
     r->inputs = d;
-    return true;
+    return trust_roles(r, d);
 }
 
 /* ---- output ---- */

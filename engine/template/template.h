@@ -89,11 +89,14 @@ void template_destroy(struct template *t);
 /* Renders. A compiled template is not changed by it, so several threads may share one.
  *
  * inputs   an object whose members are the template's variables: messages, tools,
- *          add_generation_prompt, enable_thinking ... and two with a meaning of their own:
+ *          add_generation_prompt, enable_thinking ... and some with a meaning of their own:
  *            bos_token, eos_token (also pad, unk, sep, cls, mask): their text is trusted
+ *            messages[i].role: trusted when it is one of the known roles, since templates make
+ *                 tokens of them ('<|' + role + '|>'); everything else in messages is untrusted
  *            now: the time for strftime_now(), as seconds since 1970 (UTC) or
  *                 "2026-07-31 18:30:00"; absent: the system's clock, local time
  *          The inputs stay as they are whatever the template does.
+ * Stack    up to 400 KB for the most deeply nested template that is still let through
  * limits   NULL: the defaults
  * out      initialised; holds the text after ERR_OK, is emptied otherwise
  * Errors   ERR_FORMAT with the line: a limit, an operation that makes no sense, or the text of the

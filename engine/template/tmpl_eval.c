@@ -237,7 +237,7 @@ static bool eval_dict(struct tmpl_run *r, struct tmpl_scope *s, const struct tmp
 {
     struct tmpl_dict *d = tmpl_dict_create(&r->arena, n->n_kids / 2);
     if (!d)
-        return tmpl_fail_memory(r);
+        return tmpl_fail_memory(r, 0);
     for (size_t i = 0; i + 1 < n->n_kids; i += 2) {
         struct template_value key, value;
         if (!tmpl_eval(r, s, n->kids[i], &key) || !tmpl_eval(r, s, n->kids[i + 1], &value) ||

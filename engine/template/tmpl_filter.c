@@ -28,7 +28,9 @@ static bool filter_string(struct tmpl_run *r, const struct tmpl_call *c, struct 
     return tmpl_to_text(r, &c->self, out);
 }
 
-/* Escaping is off, so there is nothing to be safe from. */
+/* Escaping is off, so there is nothing to be safe from. In Python the result would still turn what is
+ * added to it later into HTML (`x|safe + '"'` gives &#34;), which no author of a chat template meant;
+ * that is not followed here. */
 static bool filter_safe(struct tmpl_run *r, const struct tmpl_call *c, struct template_value *out)
 {
     return tmpl_to_text(r, &c->self, out);
@@ -245,7 +247,7 @@ static bool filter_format(struct tmpl_run *r, const struct tmpl_call *c, struct 
     if (c->args->n_keywords) {
         struct tmpl_dict *d = tmpl_dict_create(&r->arena, c->args->n_keywords);
         if (!d)
-            return tmpl_fail_memory(r);
+            return tmpl_fail_memory(r, 0);
         args = tmpl_dict_value(d);
         for (size_t i = 0; i < c->args->n_keywords; i++) {
             struct template_value key = tmpl_text_value(c->args->keywords[i].name);

@@ -115,20 +115,20 @@ static void add_padded(struct tmpl_sb *sb, const struct spec *s, const struct tm
     char align = s->align ? s->align : default_align;
     size_t left = align == '>' ? room : align == '^' ? room / 2 : 0;
     size_t right = align == '<' ? room : align == '^' ? room - room / 2 : 0;
-    if (align == '=') {
-        tmpl_sb_add_slice(sb, body, 0, n_sign);
+    size_t head = align == '=' ? n_sign : 0;    /* what stands before the filling */
+    if (align == '=')
         left = room;
-    }
+    tmpl_sb_add_slice(sb, body, 0, head);
     for (size_t i = 0; i < left + right; i++) {
         if (i == left)
-            tmpl_sb_add_slice(sb, body, align == '=' ? n_sign : 0, body->n_bytes - (align == '=' ? n_sign : 0));
+            tmpl_sb_add_slice(sb, body, head, body->n_bytes - head);
         if (s->fill)
             tmpl_sb_add_text(sb, s->fill);
         else
             tmpl_sb_add(sb, " ", 1, tmpl_tainted(body));
     }
     if (right == 0)
-        tmpl_sb_add_slice(sb, body, align == '=' ? n_sign : 0, body->n_bytes - (align == '=' ? n_sign : 0));
+        tmpl_sb_add_slice(sb, body, head, body->n_bytes - head);
 }
 
 static bool format_value(struct tmpl_run *r, struct tmpl_sb *sb, const struct spec *s,

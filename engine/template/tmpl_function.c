@@ -73,7 +73,7 @@ static bool function_dict(struct tmpl_run *r, const struct tmpl_call *c, struct 
 {
     struct tmpl_dict *d = tmpl_dict_create(&r->arena, c->args->n_keywords);
     if (!d)
-        return tmpl_fail_memory(r);
+        return tmpl_fail_memory(r, 0);
     *out = tmpl_dict_value(d);
     return fill_dict(r, c, d);
 }

@@ -369,6 +369,6 @@ bool tmpl_filter_from_json(struct tmpl_run *r, const struct tmpl_call *c, struct
     const struct tmpl_text *text = c->self.as.text;
     enum err_code rc = read_json(&r->arena, text->bytes, text->n_bytes, tmpl_tainted(text), out, &why);
     if (rc == ERR_NOMEM)
-        return tmpl_fail_memory(r);
+        return tmpl_fail_memory(r, 0);
     return rc == ERR_OK || tmpl_fail(r, "from_json: %s", why.text);
 }

@@ -153,6 +153,7 @@ static void repr_text(struct tmpl_sb *sb, const struct tmpl_text *text)
 
 static void repr_list(struct tmpl_sb *sb, const struct tmpl_list *list, int depth)
 {
+    static const char *const views[] = { "dict_items(", "dict_keys(", "dict_values(" };
     char text[100];
     bool tuple = list->kind == TMPL_LIST_TUPLE;
     if (list->kind == TMPL_LIST_GENERATOR) {
@@ -169,7 +170,7 @@ static void repr_list(struct tmpl_sb *sb, const struct tmpl_list *list, int dept
         return;
     }
     if (list->kind == TMPL_LIST_VIEW)
-        tmpl_sb_add_literal(sb, list->range[0] == 0 ? "dict_items(" : list->range[0] == 1 ? "dict_keys(" : "dict_values(", true);
+        tmpl_sb_add_literal(sb, views[list->range[0]], true);
     tmpl_sb_add(sb, tuple ? "(" : "[", 1, true);
     for (size_t i = 0; i < list->n && !sb->failed; i++) {
         if (i)

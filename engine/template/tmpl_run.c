@@ -18,12 +18,13 @@ bool tmpl_fail(struct tmpl_run *r, const char *format, ...)
     return false;
 }
 
-bool tmpl_fail_memory(struct tmpl_run *r)
+bool tmpl_fail_memory(struct tmpl_run *r, size_t n_bytes)
 {
+    enum { CHUNK_BYTES = 64 * 1024 };    /* the arena asks for at least this much */
     if (r->err->code != ERR_OK)
         return false;
-    size_t max = r->arena.max_bytes;
-    if (max && r->arena.total_bytes > max / 2)
+    size_t max = r->arena.max_bytes, room = max - r->arena.total_bytes;
+    if (max && (room <= CHUNK_BYTES + 1024 || n_bytes > room - 1024))
         return tmpl_fail(r, "needs more than the %zu MiB of memory it may have", max >> 20);
     err_set(r->err, ERR_NOMEM, "template line %d: no memory", (int)r->line);
     return false;
@@ -41,7 +42,7 @@ void *tmpl_alloc(struct tmpl_run *r, size_t n, size_t item_bytes)
 {
     void *p = arena_alloc(&r->arena, n, item_bytes);
     if (!p)
-        tmpl_fail_memory(r);
+        tmpl_fail_memory(r, n * item_bytes);
     return p;
 }
 
@@ -50,14 +51,15 @@ bool tmpl_make_list(struct tmpl_run *r, enum tmpl_list_kind kind, size_t n_expec
 {
     struct tmpl_list *list = tmpl_list_create(&r->arena, kind, n_expected);
     if (!list)
-        return tmpl_fail_memory(r);
+        return tmpl_fail_memory(r, n_expected * sizeof *list->items);
     *out = tmpl_list_value(list);
     return true;
 }
 
 bool tmpl_push(struct tmpl_run *r, struct template_value *list, struct template_value item)
 {
-    return tmpl_list_add(&r->arena, list->as.list, item) || tmpl_fail_memory(r);
+    return tmpl_list_add(&r->arena, list->as.list, item) ||
+           tmpl_fail_memory(r, list->as.list->cap * 2 * sizeof item);
 }
 
 bool tmpl_make_text(struct tmpl_run *r, const char *bytes, size_t n_bytes, bool untrusted,
@@ -65,7 +67,7 @@ bool tmpl_make_text(struct tmpl_run *r, const char *bytes, size_t n_bytes, bool 
 {
     const struct tmpl_text *text = tmpl_text_copy(&r->arena, bytes, n_bytes, untrusted);
     if (!text)
-        return tmpl_fail_memory(r);
+        return tmpl_fail_memory(r, n_bytes);
     *out = tmpl_text_value(text);
     return true;
 }

@@ -107,7 +107,8 @@ struct tmpl_native {
 
 /* --- the run itself (tmpl_run.c) --- */
 bool tmpl_fail(struct tmpl_run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool tmpl_fail_memory(struct tmpl_run *r);
+/* After an allocation of about n_bytes failed: says whether the limit or the system refused. */
+bool tmpl_fail_memory(struct tmpl_run *r, size_t n_bytes);
 bool tmpl_charge(struct tmpl_run *r, size_t n_bytes);
 void *tmpl_alloc(struct tmpl_run *r, size_t n, size_t item_bytes);
 bool tmpl_make_list(struct tmpl_run *r, enum tmpl_list_kind kind, size_t n_expected,
@@ -180,6 +181,21 @@ bool tmpl_binary(struct tmpl_run *r, enum tmpl_op op, const struct template_valu
 bool tmpl_compare(struct tmpl_run *r, enum tmpl_op op, const struct template_value *x,
                   const struct template_value *y, bool *out);
 bool tmpl_negate(struct tmpl_run *r, const struct template_value *x, struct template_value *out);
+
+/* Missing: *out is NULL. A key that cannot be one is an error. */
+bool tmpl_dict_find(struct tmpl_run *r, const struct tmpl_dict *d, const struct template_value *key,
+                    struct template_value **out);
+bool tmpl_dict_put(struct tmpl_run *r, struct tmpl_dict *d, const struct template_value *key,
+                   const struct template_value *value);
+/* The items of anything that can be walked over, as a list (which may be v's own). */
+bool tmpl_iterate(struct tmpl_run *r, const struct template_value *v, struct tmpl_list **out);
+/* The characters of a text, each a text. */
+bool tmpl_text_chars(struct tmpl_run *r, const struct tmpl_text *text, struct tmpl_list **out);
+bool tmpl_len(struct tmpl_run *r, const struct template_value *v, int64_t *out);
+/* Bool or int; text that is digits is not. */
+bool tmpl_is_int(const struct template_value *v);
+
+/* --- subscripts (tmpl_item.c) --- */
 /* x[key], x.name and x[from:to:step]; what is not there is undefined, not an error. */
 bool tmpl_get_item(struct tmpl_run *r, const struct template_value *x,
                    const struct template_value *key, struct template_value *out);
@@ -187,15 +203,6 @@ bool tmpl_get_attribute(struct tmpl_run *r, const struct template_value *x,
                         const struct tmpl_text *name, struct template_value *out);
 bool tmpl_get_slice(struct tmpl_run *r, const struct template_value *x,
                     const struct template_value bounds[3], struct template_value *out);
-bool tmpl_dict_find(struct tmpl_run *r, const struct tmpl_dict *d, const struct template_value *key,
-                    struct template_value **out);
-bool tmpl_dict_put(struct tmpl_run *r, struct tmpl_dict *d, const struct template_value *key,
-                   const struct template_value *value);
-/* The items of anything that can be walked over, as a list (which may be v's own). */
-bool tmpl_iterate(struct tmpl_run *r, const struct template_value *v, struct tmpl_list **out);
-bool tmpl_len(struct tmpl_run *r, const struct template_value *v, int64_t *out);
-/* Bool or int; text that is digits is not. */
-bool tmpl_is_int(const struct template_value *v);
 
 /* --- arguments of natives --- */
 /* The argument as an integer, a text or a truth; absent or none gives the default, another type an
@@ -214,6 +221,7 @@ const struct tmpl_native *tmpl_function_find(const char *name, size_t n_bytes); 
 /* A method of this type of value, or NULL. */
 const struct tmpl_native *tmpl_method_find(const struct template_value *self, const char *name,
                                            size_t n_bytes);                        /* tmpl_method.c */
+const struct tmpl_native *tmpl_text_method_find(const char *name, size_t n_bytes); /* tmpl_method_text.c */
 bool tmpl_apply_filter(struct tmpl_run *r, const struct tmpl_text *name,
                        const struct template_value *in, const struct tmpl_args *args,
                        struct template_value *out);

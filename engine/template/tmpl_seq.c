@@ -378,12 +378,14 @@ static bool choose(struct tmpl_run *r, const struct tmpl_call *c, bool by_attrib
     const struct tmpl_args *args = c->args;
     size_t used = by_attribute;
     struct tmpl_list *items;
+    if (!tmpl_truth(&c->self))    /* none and the like give nothing, instead of an error */
+        return tmpl_make_list(r, TMPL_LIST_GENERATOR, 0, out);
     if (args->n_items < used)
         return tmpl_fail(r, "%s needs the name of an attribute", c->name);
     const struct template_value *attribute = by_attribute ? &args->items[0] : &itself;
     const struct template_value *test = args->n_items > used ? &args->items[used++] : NULL;
     struct tmpl_args rest = *args;
-    rest.items += used;
+    rest.items = used ? args->items + used : args->items;
     rest.n_items -= used;
     if (test && test->type != TMPL_TEXT)
         return tmpl_fail(r, "%s needs the name of a test", c->name);
@@ -438,11 +440,15 @@ static bool filter_map(struct tmpl_run *r, const struct tmpl_call *c, struct tem
     const struct template_value *attribute = args->n_items ? NULL : keyword(args, "attribute");
     const struct template_value *otherwise = keyword(args, "default");
     struct tmpl_list *items;
+    if (!tmpl_truth(&c->self))
+        return tmpl_make_list(r, TMPL_LIST_GENERATOR, 0, out);
     if (!attribute && (args->n_items == 0 || args->items[0].type != TMPL_TEXT))
         return tmpl_fail(r, "map needs the name of a filter or attribute=...");
     struct tmpl_args rest = *args;
-    rest.items += !attribute;
-    rest.n_items -= !attribute;
+    if (!attribute) {
+        rest.items++;
+        rest.n_items--;
+    }
     if (!walk(r, c, &items, TMPL_LIST_GENERATOR, out))
         return false;
     for (size_t i = 0; i < items->n; i++) {

@@ -153,7 +153,7 @@ static bool bind_extra(struct tmpl_run *r, struct tmpl_scope *scope, const struc
     struct template_value varargs, caller = tmpl_undefined(&name_caller);
     struct tmpl_dict *kwargs = tmpl_dict_create(&r->arena, 0);
     if (!kwargs)
-        return tmpl_fail_memory(r);
+        return tmpl_fail_memory(r, 0);
     if (args->n_items > n->n_kids && !n->uses_extra)
         return tmpl_fail(r, "macro '%.*s' takes at most %zu arguments, %zu given",
                          (int)n->name->n_bytes, n->name->bytes, n->n_kids, args->n_items);
@@ -275,8 +275,9 @@ static bool filter_items(struct tmpl_run *r, struct tmpl_scope *s, const struct 
     return true;
 }
 
+/* *completed says whether some round went through to its end: only then is `else` left out. */
 static enum flow exec_rounds(struct tmpl_run *r, struct tmpl_scope *s, const struct tmpl_node *n,
-                             struct tmpl_loop *loop)
+                             struct tmpl_loop *loop, bool *completed)
 {
     struct tmpl_scope *scope = scope_create(r, s);
     struct template_value loop_value = { .type = TMPL_LOOP, .as.loop = loop };
@@ -295,6 +296,7 @@ static enum flow exec_rounds(struct tmpl_run *r, struct tmpl_scope *s, const str
             return flow;
         if (flow == FLOW_BREAK)
             break;
+        *completed = *completed || flow == FLOW_NEXT;
     }
     return FLOW_NEXT;
 }
@@ -307,17 +309,19 @@ static enum flow exec_for(struct tmpl_run *r, struct tmpl_scope *s, const struct
         return FLOW_ERROR;
     if (n->n_kids && !filter_items(r, s, n, &items))
         return FLOW_ERROR;
-    if (items->n == 0) {
-        struct tmpl_scope *inner = n->d ? scope_create(r, s) : NULL;
-        return inner ? exec(r, inner, n->d) : n->d ? FLOW_ERROR : FLOW_NEXT;
-    }
     struct tmpl_loop *loop = tmpl_alloc(r, 1, sizeof *loop);
     struct tmpl_list *fixed = tmpl_alloc(r, 1, sizeof *fixed);
+    bool completed = false;
     if (!loop || !fixed)
         return FLOW_ERROR;
     *fixed = *items;    /* a body that appends to the list does not make the loop longer */
     *loop = (struct tmpl_loop){ .items = fixed };
-    return exec_rounds(r, s, n, loop);
+    if (exec_rounds(r, s, n, loop, &completed) == FLOW_ERROR)
+        return FLOW_ERROR;
+    if (completed || !n->d)
+        return FLOW_NEXT;
+    struct tmpl_scope *inner = scope_create(r, s);
+    return inner ? exec(r, inner, n->d) : FLOW_ERROR;
 }
 
 /* ---- the rest ---- */

@@ -138,6 +138,15 @@ bool tmpl_list_add(struct arena *a, struct tmpl_list *list, struct template_valu
     return true;
 }
 
+void tmpl_list_reverse(struct tmpl_list *list)
+{
+    for (size_t i = 0; i < list->n / 2; i++) {
+        struct template_value swap = list->items[i];
+        list->items[i] = list->items[list->n - 1 - i];
+        list->items[list->n - 1 - i] = swap;
+    }
+}
+
 struct tmpl_dict *tmpl_dict_create(struct arena *a, size_t n_expected)
 {
     struct tmpl_dict *d = arena_alloc(a, 1, sizeof *d);

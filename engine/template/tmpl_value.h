@@ -170,6 +170,7 @@ const struct tmpl_text *tmpl_text_copy(struct arena *a, const char *bytes, size_
                                        bool untrusted);
 struct tmpl_list *tmpl_list_create(struct arena *a, enum tmpl_list_kind kind, size_t n_expected);
 bool tmpl_list_add(struct arena *a, struct tmpl_list *list, struct template_value item);
+void tmpl_list_reverse(struct tmpl_list *list);
 struct tmpl_dict *tmpl_dict_create(struct arena *a, size_t n_expected);
 /* Without looking for the key: for callers who know it to be new. */
 bool tmpl_dict_add(struct arena *a, struct tmpl_dict *d, struct template_value key,
