@@ -33,10 +33,13 @@ uint32_t cpuid_features(void)
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (uint32_t)LEAF1_ECX) != (uint32_t)LEAF1_ECX)
         return 0;
     uint64_t saved = xcr0();
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & LEAF7_EBX_AVX2) || (saved & XCR0_YMM) != XCR0_YMM)
+    if ((saved & XCR0_YMM) != XCR0_YMM)
+        return 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & LEAF7_EBX_AVX2))
         return 0;
     uint32_t features = CPUID_AVX2;
-    if ((b & leaf7_ebx_avx512) == leaf7_ebx_avx512 && c & leaf7_ecx_vnni && (saved & XCR0_ZMM) == XCR0_ZMM)
+    if ((b & leaf7_ebx_avx512) == leaf7_ebx_avx512 && c & leaf7_ecx_vnni &&
+        (saved & XCR0_ZMM) == XCR0_ZMM)
         features |= CPUID_AVX512;
     return features;
 }
@@ -46,7 +49,8 @@ void cpuid_name(char *out, int32_t n_bytes)
     uint32_t words[13] = { 0 };
     if ((uint32_t)__get_cpuid_max(0x80000000, NULL) >= 0x80000004u)
         for (uint32_t i = 0; i < 3; i++)
-            __get_cpuid(0x80000002 + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
+            __get_cpuid(0x80000002 + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2],
+                        &words[4 * i + 3]);
     const char *name = (const char *)words;
     name += strspn(name, " ");
     snprintf(out, (size_t)n_bytes, "%s", name);

@@ -7,7 +7,8 @@ static void quantize_row(const struct cpu_kern *k, struct cpu_acts *acts, int32_
                          float *residual)
 {
     int64_t n_cols = acts->n_cols;
-    k->quantize(acts->q + plane * n_cols, acts->d + plane * (n_cols / 32), acts->s + plane * (n_cols / 32),
+    k->quantize(acts->q + plane * n_cols, acts->d + plane * (n_cols / 32),
+                acts->s + plane * (n_cols / 32),
                 acts->h + plane * (n_cols / 16), residual, x, acts->n_cols);
 }
 

@@ -57,7 +57,8 @@ struct cpu_acts {
     void *packed;          /* the tier's own order for mat-mat, see cpu_kern.pack */
 };
 
-/* One matrix as it lies in the file, or in an order the tier made of it at load. */
+/* One matrix as it lies in the file, or in an order the tier made of it at load. With packed set the
+ * products no longer read data. */
 struct cpu_weight {
     uint32_t type;         /* enum quant_type */
     int32_t n_rows;        /* outputs */
@@ -80,8 +81,8 @@ typedef void (*cpu_quantize_fn)(int8_t *q, float *d, float *s, int16_t *h, float
 typedef void (*cpu_matvec_fn)(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,
                               int32_t row1, const struct cpu_acts *acts, int32_t plane0, int32_t plane1);
 
-/* The same for many planes at once (all of acts). Needs acts->packed and a scratch of
- * cpu_kern.matmat_scratch_bytes, one per thread, aligned to 64. */
+/* The same for many planes at once: all of acts, at least 32. Needs acts->packed where the tier has a
+ * pack(), and a scratch of cpu_kern.matmat_scratch_bytes, one per thread, aligned to 64. */
 typedef void (*cpu_matmat_fn)(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,
                               int32_t row1, const struct cpu_acts *acts, void *scratch);
 
@@ -118,8 +119,9 @@ size_t cpu_matmul_scratch_bytes(const struct cpu_kern *k, int32_t max_rows, int3
 /* True when a product with this weight and so many planes goes through matmat and needs acts->packed. */
 int cpu_matmul_wants_pack(const struct cpu_kern *k, const struct cpu_weight *w, int32_t n_planes);
 
-/* Quantises rows [row0, row1) into first planes and says through second[row] = 0 / -1 whether each is an
- * outlier; cpu_acts_seconds then numbers the second planes (in row order) and returns n_planes;
+/* Quantises rows [row0, row1) into first planes (none when n_cols is no multiple of 32: then only float
+ * weights can be multiplied) and says through second[row] = 0 / -1 whether each is an outlier;
+ * cpu_acts_seconds then numbers the second planes (in row order) and returns n_planes;
  * cpu_acts_second_rows fills those of rows [row0, row1). Three passes so that threads can share rows. */
 void cpu_acts_rows(const struct cpu_kern *k, struct cpu_acts *acts, int32_t row0, int32_t row1);
 int32_t cpu_acts_seconds(struct cpu_acts *acts);

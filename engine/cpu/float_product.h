@@ -13,24 +13,24 @@
 typedef wide (*float_load_fn)(const uint8_t *weights);
 
 /* Sixteen weights or fewer, zeros after them. */
-static inline __attribute__((always_inline)) wide load_some(float_load_fn load, const uint8_t *weights, int n,
-                                                            int weight_bytes)
+INLINE wide load_some(float_load_fn load, const uint8_t *weights, int n, int weight_bytes)
 {
     uint8_t padded[64] = { 0 };
     memcpy(padded, weights, (size_t)(n * weight_bytes));
     return load(padded);
 }
 
-static inline __attribute__((always_inline)) void float_tile(float *y, int64_t y_stride, const uint8_t *const *rows,
-                                                             int n_rows, const float *x, int n_planes,
-                                                             int32_t n_cols, float_load_fn load, int weight_bytes)
+INLINE void float_tile(float *y, int64_t y_stride, const uint8_t *const *rows, int n_rows,
+                       const float *x, int n_planes, int32_t n_cols, float_load_fn load,
+                       int weight_bytes)
 {
     wide sum[FLOAT_ROWS][FLOAT_TILE];
     for (int r = 0; r < n_rows; r++)
         for (int p = 0; p < n_planes; p++)
             sum[r][p] = w_zero();
     int32_t c = 0;
-    const uint8_t *ahead = rows[0] + n_rows * (rows[n_rows - 1] - rows[0]) / (n_rows > 1 ? n_rows - 1 : 1);
+    int64_t row_bytes = n_rows > 1 ? rows[1] - rows[0] : 0;
+    const uint8_t *ahead = rows[0] + n_rows * row_bytes;
     for (; c + 16 <= n_cols; c += 16) {
 #pragma GCC unroll 4
         for (int i = 0; i < n_rows * weight_bytes / 4; i++)
@@ -57,25 +57,22 @@ static inline __attribute__((always_inline)) void float_tile(float *y, int64_t y
 }
 
 /* All planes of a few rows; a tile is as wide as what is left allows. */
-static inline __attribute__((always_inline)) void float_rows(float *y, int64_t y_stride, const uint8_t *const *rows,
-                                                             int n_rows, const struct cpu_acts *acts,
-                                                             int32_t plane0, int32_t plane1, float_load_fn load,
-                                                             int weight_bytes)
+INLINE void float_rows(float *y, int64_t y_stride, const uint8_t *const *rows, int n_rows,
+                       const struct cpu_acts *acts, int32_t plane0, int32_t plane1,
+                       float_load_fn load, int weight_bytes)
 {
     int32_t n_cols = acts->n_cols, p = plane0;
     for (; p + FLOAT_TILE <= plane1; p += FLOAT_TILE)
-        float_tile(y + (p - plane0) * y_stride, y_stride, rows, n_rows, acts->x + (int64_t)p * n_cols, FLOAT_TILE,
-                   n_cols, load, weight_bytes);
+        float_tile(y + (p - plane0) * y_stride, y_stride, rows, n_rows, acts->x + (int64_t)p * n_cols,
+                   FLOAT_TILE, n_cols, load, weight_bytes);
     for (; p < plane1; p++)
-        float_tile(y + (p - plane0) * y_stride, y_stride, rows, n_rows, acts->x + (int64_t)p * n_cols, 1, n_cols,
-                   load, weight_bytes);
+        float_tile(y + (p - plane0) * y_stride, y_stride, rows, n_rows, acts->x + (int64_t)p * n_cols,
+                   1, n_cols, load, weight_bytes);
 }
 
-static inline __attribute__((always_inline)) void float_product(float *y, int64_t y_stride,
-                                                                const struct cpu_weight *w, int32_t row0,
-                                                                int32_t row1, const struct cpu_acts *acts,
-                                                                int32_t plane0, int32_t plane1,
-                                                                float_load_fn load, int weight_bytes)
+INLINE void float_product(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,
+                          int32_t row1, const struct cpu_acts *acts, int32_t plane0, int32_t plane1,
+                          float_load_fn load, int weight_bytes)
 {
     const uint8_t *rows[FLOAT_ROWS];
     int32_t row = row0;
@@ -84,10 +81,12 @@ static inline __attribute__((always_inline)) void float_product(float *y, int64_
         for (int r = 0; r < n; r++)
             rows[r] = (const uint8_t *)w->data + (uint64_t)(row + r) * w->row_bytes;
         if (n == FLOAT_ROWS)
-            float_rows(y + row - row0, y_stride, rows, FLOAT_ROWS, acts, plane0, plane1, load, weight_bytes);
+            float_rows(y + row - row0, y_stride, rows, FLOAT_ROWS, acts, plane0, plane1, load,
+                       weight_bytes);
         else
             for (int r = 0; r < n; r++)
-                float_rows(y + row - row0 + r, y_stride, rows + r, 1, acts, plane0, plane1, load, weight_bytes);
+                float_rows(y + row - row0 + r, y_stride, rows + r, 1, acts, plane0, plane1, load,
+                           weight_bytes);
     }
 }
 

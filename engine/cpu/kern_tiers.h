@@ -4,6 +4,9 @@
 
 #include "engine/cpu/cpu_kern.h"
 
+/* Kernels are written once and inlined where their counts are constants. */
+#define INLINE static inline __attribute__((always_inline))
+
 /* Blocks of activations smaller than this count as zeros: 127 / a would leave f32's range. */
 #define CPU_BLOCK_FLOOR 0x1p-100f
 

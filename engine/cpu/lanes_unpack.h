@@ -2,13 +2,13 @@
 #ifndef QUIP_ENGINE_CPU_LANES_UNPACK_H
 #define QUIP_ENGINE_CPU_LANES_UNPACK_H
 
-#include "engine/quant/quant.h"
+#include "engine/cpu/kern_tiers.h"
 
-/* Block formats as vectors see them: sixteen weight rows side by side, one in each 32-bit lane. Included
- * once by each tier after its vector words (x86/lanes_*.h).
+/* Block formats as vectors see them: sixteen weight rows side by side, one in each 32-bit lane.
+ * Included once by each tier after its vector words (x86/lanes_*.h).
  *
- * The interleaved order of a block of 16 rows is the file's order of fields with every dword, and the one
- * f16 that formats with a size of 4n + 2 bytes have, replaced by those of all 16 rows:
+ * The interleaved order of a block of 16 rows is the file's order of fields with every dword, and the
+ * one f16 that formats with a size of 4n + 2 bytes have, replaced by those of all 16 rows:
  *
  *     Q4_1    file, a row:  dm q0 q1 q2 q3              (dwords; dm holds the f16 d and m)
  *             interleaved:  dm dm .. dm | q0 .. q0 | q1 .. | q2 .. | q3 ..       (lines of 64 bytes)
@@ -23,7 +23,7 @@ enum { LINE = 64, HALF_LINE = 32 };
 struct lanes_format {
     uint32_t type;
     int32_t block_bytes;
-    int32_t half_at;      /* where the lone f16 stands: 0, the end (bytes of dwords before), or -1 */
+    int32_t half_at;      /* bytes before the lone f16: none or all the dwords; -1: there is none */
     int32_t unit;         /* blocks of 32 in one of the file's blocks: 1 or 8 */
     int32_t bits;         /* width of the unsigned codes; 8: see CODES_SIGNED */
     int32_t offset;       /* weight = code - offset */
@@ -36,12 +36,10 @@ struct lanes_format {
 struct lanes {
     vint code[8];         /* byte 4 * lane + j of code[i]: weight 4 i + j, plus the format's offset */
     vfloat a;
-    vfloat n[2];          /* what is added: cpu_kern.h's minimum with its sign; [1] only with scales16 */
+    vfloat n[2];          /* the minimum, negative where it is subtracted; [1] only with scales16 */
     vint c[2];            /* split_scales(); only with scales16 */
     vint correction;      /* i16 pairs: -offset * c, to be multiplied with the halves' sums */
 };
-
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE vint line_at(const uint8_t *src, int line)
 {
@@ -66,9 +64,10 @@ INLINE void unpack_fifth_bits(vint *code, vint bits)
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
         int k = i / 2;    /* byte of the lane */
-        vint repeated = i_pick8(bits, i_repeat(_mm_setr_epi8((char)k, (char)k, (char)k, (char)k, (char)(k + 4),
-            (char)(k + 4), (char)(k + 4), (char)(k + 4), (char)(k + 8), (char)(k + 8), (char)(k + 8),
-            (char)(k + 8), (char)(k + 12), (char)(k + 12), (char)(k + 12), (char)(k + 12))));
+        __m128i first = _mm_set1_epi8((char)k);
+        vint index = i_repeat(_mm_add_epi8(first, _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8,
+                                                                12, 12, 12, 12)));
+        vint repeated = i_pick8(bits, index);
         code[i] = i_or(code[i], i_where_bits(repeated, i % 2 ? odd : even, i_set8(16)));
     }
 }
@@ -125,7 +124,8 @@ INLINE vfloat f_from_byte(vint v, int k)
 INLINE vint pair_of_bytes(vint v, int k)
 {
     char x = (char)(2 * k);
-    vint index = i_repeat(_mm_setr_epi8(-1, x, -1, (char)(x + 1), -1, (char)(x + 4), -1, (char)(x + 5), -1,
+    vint index = i_repeat(_mm_setr_epi8(-1, x, -1, (char)(x + 1), -1, (char)(x + 4), -1,
+                                        (char)(x + 5), -1,
         (char)(x + 8), -1, (char)(x + 9), -1, (char)(x + 12), -1, (char)(x + 13)));
     return i_signed16(i_pick8(v, index), 8);
 }

@@ -6,8 +6,9 @@
 
 #include "engine/base/cpuid.h"
 
-/* Mat-vec takes up to MAX_PLANES planes at a time. Results of rows that have a second plane are made in
- * chunks of CHUNK_ROWS weight rows in the scratch and added there. */
+/* Mat-vec takes up to MAX_PLANES planes at a time; from MATMAT_FROM on unpacking first is faster
+ * (lanes_product.h). Results of rows that have a second plane are made in chunks of CHUNK_ROWS weight
+ * rows in the scratch and added there. */
 enum { MAX_PLANES = 8, CHUNK_ROWS = 128, MATMAT_FROM = 32 };
 
 void cpu_kern_init(struct cpu_kern *k, uint32_t features)
@@ -52,7 +53,8 @@ static size_t round_up_64(size_t n)
 size_t cpu_matmul_scratch_bytes(const struct cpu_kern *k, int32_t max_rows, int32_t max_weight_rows)
 {
     size_t chunk = max_weight_rows < CHUNK_ROWS ? (size_t)max_weight_rows : CHUNK_ROWS;
-    return round_up_64(k->matmat_scratch_bytes) + round_up_64(2 * (size_t)max_rows * chunk * sizeof(float));
+    size_t planes = 2 * (size_t)max_rows * chunk * sizeof(float);
+    return round_up_64(k->matmat_scratch_bytes) + round_up_64(planes);
 }
 
 /* y[p][r - row0] for all planes of acts. */
@@ -85,7 +87,8 @@ void cpu_matmul(const struct cpu_kern *k, float *y, int64_t y_stride, const stru
         product(k, planes, n, w, chunk, chunk + n, acts, scratch);
         for (int32_t r = 0; r < acts->n_rows; r++) {
             float *out = y + r * y_stride + chunk;
-            const float *first = planes + (int64_t)r * n, *second = planes + (int64_t)acts->second[r] * n;
+            const float *first = planes + (int64_t)r * n,
+            *second = planes + (int64_t)acts->second[r] * n;
             if (acts->second[r] < 0)
                 memcpy(out, first, (size_t)n * sizeof *out);
             else

@@ -233,11 +233,12 @@ static void product_row(float *y, int64_t y_stride, const struct format *f, cons
 }
 
 static void product(float *y, int64_t y_stride, const struct format *f, const struct cpu_weight *w,
-                    int32_t row0, int32_t row1, const struct cpu_acts *acts, int32_t plane0, int32_t plane1)
+                    int32_t row0, int32_t row1, const struct cpu_acts *acts, int32_t plane0,
+                    int32_t plane1)
 {
     for (int32_t row = row0; row < row1; row++)
-        product_row(y + row - row0, y_stride, f, (const uint8_t *)w->data + (uint64_t)row * w->row_bytes,
-                    acts, plane0, plane1);
+        product_row(y + row - row0, y_stride, f,
+                    (const uint8_t *)w->data + (uint64_t)row * w->row_bytes, acts, plane0, plane1);
 }
 
 typedef float (*weight_fn)(const uint8_t *row, int32_t col);

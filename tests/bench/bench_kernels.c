@@ -79,7 +79,8 @@ static void *worker_run(void *arg)
             me->sink ^= read_all((const uint64_t *)((const char *)k->memory + share * (size_t)me->index), share / 8);
         } else {
             int32_t groups = k->w->n_rows / 16;
-            int32_t row0 = groups * me->index / me->n_threads * 16, row1 = groups * (me->index + 1) / me->n_threads * 16;
+            int32_t row0 = groups * me->index / me->n_threads * 16,
+            row1 = groups * (me->index + 1) / me->n_threads * 16;
             cpu_matmul(k->kern, me->y, k->w->n_rows, k->w, row0, row1, k->acts, me->scratch);
         }
     }
@@ -96,9 +97,11 @@ static double measure(struct work *work, int n_threads, float *y)
         pthread_barrier_init(&start, NULL, (unsigned)n_threads);
         struct worker workers[MAX_THREADS];
         for (int i = 0; i < n_threads; i++) {
-            workers[i] = (struct worker){ .start = &start, .work = work, .index = i, .n_threads = n_threads, .y = y };
+            workers[i] = (struct worker){ .start = &start, .work = work, .index = i,
+                                          .n_threads = n_threads, .y = y };
             if (work->kern)
-                workers[i].scratch = take(cpu_matmul_scratch_bytes(work->kern, work->acts->n_rows, work->w->n_rows));
+                workers[i].scratch = take(cpu_matmul_scratch_bytes(work->kern, work->acts->n_rows,
+                                                                   work->w->n_rows));
             pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]);
         }
         double begin = 1e18, end = 0;
@@ -149,7 +152,8 @@ static double matvec_rate(const struct cpu_kern *k, struct cpu_weight *w, int n_
     struct cpu_acts acts = make_acts(k, n_acts, w->n_cols);
     float *y = take((size_t)w->n_rows * (size_t)n_acts * sizeof *y);
     double bytes = (double)w->row_bytes * w->n_rows;
-    struct work work = { .kern = k, .w = w, .acts = &acts, .repeat = bytes > 1e7 ? 1 : (int)(2e7 / bytes) };
+    struct work work = { .kern = k, .w = w, .acts = &acts,
+                         .repeat = bytes > 1e7 ? 1 : (int)(2e7 / bytes) };
     double rate = bytes / measure(&work, n_threads, y) * 1e-9;
     free_acts(&acts);
     free(y);
@@ -183,7 +187,9 @@ static void bench_type(const struct cpu_kern *k, uint32_t type, void *memory, vo
         struct cpu_weight small = make_weight(type, COLS, L2_BYTES, memory);
         struct cpu_weight large = make_weight(type, COLS, DRAM_BYTES, memory);
         struct cpu_weight narrow = make_weight(type, 768, DRAM_BYTES, memory);
-        struct cpu_weight product = make_weight(type, COLS, (size_t)(quant_row_bytes(type, COLS) * 512), memory);
+        struct cpu_weight product = make_weight(type, COLS, (size_t)(quant_row_bytes(type,
+                                                                                     COLS) * 512),
+                                                                                     memory);
         double seconds = 0;
         if (order == 1) {
             if (!k->interleave_bytes || k->interleave_bytes(&large) == 0)
@@ -200,11 +206,12 @@ static void bench_type(const struct cpu_kern *k, uint32_t type, void *memory, vo
         dram1 = matvec_rate(k, &large, 1, 1);
         read2 = DRAM_BYTES / measure(&reading, 2, NULL) * 1e-9;
         dram2 = matvec_rate(k, &large, 2, 1);
-        printf("| %-5s | %-11s | %6.1f | %5.1f of %4.1f | %5.1f of %4.1f | %5.1f | %5.1f %5.1f %5.1f |", quant_format(type)->name,
+        printf("| %-5s | %-11s | %6.1f | %5.1f of %4.1f  | %5.1f of %4.1f | %6.1f |", quant_format(type)->name,
                order ? "interleaved" : "file", matvec_rate(k, &small, 1, 1), dram1, read1, dram2, read2,
-               matvec_rate(k, &narrow, 2, 1), matvec_rate(k, &large, 2, 2), matvec_rate(k, &large, 2, 4),
-               matvec_rate(k, &large, 2, 8));
-        printf(" %6.1f %6.1f %6.1f |", matmat_rate(k, &product, 16), matmat_rate(k, &product, 64),
+               matvec_rate(k, &narrow, 2, 1));
+        for (int32_t n_acts = 2; n_acts <= 8; n_acts *= 2)
+            printf(" %5.1f", matvec_rate(k, &large, 2, n_acts));
+        printf(" | %6.1f %6.1f %6.1f |", matmat_rate(k, &product, 16), matmat_rate(k, &product, 64),
                matmat_rate(k, &product, 512));
         if (order)
             printf(" made at %.1f GB/s", (double)large.row_bytes * large.n_rows / seconds * 1e-9);
@@ -224,9 +231,11 @@ int main(int argc, char **argv)
     cpu_kern_init(&k, features);
     char name[64];
     cpuid_name(name, sizeof name);
-    printf("%s, tier %s; 1536 columns (narrow: 768); GB/s of weights, then GMAC/s of one thread\n\n", name, k.name);
-    printf("| type  | order       | L2     | 1 thread, read | 2 threads     | narrow | 2, 4, 8 rows      | mat-mat: 16, 64, 512 |\n");
-    printf("|-------|-------------|--------|---------------|---------------|-------|-------------------|----------------------|\n");
+    printf("%s, tier %s; 1536 columns (narrow: 768); GB/s of weights, then GMAC/s of one thread\n\n", name,
+           k.name);
+    printf("| %-5s | %-11s | %-6s | %-14s | %-13s | %-6s | %-17s | %-20s |\n", "type", "order", "L2",
+           "1 thread, read", "2 threads", "narrow", "2, 4, 8 rows", "mat-mat: 16, 64, 512");
+    printf("|---|---|---|---|---|---|---|---|\n");
     uint8_t *memory = take(DRAM_BYTES), *other = take(DRAM_BYTES + (1 << 20));
     for (size_t i = 0; i < DRAM_BYTES; i++)
         memory[i] = (uint8_t)(i * 2654435761u >> 13);

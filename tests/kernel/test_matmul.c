@@ -14,9 +14,12 @@ static const struct {
     uint32_t type;
     int32_t scale_at[2];    /* where the block keeps its f16 numbers; -1: none */
 } types[] = {
-    { QUANT_F32, { -1, -1 } }, { QUANT_F16, { -1, -1 } }, { QUANT_BF16, { -1, -1 } }, { QUANT_Q4_0, { 0, -1 } },
-    { QUANT_Q4_1, { 0, 2 } },  { QUANT_Q5_0, { 0, -1 } }, { QUANT_Q5_1, { 0, 2 } },   { QUANT_Q8_0, { 0, -1 } },
-    { QUANT_Q2_K, { 80, 82 } }, { QUANT_Q3_K, { 108, -1 } }, { QUANT_Q4_K, { 0, 2 } }, { QUANT_Q5_K, { 0, 2 } },
+    { QUANT_F32, { -1, -1 } }, { QUANT_F16, { -1, -1 } }, { QUANT_BF16, { -1, -1 } }, { QUANT_Q4_0,
+                                                                                        { 0, -1 } },
+    { QUANT_Q4_1, { 0, 2 } },  { QUANT_Q5_0, { 0, -1 } }, { QUANT_Q5_1, { 0, 2 } },   { QUANT_Q8_0,
+                                                                                        { 0, -1 } },
+    { QUANT_Q2_K, { 80, 82 } }, { QUANT_Q3_K, { 108, -1 } }, { QUANT_Q4_K, { 0, 2 } }, { QUANT_Q5_K,
+                                                                                         { 0, 2 } },
     { QUANT_Q6_K, { 208, -1 } }
 };
 enum { N_TYPES = sizeof types / sizeof *types };
@@ -112,8 +115,8 @@ static void quantize_acts(const struct cpu_kern *k, struct matmul_case *c)
     free(residual);
 }
 
-static void case_init(struct test *t, struct matmul_case *c, int type, struct shape shape, enum weight_fill weights,
-                      enum act_fill acts)
+static void case_init(struct test *t, struct matmul_case *c, int type, struct shape shape,
+                      enum weight_fill weights, enum act_fill acts)
 {
     memset(c, 0, sizeof *c);
     c->shape = shape;
@@ -122,7 +125,8 @@ static void case_init(struct test *t, struct matmul_case *c, int type, struct sh
     size_t n_y = (size_t)shape.n_acts * (size_t)shape.n_rows;
     c->x = take(n_planes / 2 * n_cols * sizeof(float));
     fill_acts(t, c, acts);
-    c->acts = (struct cpu_acts){ .n_rows = shape.n_acts, .n_planes = shape.n_acts, .n_cols = shape.n_cols, .x = c->x };
+    c->acts = (struct cpu_acts){ .n_rows = shape.n_acts, .n_planes = shape.n_acts,
+                                 .n_cols = shape.n_cols, .x = c->x };
     c->acts.q = take(n_planes * n_cols);
     c->acts.d = take(n_planes * n_cols / 32 * sizeof(float));
     c->acts.s = take(n_planes * n_cols / 32 * sizeof(float));
@@ -137,7 +141,8 @@ static void case_init(struct test *t, struct matmul_case *c, int type, struct sh
 
 static void case_finish(struct matmul_case *c)
 {
-    void *all[] = { c->bytes, c->x, c->acts.q, c->acts.d, c->acts.s, c->acts.h, c->acts.second, c->got, c->want };
+    void *all[] = { c->bytes, c->x, c->acts.q, c->acts.d, c->acts.s, c->acts.h, c->acts.second,
+                    c->got, c->want };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -173,7 +178,8 @@ static bool tier_init(struct cpu_kern *k, int tier)
     return true;
 }
 
-static void check_same_bits(struct test *t, const struct matmul_case *c, const char *tier, const char *how)
+static void check_same_bits(struct test *t, const struct matmul_case *c, const char *tier,
+                            const char *how)
 {
     const struct shape *s = &c->shape;
     for (int32_t r = 0; r < s->n_acts; r++)
@@ -181,8 +187,8 @@ static void check_same_bits(struct test *t, const struct matmul_case *c, const c
             int64_t at = (int64_t)r * s->n_rows + i;
             CHECK(t, memcmp(&c->got[at], &c->want[at], sizeof(float)) == 0,
                   "%s %s %s: %d x %d, rows %d to %d, %d activations: y[%d][%d] is %a, wanted %a", tier,
-                  quant_format(c->w.type)->name, how, s->n_rows, s->n_cols, s->row0, s->row1, s->n_acts, r, i,
-                  (double)c->got[at], (double)c->want[at]);
+                  quant_format(c->w.type)->name, how, s->n_rows, s->n_cols, s->row0, s->row1,
+                  s->n_acts, r, i, (double)c->got[at], (double)c->want[at]);
         }
 }
 
@@ -219,8 +225,8 @@ static bool fits(int type, int32_t n_cols)
     return quant_row_bytes(types[type].type, (uint64_t)n_cols) != 0;
 }
 
-static void check_shapes(struct test *t, const struct shape *shapes, size_t n_shapes, enum weight_fill weights,
-                         enum act_fill acts)
+static void check_shapes(struct test *t, const struct shape *shapes, size_t n_shapes,
+                         enum weight_fill weights, enum act_fill acts)
 {
     for (int type = 0; type < N_TYPES; type++)
         for (size_t i = 0; i < n_shapes; i++) {
@@ -236,7 +242,8 @@ static void check_shapes(struct test *t, const struct shape *shapes, size_t n_sh
 TEST(matmul_tiers_equal_scalar_for_awkward_columns)
 {
     static const struct shape shapes[] = {
-        { 1, 32, 1, 0, 1 },     { 5, 64, 2, 0, 5 },   { 16, 96, 3, 0, 16 },  { 17, 160, 1, 0, 17 }, { 33, 256, 5, 0, 33 },
+        { 1, 32, 1, 0, 1 },     { 5, 64, 2, 0, 5 },   { 16, 96, 3, 0, 16 },  { 17, 160, 1, 0, 17 },
+        { 33, 256, 5, 0, 33 },
         { 19, 576, 1, 0, 19 },  { 18, 576, 9, 0, 18 }, { 40, 768, 4, 0, 40 }, { 16, 1056, 17, 0, 16 },
         { 35, 1536, 2, 0, 35 }, { 17, 8960, 1, 0, 17 }, { 17, 8960, 9, 0, 17 }, { 16, 2336, 8, 0, 16 }
     };
@@ -245,7 +252,8 @@ TEST(matmul_tiers_equal_scalar_for_awkward_columns)
 
 TEST(matmul_float_weights_take_any_number_of_columns)
 {
-    static const struct shape shapes[] = { { 7, 1, 1, 0, 7 }, { 9, 20, 5, 0, 9 }, { 6, 47, 2, 1, 6 }, { 5, 1007, 9, 0, 5 } };
+    static const struct shape shapes[] = { { 7, 1, 1, 0, 7 }, { 9, 20, 5, 0, 9 }, { 6, 47, 2, 1, 6 },
+                                           { 5, 1007, 9, 0, 5 } };
     check_shapes(t, shapes, sizeof shapes / sizeof *shapes, WEIGHTS_RANDOM, ACTS_MIXED);
 }
 
@@ -275,7 +283,9 @@ TEST(matmul_tiers_write_the_rows_asked_for_and_no_others)
 
 TEST(matmul_tiers_hold_all_extreme_codes)
 {
-    static const struct shape shapes[] = { { 17, 768, 1, 0, 17 }, { 17, 768, 2, 0, 17 }, { 17, 768, 13, 0, 17 } };
+    static const struct shape shapes[] = { { 17, 768, 1, 0, 17 }, { 17, 768, 2, 0, 17 }, { 17, 768,
+                                                                                           13, 0,
+                                                                                           17 } };
     check_shapes(t, shapes, 3, WEIGHTS_ALL_ONES, ACTS_EXTREME);
     check_shapes(t, shapes, 3, WEIGHTS_ALL_ZEROS, ACTS_EXTREME);
     check_shapes(t, shapes, 3, WEIGHTS_ALL_ONES, ACTS_MIXED);
@@ -312,7 +322,8 @@ TEST(matmul_of_a_row_does_not_depend_on_the_rows_beside_it)
             c.acts.n_rows = c.shape.n_acts = 1;
             quantize_acts(&k, &c);
             run(&k, &c, c.got);
-            CHECK_BYTES(t, c.got, c.want + r * 48, 48 * sizeof(float), "%s row %d", quant_format(c.w.type)->name, r);
+            CHECK_BYTES(t, c.got, c.want + r * 48, 48 * sizeof(float), "%s row %d",
+                        quant_format(c.w.type)->name, r);
         }
         case_finish(&c);
     }
@@ -354,7 +365,9 @@ static void exact_product(struct matmul_case *c)
     const struct shape *s = &c->shape;
     float *row = take((size_t)s->n_cols * sizeof(float));
     for (int32_t i = 0; i < s->n_rows; i++) {
-        quant_format(c->w.type)->to_f32(row, (const uint8_t *)c->w.data + (uint64_t)i * c->w.row_bytes, s->n_cols);
+        quant_format(c->w.type)->to_f32(row,
+                                        (const uint8_t *)c->w.data + (uint64_t)i * c->w.row_bytes,
+                                        s->n_cols);
         for (int32_t r = 0; r < s->n_acts; r++) {
             double sum = 0;
             for (int32_t j = 0; j < s->n_cols; j++)

@@ -4,7 +4,8 @@
 #include <immintrin.h>
 #include <math.h>
 
-/* The quantiser of cpu_kern.h and its rule for outliers, eight activations at a time; the AVX-512 tier uses it as well. */
+/* The quantiser of cpu_kern.h and its rule for outliers, eight activations at a time; the AVX-512 tier
+ * uses it as well. */
 
 static inline float upper_max(__m256 a)
 {
@@ -30,7 +31,8 @@ static inline void store_residual(float *out, __m256 x, float step, __m128i eigh
     _mm256_storeu_ps(out, _mm256_fnmadd_ps(_mm256_set1_ps(step), code, x));
 }
 
-static void quantize(int8_t *q, float *d, float *s, int16_t *h, float *residual, const float *x, int32_t n_cols)
+static void quantize(int8_t *q, float *d, float *s, int16_t *h, float *residual, const float *x,
+                     int32_t n_cols)
 {
     for (int32_t b = 0; b < n_cols / CPU_BLOCK; b++, x += CPU_BLOCK, q += CPU_BLOCK) {
         __m256 x0 = _mm256_loadu_ps(x), x1 = _mm256_loadu_ps(x + 8);
@@ -48,7 +50,8 @@ static void quantize(int8_t *q, float *d, float *s, int16_t *h, float *residual,
         codes = _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         _mm256_storeu_si256((__m256i *)q, codes);
 
-        __m256i sums = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), codes), _mm256_set1_epi16(1));
+        __m256i sums = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), codes),
+                                         _mm256_set1_epi16(1));
         sums = _mm256_hadd_epi32(sums, sums);
         sums = _mm256_hadd_epi32(sums, sums);
         int32_t half0 = _mm256_extract_epi32(sums, 0), half1 = _mm256_extract_epi32(sums, 4);

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "engine/cpu/kern_tiers.h"
+
 /* The vector words of lanes.h for AVX2, FMA and F16C: eight weight rows, twice per group of 16.
  *
  * Products of bytes come as sums of two in i16 (vpmaddubsw); how many of these fit into i16 before they
@@ -54,7 +56,8 @@ static inline vfloat f_from_f16(const void *p)
 static inline vfloat f_high_f16(vint a)
 {
     vint words = _mm256_srli_epi32(a, 16);
-    return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+    return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(words),
+                                            _mm256_extracti128_si256(words, 1)));
 }
 static inline vfloat f_low_f16(vint a) { return f_high_f16(_mm256_slli_epi32(a, 16)); }
 
@@ -73,7 +76,8 @@ static inline void transpose_piece(uint8_t *lines, const uint8_t *const rows[16]
 #pragma GCC unroll 4
         for (int m = 0; m < 4; m++) {
             z[m] = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(rows[first + m] + at)));
-            z[m] = _mm256_inserti128_si256(z[m], _mm_loadu_si128((const __m128i *)(rows[first + m + 4] + at)), 1);
+            z[m] = _mm256_inserti128_si256(z[m],
+                                           _mm_loadu_si128((const __m128i *)(rows[first + m + 4] + at)), 1);
         }
         __m256i a = _mm256_unpacklo_epi32(z[0], z[1]), b = _mm256_unpacklo_epi32(z[2], z[3]);
         __m256i c = _mm256_unpackhi_epi32(z[0], z[1]), d = _mm256_unpackhi_epi32(z[2], z[3]);
@@ -94,7 +98,8 @@ static inline void split_scales(vint c[2], vint pairs)
 }
 
 /* t + the sum of a's and b's i16 products in each dword. */
-static inline vint dot16(vint t, vint a, vint b) { return _mm256_add_epi32(t, _mm256_madd_epi16(a, b)); }
+static inline vint dot16(vint t, vint a, vint b) { return _mm256_add_epi32(t, _mm256_madd_epi16(a,
+                                                                                                b)); }
 
 /* Sums of two products that i16 holds: 2 * 127 * (2^bits - 1) * fit < 32768. */
 static inline int sums_that_fit(int bits)
@@ -109,9 +114,8 @@ static inline vint bytes_dot(vint code, vint q, int bits)
 }
 
 /* t[p] plus scale times the products of lines [line0, line1) with plane p, summed per lane. */
-static inline __attribute__((always_inline)) void dot_scaled(vint *t, int n_planes, const vint *code, int line0,
-                                                             int line1, vint scale, const int8_t *q,
-                                                             int64_t stride, int bits)
+INLINE void dot_scaled(vint *t, int n_planes, const vint *code, int line0, int line1, vint scale,
+                       const int8_t *q, int64_t stride, int bits)
 {
     int fit = sums_that_fit(bits);
     vint sum[MAX_TILE];
@@ -126,17 +130,15 @@ static inline __attribute__((always_inline)) void dot_scaled(vint *t, int n_plan
         }
 }
 
-static inline __attribute__((always_inline)) void dot_lines(vint *t, int n_planes, const vint *code, int line0,
-                                                            int line1, const int8_t *q, int64_t stride,
-                                                            int bits)
+INLINE void dot_lines(vint *t, int n_planes, const vint *code, int line0, int line1,
+                      const int8_t *q, int64_t stride, int bits)
 {
     dot_scaled(t, n_planes, code, line0, line1, i_set16(1), q, stride, bits);
 }
 
 /* The same over 16 weights, times the scale of their half. */
-static inline __attribute__((always_inline)) void dot_half(vint *t, int n_planes, const vint *code, int half,
-                                                           vint scale, const int8_t *q, int64_t stride,
-                                                           int bits)
+INLINE void dot_half(vint *t, int n_planes, const vint *code, int half, vint scale, const int8_t *q,
+                     int64_t stride, int bits)
 {
     dot_scaled(t, n_planes, code, 4 * half, 4 * half + 4, scale, q, stride, bits);
 }
@@ -162,7 +164,8 @@ static inline vfloat f_from_bf16(const uint8_t *p)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
-static inline wide w_load_bf16(const uint8_t *p) { return (wide){ f_from_bf16(p), f_from_bf16(p + 16) }; }
+static inline wide w_load_bf16(const uint8_t *p) { return (wide){ f_from_bf16(p),
+                                                                  f_from_bf16(p + 16) }; }
 
 static inline float w_fold(wide a)
 {

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "engine/cpu/kern_tiers.h"
+
 /* The vector words of lanes.h for AVX-512 with VNNI: all 16 weight rows at once. */
 enum { LANES = 16, MAX_TILE = 8, CODES_SIGNED = 0 };
 typedef __m512i vint;
@@ -88,9 +90,8 @@ static inline void split_scales(vint c[2], vint pairs)
 static inline vint dot16(vint t, vint a, vint b) { return _mm512_dpwssd_epi32(t, a, b); }
 
 /* t[p] plus the products of lines [line0, line1) with plane p: code times q, summed per lane. */
-static inline __attribute__((always_inline)) void dot_lines(vint *t, int n_planes, const vint *code, int line0,
-                                                            int line1, const int8_t *q, int64_t stride,
-                                                            int bits)
+INLINE void dot_lines(vint *t, int n_planes, const vint *code, int line0, int line1,
+                      const int8_t *q, int64_t stride, int bits)
 {
     (void)bits;
 #pragma GCC unroll 8
@@ -101,9 +102,8 @@ static inline __attribute__((always_inline)) void dot_lines(vint *t, int n_plane
 }
 
 /* The same over 16 weights, times the scale of their half. */
-static inline __attribute__((always_inline)) void dot_half(vint *t, int n_planes, const vint *code, int half,
-                                                           vint scale, const int8_t *q, int64_t stride,
-                                                           int bits)
+INLINE void dot_half(vint *t, int n_planes, const vint *code, int half, vint scale, const int8_t *q,
+                     int64_t stride, int bits)
 {
     vint sum[MAX_TILE];
     for (int p = 0; p < n_planes; p++)
