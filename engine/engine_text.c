@@ -267,6 +267,9 @@ static struct template_value *chat_value(const struct model *m, struct arena *a,
     v = template_value_object_set(a, v, "add_generation_prompt", template_value_bool(a, in->add_generation_prompt));
     v = template_value_object_set(a, v, "bos_token", special_text(m, a, tokenizer_bos(m->tokenizer)));
     v = template_value_object_set(a, v, "eos_token", special_text(m, a, tokenizer_eos(m->tokenizer)));
+    /* Defined, as by the library templates are written for: some ask `tools is not none` without asking
+     * whether it is defined. */
+    v = template_value_object_set(a, v, "tools", template_value_none(a));
     if (in->enable_thinking >= 0)
         v = template_value_object_set(a, v, "enable_thinking", template_value_bool(a, in->enable_thinking != 0));
     if (in->now_s != 0)
