@@ -101,7 +101,7 @@ void chat_card(struct chat *c, enum message_role role, const char *title, const 
 
 /* Name for the model that a person would type, else the file's name. */
 void chat_model_label(const struct chat *c, char *out, size_t n_bytes);
-/* What a person should know about the model in use, "" mostly. */
-void chat_advice(const struct chat *c, char *out, size_t n_bytes);
+/* What a person should know about the model in use, "" mostly. how: what lists the models, "F2". */
+void chat_advice(const struct chat *c, const char *how, char *out, size_t n_bytes);
 
 #endif

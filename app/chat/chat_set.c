@@ -114,7 +114,7 @@ void chat_model_label(const struct chat *c, char *out, size_t n_bytes)
         out[n - 5] = '\0';
 }
 
-void chat_advice(const struct chat *c, char *out, size_t n_bytes)
+void chat_advice(const struct chat *c, const char *how, char *out, size_t n_bytes)
 {
     struct model_table table;
     struct err e;
@@ -127,8 +127,7 @@ void chat_advice(const struct chat *c, char *out, size_t n_bytes)
         if (strcmp(row->path, c->model->path) != 0)
             continue;
         if (row->is_default && better)
-            snprintf(out, n_bytes, "A small model: quick, and often wrong. %s is better%s (F2).", better->name,
-                     better->is_here ? "" : " and can be fetched");
+            snprintf(out, n_bytes, "A small model: quick, and often wrong. %s is better: %s", better->name, how);
         else if (row->is_base)
             snprintf(out, n_bytes, "A base model: it continues texts and was not made for chat.");
     }

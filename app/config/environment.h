@@ -9,6 +9,7 @@
 struct environment {
     const char *home;
     const char *data_home, *state_home;    /* XDG_DATA_HOME, XDG_STATE_HOME; "" unless absolute paths */
+    const char *root;                      /* QUIP_ROOT: a folder with assets/ and app/, in place of the tree's */
     const char *term;
     const char *shell_columns;             /* COLUMNS */
     bool no_color;                         /* NO_COLOR is set and not empty */

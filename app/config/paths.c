@@ -40,11 +40,11 @@ static bool root_is(const char *root, struct paths *p)
     return false;
 }
 
-/* The tree the program was built from; else a folder above the executable, so that a moved tree and an
- * installation under share/quip work as well. */
-static void find_root(struct paths *p)
+/* What QUIP_ROOT says; else the tree the program was built from; else a folder above the executable, so that
+ * a moved tree and an installation under share/quip work as well. */
+static void find_root(struct paths *p, const char *given)
 {
-    if (root_is(QUIP_SOURCE_DIR, p))
+    if (given[0] ? root_is(given, p) : root_is(QUIP_SOURCE_DIR, p))
         return;
     char folder[PATHS_BYTES], root[PATHS_BYTES];
     ssize_t n = readlink("/proc/self/exe", folder, sizeof folder - 1);
@@ -70,7 +70,7 @@ void paths_init(struct paths *p, const struct environment *env)
     join(p->home, env->home, "");
     below_home(p->models, env->data_home, env->home, "/.local/share", "/quip/models");
     below_home(p->history, env->state_home, env->home, "/.local/state", "/quip/history");
-    find_root(p);
+    find_root(p, env->root);
 }
 
 enum err_code paths_make_parents(const char *file, struct err *e)

@@ -139,7 +139,7 @@ static void fill_empty(struct full *f)
     uint32_t model_version = (uint32_t)c->model_request + (c->model != NULL);
     if (f->advice_version != model_version) {    /* reads the list of models: once per model */
         f->advice_version = model_version;
-        chat_advice(c, f->advice, sizeof f->advice);
+        chat_advice(c, "F2", f->advice, sizeof f->advice);
     }
     f->empty_lines[n++] = f->about;
     if (f->advice[0])

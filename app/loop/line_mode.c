@@ -133,7 +133,7 @@ static void introduce(struct line_mode *l)
     char label[PORT_TEXT_BYTES], advice[256];
     l->introduced = true;
     chat_model_label(c, label, sizeof label);
-    chat_advice(c, advice, sizeof advice);
+    chat_advice(c, "/model", advice, sizeof advice);
     take_prompt_back(l);
     put_text(l, "Model ");
     put_text(l, label);

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/* The commands from a shell: what goes to which stream, and how they end. */
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/support/home.h"
+#include "tests/support/pty.h"
+#include "tests/support/shell.h"
+
+#define GREEDY "--temp", "0"
+
+struct rig {
+    struct home home;
+    struct shell s;
+};
+
+static void rig_make(struct test *t, struct rig *r, const char *reply, bool endless)
+{
+    struct tiny_model m;
+    memset(r, 0, sizeof *r);
+    home_make(t, &r->home, "xterm-256color");
+    tiny_model_init(&m);
+    if (reply)
+        m.reply = reply;
+    m.endless = endless;
+    if (endless)
+        m.n_ctx = 65536;
+    home_add_model(t, &r->home, "small", &m);
+}
+
+/* Runs quip with these arguments (NULL-ended) and a stdin that is empty or holds input. */
+static void quip(struct test *t, struct rig *r, const char *input, const char *const *arguments)
+{
+    const char *argv[24] = { QUIP_BINARY };
+    for (int i = 0; i < 22 && arguments[i]; i++)
+        argv[i + 1] = arguments[i];
+    shell_finish(&r->s);
+    struct shell_options o = { .settings = r->home.settings, .input = input };
+    shell_run(t, &r->s, argv, &o);
+}
+
+#define QUIP(t, r, input, ...) quip((t), (r), (input), (const char *const[]){ __VA_ARGS__, NULL })
+
+TEST(run_writes_the_answer_and_nothing_else)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, NULL, "run", "-p", "hello", GREEDY);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK_TEXT(t, r.s.out, TINY_MODEL_REPLY "\n");
+    CHECK_TEXT(t, r.s.err, "");
+    QUIP(t, &r, "from a pipe\n", "run", GREEDY);
+    CHECK_TEXT(t, r.s.out, TINY_MODEL_REPLY "\n");
+    QUIP(t, &r, "from a pipe\n", GREEDY);    /* no command, no terminal: the same */
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK_TEXT(t, r.s.out, TINY_MODEL_REPLY "\n");
+    shell_finish(&r.s);
+}
+
+TEST(run_joins_prompt_file_and_pipe)
+{
+    struct rig r;
+    char path[HOME_PATH_BYTES];
+    rig_make(t, &r, NULL, false);
+    home_write(t, &r.home, "notes.txt", "the file");
+    home_path(&r.home, "notes.txt", path);
+    QUIP(t, &r, "the pipe", "run", "-p", "the prompt", "-f", path, "--json", GREEDY);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    json_error_t error;
+    json_t *all = json_loads(r.s.out, 0, &error);
+    CHECK(t, all != NULL, "%s: %s", error.text, r.s.out);
+    CHECK_TEXT(t, json_string_value(json_object_get(all, "text")), TINY_MODEL_REPLY);
+    CHECK_TEXT(t, json_string_value(json_object_get(all, "reason")), "end");
+    json_t *tokens = json_object_get(all, "tokens");
+    int64_t n_all = json_integer_value(json_object_get(tokens, "prompt"));
+    CHECK_INT(t, json_integer_value(json_object_get(tokens, "generated")),
+              json_array_size(json_object_get(tokens, "ids")));
+    CHECK(t, json_is_real(json_object_get(json_object_get(all, "timings"), "first_ms")));
+    json_decref(all);
+
+    /* The texts are there: leaving one out makes the prompt shorter. */
+    QUIP(t, &r, "", "run", "-p", "the prompt", "-f", path, "--json", GREEDY);
+    all = json_loads(r.s.out, 0, &error);
+    CHECK(t, json_integer_value(json_object_get(json_object_get(all, "tokens"), "prompt")) < n_all);
+    json_decref(all);
+    shell_finish(&r.s);
+}
+
+TEST(run_says_how_it_ended)
+{
+    struct rig r;
+    char long_text[2000];
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, NULL, "run", GREEDY);
+    CHECK_INT(t, r.s.code, 2);
+    CHECK(t, strstr(r.s.err, "no prompt") != NULL, "%s", r.s.err);
+    QUIP(t, &r, NULL, "run", "-p", "x", "--tmep", "0");
+    CHECK_INT(t, r.s.code, 2);
+    CHECK_TEXT(t, r.s.err, "quip: unknown option '--tmep'; did you mean '--temp'?\n");
+    QUIP(t, &r, NULL, "run", "-p", "x", "-m", "nosuch");
+    CHECK_INT(t, r.s.code, 3);
+    CHECK_TEXT(t, r.s.out, "");
+    QUIP(t, &r, NULL, "run", "-p", "x", "-m", "big");
+    CHECK_INT(t, r.s.code, 3);
+    CHECK(t, strstr(r.s.err, "quip pull big") != NULL, "%s", r.s.err);
+    memset(long_text, 'x', sizeof long_text - 1);
+    long_text[sizeof long_text - 1] = '\0';
+    QUIP(t, &r, long_text, "run");
+    CHECK_INT(t, r.s.code, 4);
+    CHECK(t, strstr(r.s.err, "512") != NULL, "%s", r.s.err);
+    QUIP(t, &r, NULL, "run", "-p", "x", "-n", "2", GREEDY);
+    CHECK_INT(t, r.s.code, 0);
+    CHECK(t, strlen(r.s.out) < strlen(TINY_MODEL_REPLY), "%s", r.s.out);
+    shell_finish(&r.s);
+}
+
+TEST(run_stopped_by_ctrl_c_keeps_what_came)
+{
+    static const char *const argv[] = { QUIP_BINARY, "run", "-p", "go on", "-c", "65536", GREEDY, NULL };
+    struct rig r;
+    rig_make(t, &r, NULL, true);
+    struct shell_options o = { .settings = r.home.settings, .signal_at = "quietly.", .signal_number = SIGINT };
+    shell_run(t, &r.s, argv, &o);
+    CHECK_INT(t, r.s.code, 130, "%s", r.s.err);
+    CHECK(t, strncmp(r.s.out, TINY_MODEL_REPLY, strlen(TINY_MODEL_REPLY)) == 0, "%s", r.s.out);
+    CHECK_INT(t, r.s.out[r.s.n_out - 1], '\n');
+    shell_finish(&r.s);
+}
+
+TEST(run_leaves_bytes_alone_in_a_pipe_and_neutralises_them_on_a_terminal)
+{
+    static const char evil[] = "Look \033[2J\033]0;owned\007 done.";
+    static const char *const argv[] = { QUIP_BINARY, "run", "-p", "speak", GREEDY, NULL };
+    struct rig r;
+    struct pty p;
+    rig_make(t, &r, evil, false);
+    QUIP(t, &r, NULL, "run", "-p", "speak", GREEDY);
+    CHECK(t, strncmp(r.s.out, evil, strlen(evil)) == 0);
+    shell_finish(&r.s);
+    pty_start(t, &p, argv, r.home.settings, 24, 80);
+    pty_type(t, &p, "\004");    /* stdin is the terminal: nothing is read from it */
+    CHECK_INT(t, pty_wait_end(t, &p), 0, "%s", pty_screen(&p));
+    CHECK(t, !pty_raw_has(&p, "\033"), "%s", pty_screen(&p));
+    CHECK(t, pty_shows(&p, "done."), "%s", pty_screen(&p));
+    pty_finish(&p);
+}
+
+TEST(line_mode_takes_a_script)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, "hello\n/temp 0.5\nagain \\\nand more\n/quit\n", "--line", GREEDY);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strstr(r.s.out, "You: hello\nModel: " TINY_MODEL_REPLY "\n") != NULL, "%s", r.s.out);
+    CHECK(t, strstr(r.s.out, "Set: temp is 0.5") != NULL, "%s", r.s.out);
+    CHECK(t, strstr(r.s.out, "You: again \nand more\n") != NULL, "%s", r.s.out);
+    QUIP(t, &r, "/help\n", "--line");    /* the end of the input ends it too */
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strstr(r.s.out, "/model") != NULL, "%s", r.s.out);
+    shell_finish(&r.s);
+}
+
+TEST(tokenize_shows_ids_and_pieces)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, "<|im_end|>", "tokenize", "-m", "small", "--ids", "--special", "--no-bos");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK_INT(t, strspn(r.s.out, "0123456789") + 1, r.s.n_out, "one id: %s", r.s.out);
+    QUIP(t, &r, "<|im_end|>", "tokenize", "-m", "small", "--ids", "--no-bos");
+    CHECK(t, strchr(r.s.out, ' ') != NULL, "text that names a special token stays text: %s", r.s.out);
+    QUIP(t, &r, NULL, "tokenize", "-m", "small", "-p", "a\nb", "--json");
+    json_t *list = json_loads(r.s.out, 0, NULL);
+    CHECK(t, json_is_array(list) && json_array_size(list) > 1, "%s", r.s.out);
+    json_decref(list);
+    shell_finish(&r.s);
+}
+
+TEST(template_prints_the_prompt)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}", "template", "-m", "small", "-");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strstr(r.s.out, "<|im_start|>user\nhi<|im_end|>") != NULL, "%s", r.s.out);
+    home_write(t, &r.home, "own.jinja", "{% for m in messages %}[{{ m.role }}|{{ m.content }}]{% endfor %}");
+    char path[HOME_PATH_BYTES];
+    home_path(&r.home, "own.jinja", path);
+    QUIP(t, &r, "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}", "template", "--template", path, "-");
+    CHECK_TEXT(t, r.s.out, "[user|hi]");
+    QUIP(t, &r, "{", "template", "--template", path, "-");
+    CHECK_INT(t, r.s.code, 1);
+    shell_finish(&r.s);
+}
+
+TEST(inspect_tells_what_is_in_a_file)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, NULL, "inspect", "small");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strstr(r.s.out, "token_embd.weight") && strstr(r.s.out, "Memory at a context of"), "%s", r.s.out);
+    QUIP(t, &r, NULL, "inspect", "small", "--json");
+    json_t *all = json_loads(r.s.out, 0, NULL);
+    CHECK_TEXT(t, json_string_value(json_object_get(all, "architecture")), "llama");
+    CHECK(t, json_array_size(json_object_get(all, "tensors")) > 10);
+    CHECK(t, json_integer_value(json_object_get(json_object_get(all, "memory"), "cache")) > 0);
+    json_decref(all);
+    home_write(t, &r.home, "junk.gguf", "GGUFjunk");
+    char path[HOME_PATH_BYTES];
+    home_path(&r.home, "junk.gguf", path);
+    QUIP(t, &r, NULL, "inspect", path);
+    CHECK_INT(t, r.s.code, 3);
+    CHECK(t, strchr(r.s.err, '\n') == r.s.err + strlen(r.s.err) - 1, "one line: %s", r.s.err);
+    shell_finish(&r.s);
+}
+
+TEST(logits_writes_a_row_for_each_id)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, NULL, "inspect", "small", "--json");
+    json_t *all = json_loads(r.s.out, 0, NULL);
+    int64_t n_vocab = json_integer_value(json_object_get(all, "vocabulary"));
+    json_decref(all);
+    QUIP(t, &r, "1 5, 9\n12", "logits", "-m", "small", "--ids", "-", "-o", "-");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK_INT(t, r.s.n_out, 4 * n_vocab * (int64_t)sizeof(float));
+    QUIP(t, &r, "1 99999999", "logits", "-m", "small", "--ids", "-", "-o", "-");
+    CHECK_INT(t, r.s.code, 1);
+    CHECK(t, strstr(r.s.err, "'99999999'") != NULL, "%s", r.s.err);
+    shell_finish(&r.s);
+}
+
+TEST(perplexity_and_its_file)
+{
+    struct rig r;
+    char text[3000], path[HOME_PATH_BYTES], saved[HOME_PATH_BYTES];
+    rig_make(t, &r, NULL, false);
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        text[i] = (char)('a' + test_below(t, 26));
+    text[sizeof text - 1] = '\0';
+    home_write(t, &r.home, "text.txt", text);
+    home_path(&r.home, "text.txt", path);
+    home_path(&r.home, "saved.kld", saved);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "-f", path, "-c", "64", "--chunks", "3", "--save-logits", saved);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strncmp(r.s.out, "Final estimate: PPL = ", 22) == 0, "%s", r.s.out);
+    size_t n_bytes;
+    char *file = test_read_file(saved, &n_bytes);
+    CHECK(t, file && memcmp(file, "_logits_", 8) == 0);
+    int32_t head[3];
+    memcpy(head, file + 8, sizeof head);
+    CHECK_INT(t, head[0], 64);
+    CHECK_INT(t, head[2], 3);
+    size_t row = (2 * (((size_t)head[1] + 1) / 2) + 4) * 2, n_rows = 3 * (64 - 1 - 32);
+    CHECK_INT(t, n_bytes, 8 + 12 + 3 * 64 * 4 + n_rows * row);
+    free(file);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "-f", path, "-c", "100000");
+    CHECK_INT(t, r.s.code, 1);
+    shell_finish(&r.s);
+}
+
+TEST(bench_has_the_fields_of_llama_bench)
+{
+    static const char *const fields[] = { "build_commit", "cpu_info", "model_filename", "model_type", "model_size",
+                                          "model_n_params", "n_threads", "n_prompt", "n_gen", "avg_ns", "stddev_ns",
+                                          "avg_ts", "stddev_ts", "samples_ns", "samples_ts" };
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, NULL, "bench", "-m", "small", "-p", "16,32", "-n", "8", "-r", "2", "-t", "1", "-o", "json");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    json_t *list = json_loads(r.s.out, 0, NULL);
+    CHECK_INT(t, json_array_size(list), 3);
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        CHECK(t, json_object_get(json_array_get(list, 0), fields[i]) != NULL, "%s", fields[i]);
+    CHECK_INT(t, json_array_size(json_object_get(json_array_get(list, 2), "samples_ns")), 2);
+    CHECK_INT(t, json_integer_value(json_object_get(json_array_get(list, 2), "n_gen")), 8);
+    json_decref(list);
+    shell_finish(&r.s);
+}
+
+TEST(models_and_pull)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, NULL, "models", "--json");
+    json_t *list = json_loads(r.s.out, 0, NULL);
+    CHECK_INT(t, json_array_size(list), 2);
+    CHECK(t, json_is_true(json_object_get(json_array_get(list, 0), "here")));
+    CHECK(t, json_is_false(json_object_get(json_array_get(list, 1), "here")));
+    json_decref(list);
+    QUIP(t, &r, NULL, "pull", "nosuch");
+    CHECK_INT(t, r.s.code, 3);
+    home_write(t, &r.home, "fail", "");
+    QUIP(t, &r, NULL, "pull", "big");
+    CHECK_INT(t, r.s.code, 1);
+    CHECK(t, strstr(r.s.err, "no network for this test") != NULL, "%s", r.s.err);
+    shell_finish(&r.s);
+}

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT */
+/* The chat against a port that only writes down what it was asked for. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "app/chat/chat.h"
+#include "app/chat/history.h"
+#include "app/chat/sampling.h"
+#include "app/chat/slash.h"
+#include "tests/support/test.h"
+
+struct rig {
+    struct chat chat;
+    struct config config;
+    struct paths paths;
+    double now_s;
+    uint64_t opened, answered, cancelled;
+    char path[PORT_PATH_BYTES], given_back[2048], fetching[64];
+    struct buf prompt;            /* "role: content\n" for each message of the last request */
+    int32_t enable_thinking, n_reserve, set_ctx;
+    struct generate_options generate;
+    int n_answers, n_quits;
+    enum port_panel shown;
+};
+
+static bool rig_open(void *self, uint64_t id, const char *path)
+{
+    struct rig *r = self;
+    r->opened = id;
+    snprintf(r->path, sizeof r->path, "%s", path);
+    return true;
+}
+
+static bool rig_context(void *self, uint64_t id, int32_t n_ctx)
+{
+    struct rig *r = self;
+    r->opened = id;
+    r->set_ctx = n_ctx;
+    return true;
+}
+
+static bool rig_answer(void *self, const struct port_request *request)
+{
+    struct rig *r = self;
+    r->answered = request->id;
+    r->n_answers++;
+    r->enable_thinking = request->enable_thinking;
+    r->n_reserve = request->n_reserve;
+    r->generate = request->generate;
+    buf_clear(&r->prompt);
+    for (int32_t i = 0; i < request->n_messages; i++)
+        buf_printf(&r->prompt, "%s: %s\n", request->messages[i].role, request->messages[i].content);
+    return true;
+}
+
+static void rig_cancel(void *self, uint64_t id)
+{
+    ((struct rig *)self)->cancelled = id;
+}
+
+static bool rig_fetch(void *self, const char *name)
+{
+    struct rig *r = self;
+    snprintf(r->fetching, sizeof r->fetching, "%s", name);
+    return true;
+}
+
+static void rig_nothing(void *self)
+{
+    (void)self;
+}
+
+static void rig_show(void *self, enum port_panel panel)
+{
+    ((struct rig *)self)->shown = panel;
+}
+
+static void rig_give_back(void *self, const char *text)
+{
+    struct rig *r = self;
+    snprintf(r->given_back, sizeof r->given_back, "%s", text);
+}
+
+static void rig_quit(void *self)
+{
+    ((struct rig *)self)->n_quits++;
+}
+
+static double rig_now(void *self)
+{
+    return ((struct rig *)self)->now_s;
+}
+
+static void put_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    if (f) {
+        fputs(text, f);
+        fclose(f);
+    }
+}
+
+static void rig_begin(struct test *t, struct rig *r)
+{
+    memset(r, 0, sizeof *r);
+    r->config.n_predict = -1;
+    snprintf(r->paths.models, sizeof r->paths.models, "%s", test_folder(t));
+    snprintf(r->paths.home, sizeof r->paths.home, "%s", test_folder(t));
+    struct port port = { .self = r, .open_model = rig_open, .set_context = rig_context, .answer = rig_answer,
+                         .cancel = rig_cancel, .fetch = rig_fetch, .stop_fetch = rig_nothing, .show = rig_show,
+                         .give_back = rig_give_back, .quit = rig_quit, .now_s = rig_now };
+    chat_init(&r->chat, &r->config, &r->paths, &port);
+}
+
+static void rig_end(struct rig *r)
+{
+    chat_finish(&r->chat);
+    buf_finish(&r->prompt);
+}
+
+static void model_arrives(struct rig *r, const char *path)
+{
+    struct mail mail = { .kind = MAIL_MODEL, .request = r->opened, .model = calloc(1, sizeof *mail.model) };
+    snprintf(mail.model->path, sizeof mail.model->path, "%s", path);
+    snprintf(mail.model->think_open, sizeof mail.model->think_open, "<think>");
+    snprintf(mail.model->think_close, sizeof mail.model->think_close, "</think>");
+    mail.model->n_ctx = 4096;
+    mail.model->n_ctx_train = 32768;
+    sampler_params_default(&mail.model->sampling);
+    chat_take(&r->chat, &mail);
+}
+
+/* A chat with a model that is ready. */
+static void rig_ready(struct test *t, struct rig *r)
+{
+    char path[PATHS_BYTES];
+    rig_begin(t, r);
+    snprintf(path, sizeof path, "%s/m.gguf", test_folder(t));
+    put_file(path, "x");
+    chat_open_model(&r->chat, path, false);
+    CHECK_INT(t, r->chat.state, CHAT_LOADING);
+    model_arrives(r, path);
+    CHECK_INT(t, r->chat.state, CHAT_READY);
+}
+
+static void tokens(struct rig *r, const char *text)
+{
+    struct mail mail = { .kind = MAIL_EVENT, .request = r->answered, .event = { .kind = EVENT_TOKEN, .token = 5 } };
+    mail.event.n_text = snprintf(mail.event.text, sizeof mail.event.text, "%s", text);
+    r->now_s += 0.5;
+    chat_take(&r->chat, &mail);
+}
+
+static void prompt_read(struct rig *r, int32_t n_prompt)
+{
+    struct mail mail = { .kind = MAIL_PROMPT, .request = r->answered };
+    mail.prompt.n_prompt = n_prompt;
+    chat_take(&r->chat, &mail);
+}
+
+static void done(struct rig *r, enum done_reason reason)
+{
+    struct mail mail = { .kind = MAIL_EVENT, .request = r->answered,
+                         .event = { .kind = EVENT_DONE, .reason = reason,
+                                    .timings = { .n_prompt = 10, .n_generated = 5, .generate_ms = 2000 } } };
+    chat_take(&r->chat, &mail);
+}
+
+static const struct message *last(const struct rig *r)
+{
+    return r->chat.transcript.path[r->chat.transcript.n_path - 1];
+}
+
+TEST(chat_an_exchange)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    CHECK(t, chat_enter(&r.chat, "hello"));
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: hello\n");
+    CHECK_INT(t, r.chat.state, CHAT_ANSWERING);
+    prompt_read(&r, 10);
+    tokens(&r, "Good ");
+    tokens(&r, "day.");
+    CHECK_INT(t, r.chat.n_ctx_used, 12);
+    CHECK(t, r.chat.tokens_per_s > 1.9 && r.chat.tokens_per_s < 2.1, "%g", r.chat.tokens_per_s);
+    done(&r, DONE_END);
+    CHECK_INT(t, r.chat.state, CHAT_READY);
+    CHECK_TEXT(t, buf_text(&last(&r)->text), "Good day.");
+    CHECK_INT(t, last(&r)->state, MESSAGE_DONE);
+    chat_enter(&r.chat, "more");
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: hello\nassistant: Good day.\nuser: more\n");
+    rig_end(&r);
+}
+
+TEST(chat_what_is_typed_while_busy_waits_and_joins)
+{
+    struct rig r;
+    rig_begin(t, &r);
+    char path[PATHS_BYTES];
+    snprintf(path, sizeof path, "%s/m.gguf", test_folder(t));
+    put_file(path, "x");
+    chat_open_model(&r.chat, path, false);
+    chat_enter(&r.chat, "one");
+    chat_enter(&r.chat, "two");
+    CHECK_INT(t, r.n_answers, 0);
+    model_arrives(&r, path);
+    CHECK_INT(t, r.n_answers, 1);
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: one\n\ntwo\n");
+    chat_enter(&r.chat, "three");
+    CHECK_INT(t, r.n_answers, 1);
+    prompt_read(&r, 3);
+    tokens(&r, "yes");
+    done(&r, DONE_END);
+    CHECK_INT(t, r.n_answers, 2);
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: one\n\ntwo\nassistant: yes\nuser: three\n");
+    rig_end(&r);
+}
+
+TEST(chat_stop_keeps_what_came_and_gives_back_what_waits)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    chat_enter(&r.chat, "hello");
+    prompt_read(&r, 3);
+    tokens(&r, "half an ans");
+    chat_enter(&r.chat, "next");
+    chat_stop(&r.chat);
+    CHECK_INT(t, r.cancelled, r.answered);
+    CHECK_TEXT(t, r.given_back, "next");
+    done(&r, DONE_CANCELLED);
+    CHECK_INT(t, r.n_answers, 1);
+    CHECK_TEXT(t, buf_text(&last(&r)->text), "half an ans");
+    CHECK_INT(t, last(&r)->state, MESSAGE_STOPPED);
+    rig_end(&r);
+}
+
+TEST(chat_an_answer_stopped_before_its_first_token_leaves_no_trace)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    chat_enter(&r.chat, "hello");
+    chat_stop(&r.chat);
+    done(&r, DONE_CANCELLED);
+    CHECK_INT(t, last(&r)->role, MESSAGE_USER);
+    chat_enter(&r.chat, "again");    /* two users in a row are one turn */
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: hello\n\nagain\n");
+    rig_end(&r);
+}
+
+TEST(chat_mails_of_an_old_answer_change_nothing)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    chat_enter(&r.chat, "hello");
+    uint64_t old = r.answered;
+    prompt_read(&r, 3);
+    tokens(&r, "x");
+    done(&r, DONE_END);
+    chat_enter(&r.chat, "again");
+    uint64_t fresh = r.answered;
+    r.answered = old;
+    tokens(&r, "late");
+    done(&r, DONE_END);
+    r.answered = fresh;
+    CHECK_INT(t, r.chat.state, CHAT_ANSWERING);
+    CHECK_TEXT(t, buf_text(&last(&r)->text), "");
+    rig_end(&r);
+}
+
+TEST(chat_regenerate_asks_again_with_another_seed_and_loses_nothing)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    chat_enter(&r.chat, "hello");
+    uint64_t seed = r.generate.sampling.seed;
+    prompt_read(&r, 3);
+    tokens(&r, "first");
+    done(&r, DONE_END);
+    uint64_t first = last(&r)->id;
+    chat_regenerate(&r.chat);
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: hello\n");
+    CHECK(t, r.generate.sampling.seed == seed + 1);
+    prompt_read(&r, 3);
+    tokens(&r, "second");
+    done(&r, DONE_END);
+    CHECK_INT(t, r.chat.transcript.n_path, 2);
+    CHECK_TEXT(t, buf_text(&last(&r)->text), "second");
+    CHECK_TEXT(t, buf_text(&transcript_find(&r.chat.transcript, first)->text), "first");
+    chat_enter(&r.chat, "next");
+    CHECK(t, r.generate.sampling.seed == seed);
+    rig_end(&r);
+}
+
+TEST(chat_a_full_context_is_said_and_the_message_is_a_draft_again)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    chat_enter(&r.chat, "a very long message");
+    CHECK_INT(t, r.n_reserve, 256);
+    struct mail mail = { .kind = MAIL_TOO_LONG, .request = r.answered };
+    mail.prompt.n_prompt = 9000;
+    mail.prompt.n_ctx = 4096;
+    chat_take(&r.chat, &mail);
+    CHECK_INT(t, r.chat.state, CHAT_READY);
+    CHECK_TEXT(t, r.given_back, "a very long message");
+    CHECK_INT(t, r.chat.transcript.n_path, 1);
+    CHECK(t, strstr(buf_text(&last(&r)->text), "9000") && strstr(buf_text(&last(&r)->text), "4096"), "%s",
+          buf_text(&last(&r)->text));
+    CHECK(t, strstr(last(&r)->hint, "/ctx 16384") != NULL, "%s", last(&r)->hint);
+    chat_enter(&r.chat, "/ctx 16384");
+    CHECK_INT(t, r.set_ctx, 16384);
+    rig_end(&r);
+}
+
+TEST(chat_thoughts_are_told_from_the_answer)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    chat_enter(&r.chat, "hello");
+    prompt_read(&r, 3);
+    tokens(&r, "<thi");
+    CHECK_TEXT(t, buf_text(&last(&r)->text), "");
+    tokens(&r, "nk>\nhm");
+    CHECK(t, last(&r)->thinking_open);
+    tokens(&r, "m</th");
+    tokens(&r, "ink>\n\nYes");
+    CHECK(t, !last(&r)->thinking_open);
+    done(&r, DONE_END);
+    CHECK_TEXT(t, buf_text(&last(&r)->thinking), "hmm");
+    CHECK_TEXT(t, buf_text(&last(&r)->text), "Yes");
+    CHECK(t, last(&r)->thinking_s > 0.9, "%g", last(&r)->thinking_s);
+    chat_enter(&r.chat, "/think off");
+    chat_enter(&r.chat, "more");
+    CHECK_INT(t, r.enable_thinking, 0);
+    CHECK(t, strstr(buf_text(&r.prompt), "assistant: Yes\n") != NULL, "%s", buf_text(&r.prompt));
+    rig_end(&r);
+}
+
+TEST(chat_a_model_switch_stops_the_answer_and_keeps_the_chat)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    chat_enter(&r.chat, "hello");
+    prompt_read(&r, 3);
+    tokens(&r, "half");
+    char path[PATHS_BYTES];
+    snprintf(path, sizeof path, "%s/n.gguf", test_folder(t));
+    put_file(path, "x");
+    chat_enter(&r.chat, "/model n");
+    CHECK_TEXT(t, r.path, path);
+    CHECK_INT(t, r.cancelled, r.answered);
+    chat_enter(&r.chat, "and you?");
+    done(&r, DONE_CANCELLED);
+    CHECK_INT(t, r.chat.state, CHAT_LOADING);
+    CHECK_INT(t, r.n_answers, 1);
+    model_arrives(&r, path);
+    CHECK_INT(t, r.n_answers, 2);
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: hello\nassistant: half\nuser: and you?\n");
+    rig_end(&r);
+}
+
+TEST(chat_a_model_that_fails_leaves_the_old_one)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    char path[PATHS_BYTES];
+    snprintf(path, sizeof path, "%s/bad.gguf", test_folder(t));
+    put_file(path, "x");
+    chat_enter(&r.chat, "/model bad");
+    CHECK_INT(t, r.chat.state, CHAT_LOADING);
+    struct mail mail = { .kind = MAIL_MODEL_FAILED, .request = r.opened, .text = "bad.gguf: not a GGUF file" };
+    chat_take(&r.chat, &mail);
+    CHECK_INT(t, r.chat.state, CHAT_READY);
+    CHECK_INT(t, last(&r)->role, MESSAGE_ERROR);
+    chat_enter(&r.chat, "still there?");
+    CHECK_INT(t, r.n_answers, 1);
+    rig_end(&r);
+}
+
+TEST(chat_a_system_prompt_file_is_read_again_when_it_changes)
+{
+    struct rig r;
+    struct err e;
+    char path[PATHS_BYTES];
+    rig_ready(t, &r);
+    snprintf(path, sizeof path, "%s/system.txt", test_folder(t));
+    put_file(path, "Be brief.");
+    CHECK(t, chat_system_file(&r.chat, "~/system.txt", &e) == ERR_OK, "%s", e.text);
+    chat_enter(&r.chat, "hello");
+    CHECK_TEXT(t, buf_text(&r.prompt), "system: Be brief.\nuser: hello\n");
+    prompt_read(&r, 3);
+    tokens(&r, "ok");
+    done(&r, DONE_END);
+    put_file(path, "Be very brief.");
+    struct timespec past[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+    CHECK(t, utimensat(AT_FDCWD, path, past, 0) == 0);
+    chat_enter(&r.chat, "more");
+    CHECK(t, strncmp(buf_text(&r.prompt), "system: Be very brief.\n", 23) == 0, "%s", buf_text(&r.prompt));
+    CHECK(t, chat_system_file(&r.chat, test_folder(t), &e) == ERR_IO);
+    CHECK(t, strstr(e.text, "not a file") != NULL, "%s", e.text);
+    rig_end(&r);
+}
+
+TEST(chat_commands)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    CHECK(t, slash_is_command("/help") && slash_is_command("/nope x"));
+    CHECK(t, !slash_is_command("//not") && !slash_is_command("/usr/bin") && !slash_is_command("a /help"));
+    CHECK(t, chat_enter(&r.chat, "/help") && r.shown == PANEL_HELP);
+    CHECK(t, chat_enter(&r.chat, "/model  ") && r.shown == PANEL_MODELS);
+    CHECK(t, !chat_enter(&r.chat, "/hlep"));
+    CHECK(t, strstr(buf_text(&last(&r)->text), "did you mean /help") != NULL);
+    CHECK(t, chat_enter(&r.chat, "/set top-k 7") && chat_enter(&r.chat, "/temp 0.25"));
+    CHECK(t, !chat_enter(&r.chat, "/temp hot") && !chat_enter(&r.chat, "/set tpo-k 1"));
+    CHECK(t, chat_enter(&r.chat, "/quit") && r.n_quits == 1);
+    chat_enter(&r.chat, "//bin is a folder");
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: /bin is a folder\n");
+    CHECK_INT(t, r.generate.sampling.top_k, 7);
+    CHECK(t, r.generate.sampling.temperature == 0.25f);
+    rig_end(&r);
+}
+
+TEST(chat_completion_goes_as_far_as_all_agree)
+{
+    char out[64];
+    CHECK(t, slash_complete("/he", out, sizeof out));
+    CHECK_TEXT(t, out, "/help ");
+    CHECK(t, slash_complete("/sy", out, sizeof out));
+    CHECK_TEXT(t, out, "/system ");
+    CHECK(t, !slash_complete("/s", out, sizeof out));
+    CHECK(t, !slash_complete("/zz", out, sizeof out));
+    CHECK(t, !slash_complete("text", out, sizeof out));
+}
+
+TEST(chat_new_and_save)
+{
+    struct rig r;
+    char path[PATHS_BYTES], command[PATHS_BYTES + 16];
+    rig_ready(t, &r);
+    chat_enter(&r.chat, "hello");
+    prompt_read(&r, 3);
+    tokens(&r, "hi");
+    done(&r, DONE_END);
+    snprintf(path, sizeof path, "%s/saved.md", test_folder(t));
+    snprintf(command, sizeof command, "/save %s", path);
+    CHECK(t, chat_enter(&r.chat, command));
+    char *text = test_read_file(path, NULL);
+    CHECK_TEXT(t, text, "## You\n\nhello\n\n## Model\n\nhi\n\n");
+    free(text);
+    CHECK(t, !chat_enter(&r.chat, command), "a file that is there stays");
+    chat_new(&r.chat);
+    CHECK_INT(t, r.chat.transcript.n_path, 0);
+    chat_enter(&r.chat, "fresh");
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: fresh\n");
+    rig_end(&r);
+}
+
+TEST(chat_history_file_is_the_owners_alone)
+{
+    char path[PATHS_BYTES];
+    struct buf text = { 0 }, back = { 0 };
+    struct err e;
+    struct stat st;
+    snprintf(path, sizeof path, "%s/deep/er/history", test_folder(t));
+    CHECK(t, history_read(path, &back, &e) == ERR_OK && back.n_bytes == 0);
+    buf_add_text(&text, "one\ntwo\n");
+    CHECK(t, history_write(path, &text, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, history_read(path, &back, &e) == ERR_OK, "%s", e.text);
+    CHECK_TEXT(t, buf_text(&back), "one\ntwo\n");
+    CHECK(t, stat(path, &st) == 0 && (st.st_mode & 0777) == 0600);
+    buf_finish(&text);
+    buf_finish(&back);
+}
+
+/* Any cut of the text into pieces gives the same two texts. */
+TEST(chat_thinking_does_not_depend_on_how_the_text_is_cut)
+{
+    static const struct {
+        const char *text, *thoughts, *answer;
+        bool inside;
+    } cases[] = {
+        { "<think>a<b</think>c", "a<b", "c", false },
+        { "  \n<think>\nx\n</think>\n\ny", "x\n", "y", false },
+        { "no thoughts <think>here</think>", "", "no thoughts <think>here</think>", false },
+        { "<thin ice", "", "<thin ice", false },
+        { "already</think> out", "already", "out", true },
+        { "never closed </thi", "never closed </thi", "", true },
+        { "", "", "", false },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int round = 0; round < 50; round++) {
+            struct think p;
+            struct buf thoughts = { 0 }, answer = { 0 };
+            think_init(&p, "<think>", "</think>", cases[i].inside);
+            for (const char *at = cases[i].text; *at;) {
+                size_t n = 1 + test_below(t, 4);
+                if (n > strlen(at) || round == 0)
+                    n = strlen(at);
+                think_feed(&p, at, n, &thoughts, &answer);
+                at += n;
+            }
+            think_end(&p, &thoughts, &answer);
+            CHECK_TEXT(t, buf_text(&thoughts), cases[i].thoughts, "case %zu", i);
+            CHECK_TEXT(t, buf_text(&answer), cases[i].answer, "case %zu", i);
+            think_finish(&p);
+            buf_finish(&thoughts);
+            buf_finish(&answer);
+        }
+}
+
+TEST(chat_sampling_options_are_the_samplers_table)
+{
+    struct option_set set;
+    struct sampling_options texts;
+    struct config c;
+    struct err e;
+    struct sampler_params p;
+    option_set_init(&set);
+    sampling_add_options(&set, &texts);
+    char *argv[] = { "quip", "run", "--temp", "0.5", "-s", "7", "--logit-bias", "12-inf", "--dry-sequence-breaker", "X",
+                     "--top-n-sigma", "2" };
+    CHECK(t, option_parse(&set, 12, argv, &c, &e) == ERR_OK, "%s", e.text);
+    sampler_params_default(&p);
+    CHECK(t, sampling_apply(&p, &c, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, p.temperature == 0.5f && p.seed == 7 && p.top_n_sigma == 2);
+    CHECK(t, p.n_bias == 1 && p.bias[0].token == 12 && isinf(p.bias[0].bias));
+    CHECK(t, p.n_dry_breakers == 1 && strcmp(p.dry_breakers[0], "X") == 0);
+    const struct sampler_field *field;
+    for (int32_t i = 0; (field = sampler_field(i)); i++) {
+        char name[64];
+        int n = snprintf(name, sizeof name, "--%s", field->name);
+        CHECK(t, option_find(&set, COMMAND_RUN, name, (size_t)n) != NULL, "%s", name);
+    }
+}
