@@ -38,7 +38,9 @@ enum err_code engine_create(struct engine **out, const struct engine_options *o,
     struct engine *eng = calloc(1, sizeof *eng);
     if (!eng)
         return err_set(e, ERR_NOMEM, "no memory for the engine");
-    enum err_code rc = pool_create(&eng->pool, o->n_threads ? o->n_threads : cpuid_cores(), e);
+    int32_t cores = cpuid_cores();
+    enum err_code rc = pool_create(&eng->pool, o->n_threads ? o->n_threads
+                                               : cores < POOL_MAX_THREADS ? cores : POOL_MAX_THREADS, e);
     if (rc == ERR_OK)
         rc = cpu_backend_create(&eng->backend, tier, eng->pool, e);
     if (rc != ERR_OK) {

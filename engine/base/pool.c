@@ -20,7 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 256, SPINS = 4000, LINE = 64 };
+enum { SPINS = 4000, LINE = 64 };
 
 /* A word that threads wait on to change. */
 struct gate {
@@ -36,7 +36,7 @@ struct pool {
     void *arg;
     bool quit;
     int32_t n_started;
-    pthread_t threads[MAX_THREADS];
+    pthread_t threads[POOL_MAX_THREADS];
 };
 
 struct worker {
@@ -70,7 +70,7 @@ static void gate_raise(struct gate *g)
 {
     atomic_fetch_add(&g->word, 1);
     if (atomic_load(&g->n_sleepers))
-        syscall(SYS_futex, &g->word, FUTEX_WAKE_PRIVATE, MAX_THREADS, NULL, NULL, 0);
+        syscall(SYS_futex, &g->word, FUTEX_WAKE_PRIVATE, POOL_MAX_THREADS, NULL, NULL, 0);
 }
 
 void pool_barrier(struct pool *p)
@@ -117,8 +117,8 @@ static enum err_code start_worker(struct pool *p, int32_t thread, struct err *e)
 
 enum err_code pool_create(struct pool **out, int32_t n_threads, struct err *e)
 {
-    if (n_threads < 1 || n_threads > MAX_THREADS)
-        return err_set(e, ERR_FORMAT, "threads: %d, 1 to %d allowed", n_threads, MAX_THREADS);
+    if (n_threads < 1 || n_threads > POOL_MAX_THREADS)
+        return err_set(e, ERR_FORMAT, "threads: %d, 1 to %d allowed", n_threads, POOL_MAX_THREADS);
     size_t bytes = (sizeof(struct pool) + LINE - 1) / LINE * LINE;
     struct pool *p = aligned_alloc(LINE, bytes);
     if (!p)

@@ -13,9 +13,11 @@
  * is not made busier: a thread that spins while the one it waits for has no core would only be in its way. */
 struct pool;
 
+enum { POOL_MAX_THREADS = 256 };
+
 typedef void (*pool_fn)(void *arg, int32_t thread, int32_t n_threads);
 
-/* Errors: ERR_FORMAT for a count outside 1..256, ERR_NOMEM when a thread cannot be started. */
+/* Errors: ERR_FORMAT for a count outside 1..POOL_MAX_THREADS, ERR_NOMEM when a thread cannot be started. */
 enum err_code pool_create(struct pool **out, int32_t n_threads, struct err *e);
 void pool_destroy(struct pool *p);    /* takes NULL; no run may be under way */
 int32_t pool_threads(const struct pool *p);
