@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_BYTES = 160, MAX_WIDTH = 1 << 20, MAX_CTX = 1 << 30 };
+/* No model known is wider than a quarter of MAX_WIDTH. Products of two of these figures fit 32 bits, and a file
+ * of a few megabytes (one column, a million rows) cannot ask for gigabytes of scratch. */
+enum { KEY_BYTES = 160, MAX_WIDTH = 1 << 18, MAX_CTX = 1 << 30 };
 
 const char *hparams_key(const struct hparams *h, const char *name, char *out, int32_t n_bytes)
 {
@@ -58,6 +60,10 @@ static enum err_code read_heads(struct hparams *h, const struct gguf *g, struct 
     if (rc == ERR_OK && d_value != h->d_head)
         rc = err_set(e, ERR_UNSUPPORTED, "%s.attention.value_length: %u, only the key length (%u) is supported",
                      h->arch, d_value, h->d_head);
+    for (uint32_t i = 0; rc == ERR_OK && i < h->n_layers; i++)
+        if (h->n_head[i] * h->d_head > MAX_WIDTH)
+            rc = err_set(e, ERR_FORMAT, "layer %u: %u heads of %u components, at most %d together allowed", i,
+                         h->n_head[i], h->d_head, MAX_WIDTH);
     return rc;
 }
 
