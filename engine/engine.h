@@ -23,7 +23,8 @@
  *                         again), then session_step until no sequence is busy
  *
  * Threads  One thread (the engine thread) makes all calls, but for these, which any thread may make:
- *          session_cancel(), and everything that reads a const struct model.
+ *          session_cancel(), and everything that reads a const struct model; only template_name, think_open
+ *          and think_close in its info are the engine thread's, since model_chat() may change them.
  * Errors   Functions return a code and fill *e; objects are unchanged then unless said otherwise.
  * Text     Bytes that come out of models and files are not safe for a terminal. */
 
@@ -98,7 +99,7 @@ struct model_memory {
     uint64_t weight_bytes, kv_bytes, scratch_bytes;
 };
 
-/* Opens and checks a GGUF file; with MODEL_RUN every tensor the architecture needs is there and has the
+/* Opens and checks a GGUF file; with MODEL_RUN (the one use that needs eng) every tensor the architecture needs is there and has the
  * right shape afterwards, and weights are in the order the processor likes.
  * Errors   ERR_IO, ERR_FORMAT, ERR_UNSUPPORTED (architecture, tensor type, tokenizer), ERR_NOMEM */
 enum err_code model_open(struct model **out, struct engine *eng, const char *path, enum model_use use,
@@ -110,7 +111,8 @@ const struct model_info *model_info(const struct model *m);
 const char *model_warning(const struct model *m, int32_t i);
 void model_metadata(struct model *m, int32_t i, struct model_metadata *out);
 void model_tensor(const struct model *m, int32_t i, struct model_tensor *out);
-/* What running it takes: weights as placed, KV for n_seqs sequences of n_ctx tokens, scratch. */
+/* What running it takes: weights as placed, KV (f16) for n_seqs sequences of n_ctx tokens, scratch of a
+ * session with these figures. */
 void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, struct model_memory *out);
 /* The file's general.sampling.* over the generic defaults. */
 void model_sampling(const struct model *m, struct sampler_params *out);
@@ -180,7 +182,7 @@ struct session_options {
 
 struct generate_options {
     struct sampler_params sampling;
-    int32_t n_predict;    /* tokens at most; -1: until the answer or the context ends */
+    int32_t n_predict;    /* tokens at most; 0: only evaluate the prompt; -1: until the answer or the context ends */
     bool ignore_end;      /* go on after an end token (for measuring) */
 };
 
@@ -200,7 +202,7 @@ struct eng_timings {
     int32_t n_prompt;       /* tokens of the prompt */
     int32_t n_reused;       /* of these, found in the cache */
     int32_t n_generated;
-    double prompt_ms;       /* evaluating the rest of the prompt */
+    double prompt_ms;       /* evaluating the rest of the prompt, or as far as it came */
     double first_ms;        /* from session_generate to the first token */
     double generate_ms;     /* all tokens after the first */
 };
@@ -213,7 +215,7 @@ struct eng_event {
     enum done_reason reason;
     /* EVENT_TOKEN: id, or -1 when only the text goes on; probability among what the sampler left;
      * drafted: proposed by speculation and confirmed. The text is whole UTF-8 characters (or bytes that
-     * can never become any) and may be empty. EVENT_DONE with DONE_ERROR: the message. */
+     * can never become any) and may be empty; of a token of more than 1280 bytes the rest is left out. EVENT_DONE with DONE_ERROR: the message. */
     int32_t token;
     float probability;
     bool drafted;
@@ -234,9 +236,9 @@ enum err_code session_create(struct session **out, struct model *m, const struct
                              struct err *e);
 void session_destroy(struct session *s);    /* takes NULL */
 
-/* Sets a sequence to work: hold exactly this prompt, then generate. Nothing is evaluated yet.
+/* Sets an idle sequence to work: hold exactly this prompt, then generate. Nothing is evaluated yet.
  * Owns     nothing; prompt is copied
- * Errors   ERR_FORMAT for a bad sequence, token or sampling value; ERR_UNSUPPORTED when the prompt does
+ * Errors   ERR_FORMAT for a bad or busy sequence, token or sampling value; ERR_UNSUPPORTED when the prompt does
  *          not leave room for one token (the text has both numbers) */
 enum err_code session_generate(struct session *s, int32_t seq, const int32_t *prompt, int32_t n_tokens,
                                const struct generate_options *o, struct err *e);
@@ -246,18 +248,21 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
 enum err_code session_step(struct session *s, struct eng_event *events, int32_t cap, int32_t *n_events,
                            struct err *e);
 bool session_busy(const struct session *s);
-/* Any thread: ends what the session is doing within 100 ms; sequences end with DONE_CANCELLED. What was
- * evaluated stays in the cache. */
+/* Any thread: ends what the session is doing within 100 ms; sequences end with DONE_CANCELLED, session_eval()
+ * with ERR_CANCELLED. What was evaluated stays in the cache. Once somebody is busy a cancel is not lost: the
+ * next step finds it. One that comes while all are idle is forgotten by the next session_generate(). */
 void session_cancel(struct session *s);
 /* How many of these tokens the sequence already holds. */
 int32_t session_held(const struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens);
 void session_stats(const struct session *s, struct session_stats *out);
 
 /* For measuring: evaluates tokens after the ones the sequence holds (start: a sequence is empty), and
- * writes the logits of the last n_logits of them, [n_logits][n_vocab]. Keep n_tokens within n_batch. */
+ * writes the logits of the last n_logits of them, [n_logits][n_vocab]. Keep n_tokens within n_batch.
+ * Errors   ERR_FORMAT for a bad or busy sequence, token or count; ERR_UNSUPPORTED when the context is full;
+ *          ERR_CANCELLED; ERR_IO when the model's file was cut; ERR_NOMEM. What is held is unchanged then. */
 enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
                            float *logits, int32_t n_logits, struct err *e);
-/* Forgets everything past the first n_keep tokens. */
+/* Forgets everything past the first n_keep tokens of an idle sequence. */
 void session_truncate(struct session *s, int32_t seq, int32_t n_keep);
 
 #endif

@@ -26,11 +26,12 @@ struct model {
     struct arena arena;              /* everything made at open */
     struct model_info info;
     char *warnings[MODEL_MAX_WARNINGS];
-    int32_t n_warnings;
+    atomic_int n_warnings;
     struct buf value_text;           /* of model_metadata */
 
     struct tokenizer *tokenizer;     /* from MODEL_VOCABULARY on */
-    struct template *chat_template;  /* the one in use: the file's or a built-in */
+    _Atomic(struct template *) chat_template;    /* the one in use: the file's or a built-in */
+    struct template *failed_template;    /* the file's after it failed: another thread may still be in it */
     struct template_traits traits;
 
     struct hparams hparams;          /* MODEL_RUN */

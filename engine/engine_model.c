@@ -30,14 +30,17 @@ void model_warn(struct model *m, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    for (int32_t i = 0; i < m->n_warnings; i++)
+    int32_t n = atomic_load(&m->n_warnings);
+    for (int32_t i = 0; i < n; i++)
         if (strcmp(m->warnings[i], text) == 0)
             return;
-    if (m->n_warnings == MODEL_MAX_WARNINGS)
+    if (n == MODEL_MAX_WARNINGS)
         return;
     char *copy = arena_copy(&m->arena, text, strlen(text));
-    if (copy)
-        m->warnings[m->n_warnings++] = copy;
+    if (copy) {
+        m->warnings[n] = copy;
+        atomic_store(&m->n_warnings, n + 1);    /* after the text: another thread may be reading the list */
+    }
 }
 
 /* A text of the metadata as a C string, cut at a NUL; fallback when it is absent or no text. */
@@ -169,7 +172,7 @@ const struct model_info *model_info(const struct model *m)
 
 const char *model_warning(const struct model *m, int32_t i)
 {
-    return i >= 0 && i < m->n_warnings ? m->warnings[i] : NULL;
+    return i >= 0 && i < atomic_load(&m->n_warnings) ? m->warnings[i] : NULL;
 }
 
 void model_metadata(struct model *m, int32_t i, struct model_metadata *out)
@@ -196,13 +199,13 @@ void model_tensor(const struct model *m, int32_t i, struct model_tensor *out)
 void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, struct model_memory *out)
 {
     const struct program *p = m->program;
-    const struct backend_ops *ops = m->engine->backend->ops;
     *out = (struct model_memory){ .weight_bytes = m->info.tensor_bytes };
     if (!p)
         return;
-    out->weight_bytes += ops->extra_weight_bytes(m->placed);
+    const struct backend_ops *ops = m->engine->backend->ops;
+    out->weight_bytes = ops->weight_bytes(m->placed);
     out->kv_bytes = kv_cache_estimate(p->kv_width, p->n_layers, n_ctx, n_seqs, KV_F16);
-    out->scratch_bytes = ops->scratch_bytes(p, m->engine->backend, DEFAULT_BATCH, n_ctx);
+    out->scratch_bytes = ops->scratch_bytes(m->placed, DEFAULT_BATCH, n_seqs, n_ctx);
 }
 
 /* ---- sampling the file recommends ----------------------------------------------------------------- */

@@ -127,6 +127,13 @@ static bool has_token(const void *context, const char *text)
     return tokenizer_find(context, text, strlen(text)) != TOKENIZER_NONE;
 }
 
+static void show_thinking_tags(struct model *m)
+{
+    bool known = m->traits.reasoning_open && m->traits.reasoning_close;
+    m->info.think_open = known ? m->traits.reasoning_open : "";
+    m->info.think_close = known ? m->traits.reasoning_close : "";
+}
+
 static enum err_code use_builtin(struct model *m, struct err *e)
 {
     const char *name = template_builtin_for(has_token, m->tokenizer);
@@ -135,10 +142,11 @@ static enum err_code use_builtin(struct model *m, struct err *e)
     enum err_code rc = template_create(&t, source, strlen(source), e);
     if (rc != ERR_OK)
         return rc;
-    template_destroy(m->chat_template);
+    m->failed_template = m->chat_template;
     m->chat_template = t;
     m->info.template_name = name;
     template_probe(t, &m->traits);
+    show_thinking_tags(m);
     return ERR_OK;
 }
 
@@ -152,32 +160,29 @@ static enum err_code open_template(struct model *m, struct err *e)
     }
     struct gguf_text source = gguf_kv_text(kv, 0);
     struct err reason;
-    if (template_create(&m->chat_template, source.bytes, source.n_bytes, &reason) != ERR_OK) {
-        m->chat_template = NULL;
+    struct template *t;
+    if (template_create(&t, source.bytes, source.n_bytes, &reason) != ERR_OK) {
         enum err_code rc = use_builtin(m, e);
         model_warn(m, "the file's chat template cannot be used (%s): using '%s'", reason.text, m->info.template_name);
         return rc;
     }
+    m->chat_template = t;
     m->info.template_name = "file";
-    template_probe(m->chat_template, &m->traits);
+    template_probe(t, &m->traits);
+    show_thinking_tags(m);
     return ERR_OK;
 }
 
 enum err_code model_open_text(struct model *m, struct err *e)
 {
     enum err_code rc = open_tokenizer(m, e);
-    if (rc == ERR_OK)
-        rc = open_template(m, e);
-    if (rc == ERR_OK && m->traits.reasoning_open && m->traits.reasoning_close) {
-        m->info.think_open = m->traits.reasoning_open;
-        m->info.think_close = m->traits.reasoning_close;
-    }
-    return rc;
+    return rc == ERR_OK ? open_template(m, e) : rc;
 }
 
 void model_close_text(struct model *m)
 {
     template_destroy(m->chat_template);
+    template_destroy(m->failed_template);
     tokenizer_destroy(m->tokenizer);
 }
 

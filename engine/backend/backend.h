@@ -39,7 +39,7 @@ struct batch {
     enum kv_type kv_type;
     float *logits;                  /* [n_logits][n_vocab] */
     int32_t n_logits;
-    const atomic_bool *cancel;      /* looked at between steps; may be NULL */
+    const atomic_bool *cancel;      /* raised by any thread, lowered by none while the batch runs; may be NULL */
 };
 
 /* A program with its weights on a device, and the scratch for batches. */
@@ -48,18 +48,21 @@ struct placed;
 struct backend;
 
 struct backend_ops {
-    /* Places the weights. progress may be NULL.
+    /* Places the weights.
      * Errors: ERR_NOMEM, ERR_UNSUPPORTED for a tensor type the device cannot compute */
     enum err_code (*place)(struct backend *b, const struct program *p, struct placed **out, struct err *e);
     void (*unplace)(struct placed *placed);    /* takes NULL */
     /* Makes room for batches of up to max_rows rows, max_logits of them with logits, in sequences of up to
-     * n_ctx tokens. Called again when these grow. */
+     * n_ctx tokens. Called again when these grow.
+     * Errors: ERR_NOMEM; the room there was before stays */
     enum err_code (*reserve)(struct placed *placed, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
                              struct err *e);
-    /* What reserve takes and what place took beyond the mapped file. */
-    uint64_t (*scratch_bytes)(const struct program *p, struct backend *b, int32_t max_rows, int32_t n_ctx);
-    uint64_t (*extra_weight_bytes)(const struct placed *placed);
-    /* Evaluates a batch. ERR_CANCELLED when cancel was seen: KV of these rows is not valid then. */
+    /* What reserve takes for these figures. */
+    uint64_t (*scratch_bytes)(const struct placed *placed, int32_t max_rows, int32_t max_logits, int32_t n_ctx);
+    /* The weights in the form they are used in, be it the mapped file or memory of their own. */
+    uint64_t (*weight_bytes)(const struct placed *placed);
+    /* Evaluates a batch. ERR_CANCELLED, within some 50 ms, when cancel was seen: KV of these rows is not valid
+     * then. */
     enum err_code (*run)(struct placed *placed, const struct batch *batch, struct err *e);
     void (*destroy)(struct backend *b);
 };

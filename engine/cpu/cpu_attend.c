@@ -95,7 +95,7 @@ static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread
     }
     int32_t begin, end, row = 0;
     pool_share(base[batch->n_rows], 1, thread, n_threads, &begin, &end);
-    for (int32_t item = begin; item < end; item++) {
+    for (int32_t item = begin; item < end && !cpu_cancelled(run); item++) {
         while (item >= base[row + 1])
             row++;
         int32_t n_chunks = (base[row + 1] - base[row]) / s->n_kv_head;
@@ -128,7 +128,6 @@ static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread
         for (int32_t g = 0; g < group; g++)
             finish_state(p, s, r, kv_head * group + g, &a[g]);
     }
-    pool_barrier(p->b->pool);
 }
 
 /* Many rows: an item is a block of rows of one sequence and a KV head. Items are dealt out in turn, since
@@ -153,7 +152,7 @@ static void attend_many(struct cpu_run *run, const struct step *s, int32_t threa
             start_states(th->attn[0], th->attn_o, p, s, row0, row1, kv_head);
             int32_t chunk0 = first_key(s, batch->rows[row0].pos) / CHUNK_KEYS;
             int32_t chunk1 = batch->rows[row1 - 1].pos / CHUNK_KEYS;
-            for (int32_t chunk = chunk0; chunk <= chunk1; chunk++) {
+            for (int32_t chunk = chunk0; chunk <= chunk1 && !cpu_cancelled(run); chunk++) {
                 start_states(th->attn[1], part_o, p, s, row0, row1, kv_head);
                 run_chunk(run, s, th->attn[1], row0, row1, kv_head, chunk);
                 for (int32_t i = 0; i < n_q; i++)
@@ -164,7 +163,6 @@ static void attend_many(struct cpu_run *run, const struct step *s, int32_t threa
                 finish_state(p, s, row0 + i / group, kv_head * group + i % group, &th->attn[0][i]);
         }
     }
-    pool_barrier(p->b->pool);
 }
 
 void cpu_attend(struct cpu_run *run, const struct step *step, int32_t thread, int32_t n_threads)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/cpu/cpu_backend.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "engine/base/cpuid.h"
-#include "engine/base/size.h"
 #include "engine/cpu/cpu_run.h"
 
 static const struct {
@@ -178,121 +178,15 @@ static enum err_code cpu_place(struct backend *backend, const struct program *pr
     return ERR_OK;
 }
 
-/* ---- scratch -------------------------------------------------------------------------------------- */
+/* ---- what it takes -------------------------------------------------------------------------------- */
 
-static bool alloc_acts(struct arena *a, const struct cpu_kern *k, struct cpu_acts *acts, int32_t rows,
-                       int32_t max_cols)
+static uint64_t cpu_weight_bytes(const struct placed *p)
 {
-    size_t planes = 2 * (size_t)rows, cols = ((size_t)max_cols + 127) & ~(size_t)127;
-    acts->q = arena_alloc(a, planes * cols, 1);
-    acts->d = arena_alloc(a, planes * cols / 32, sizeof *acts->d);
-    acts->s = arena_alloc(a, planes * cols / 32, sizeof *acts->s);
-    acts->h = arena_alloc(a, planes * cols / 16, sizeof *acts->h);
-    acts->second = arena_alloc(a, (size_t)rows, sizeof *acts->second);
-    acts->packed = k->pack ? arena_alloc(a, k->pack_bytes((int32_t)planes, max_cols), 1) : acts->q;
-    return acts->q && acts->d && acts->s && acts->h && acts->second && acts->packed;
-}
-
-static int32_t max_d_head(const struct program *g)
-{
-    int32_t d = 0;
-    for (int32_t i = 0; i < g->n_steps; i++)
-        if (g->steps[i].kind == STEP_ATTN && g->steps[i].d_head > d)
-            d = g->steps[i].d_head;
-    return d;
-}
-
-/* Floats of all partial attentions of few rows, and the items they are for. */
-static int64_t parts_floats(const struct program *g, int32_t n_ctx)
-{
-    int64_t most = 0, chunks = n_ctx / (CPU_CHUNK_PAGES * KV_PAGE) + 1;
-    for (int32_t i = 0; i < g->n_steps; i++) {
-        const struct step *s = &g->steps[i];
-        int64_t floats = s->kind == STEP_ATTN ? (int64_t)s->n_head * (s->d_head + 2) * chunks : 0;
-        most = floats > most ? floats : most;
-    }
-    return most * CPU_FEW_ROWS;
-}
-
-static bool alloc_threads(struct placed *p, struct arena *a, int32_t max_rows)
-{
-    const struct program *g = p->program;
-    const struct cpu_kern *k = &p->b->kern;
-    int32_t n_threads = pool_threads(p->b->pool), widest = g->n_vocab;
-    for (int32_t i = 0; i < g->n_tensors; i++)
-        widest = p->weights[i].n_rows > widest ? p->weights[i].n_rows : widest;
-    p->threads = arena_alloc(a, (size_t)n_threads, sizeof *p->threads);
-    for (int32_t i = 0; p->threads && i < n_threads; i++) {
-        struct cpu_thread *th = &p->threads[i];
-        th->in = arena_alloc(a, (size_t)CPU_FEW_ROWS * (size_t)g->max_cols, sizeof(float));
-        th->residual = arena_alloc(a, (size_t)g->max_cols, sizeof(float));
-        th->row = arena_alloc(a, (size_t)g->max_cols, sizeof(float));
-        th->matmul = arena_alloc(a, cpu_matmul_scratch_bytes(k, max_rows, widest), 1);
-        th->attn_o = arena_alloc(a, (size_t)2 * CPU_ATTN_QUERIES * (size_t)max_d_head(g), sizeof(float));
-        if (!th->in || !th->residual || !th->row || !th->matmul || !th->attn_o ||
-            !alloc_acts(a, k, &th->acts, CPU_FEW_ROWS, g->max_cols))
-            return false;
-    }
-    return p->threads != NULL;
-}
-
-static enum err_code cpu_reserve(struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
-                                 struct err *e)
-{
-    if (max_rows <= p->max_rows && max_logits <= p->max_logits && n_ctx <= p->n_ctx)
-        return ERR_OK;
-    max_rows = max_rows > p->max_rows ? max_rows : p->max_rows;
-    n_ctx = n_ctx > p->n_ctx ? n_ctx : p->n_ctx;
-    max_logits = max_logits > p->max_logits ? max_logits : p->max_logits;
-    const struct program *g = p->program;
-    struct arena *a = &p->scratch;
-    arena_finish(a);
-    p->max_rows = p->max_logits = p->n_ctx = 0;
-    size_t rows = (size_t)(max_rows > max_logits ? max_rows : max_logits);
-    p->max_rot = 0;
-    for (int32_t i = 0; i < g->n_ropes; i++)
-        p->max_rot = g->ropes[i].n_rot > p->max_rot ? g->ropes[i].n_rot : p->max_rot;
-    float **const buffers[] = { &p->x, &p->branch, &p->in, &p->q, &p->attn, &p->k, &p->v, &p->gate, &p->up,
-                                &p->cos_sin };
-    const size_t widths[] = { (size_t)g->n_embd, (size_t)g->n_embd, (size_t)g->max_cols, (size_t)g->max_q,
-                              (size_t)g->max_q, (size_t)g->max_kv, (size_t)g->max_kv, (size_t)g->max_ff,
-                              (size_t)g->max_ff, (size_t)g->n_ropes * (size_t)p->max_rot };
-    bool ok = true;
-    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
-        *buffers[i] = arena_alloc(a, rows, widths[i] * sizeof(float));
-        ok &= *buffers[i] != NULL;
-    }
-    p->parts = arena_alloc(a, (size_t)parts_floats(g, n_ctx), sizeof(float));
-    ok = ok && p->parts && alloc_acts(a, &p->b->kern, &p->acts, (int32_t)rows, g->max_cols) &&
-         alloc_threads(p, a, (int32_t)rows);
-    if (!ok) {
-        arena_finish(a);
-        return err_set(e, ERR_NOMEM, "no memory for the scratch of %d rows in a context of %d tokens",
-                       max_rows, n_ctx);
-    }
-    p->max_rows = max_rows;
-    p->max_logits = max_logits;
-    p->n_ctx = n_ctx;
-    return ERR_OK;
-}
-
-static uint64_t cpu_scratch_bytes(const struct program *g, struct backend *backend, int32_t max_rows,
-                                  int32_t n_ctx)
-{
-    const struct cpu_backend *b = (const struct cpu_backend *)backend;
-    uint64_t rows = (uint64_t)max_rows, threads = (uint64_t)pool_threads(b->pool);
-    uint64_t row_floats = 2ull * (uint64_t)g->n_embd + (uint64_t)g->max_cols + 2ull * (uint64_t)g->max_q +
-                          2ull * (uint64_t)g->max_kv + 2ull * (uint64_t)g->max_ff;
-    uint64_t acts = 2 * rows * (uint64_t)g->max_cols * 3 / 2;
-    if (b->kern.pack)
-        acts += b->kern.pack_bytes(2 * max_rows, g->max_cols);
-    return rows * row_floats * sizeof(float) + acts + (uint64_t)parts_floats(g, n_ctx) * sizeof(float) +
-           threads * cpu_matmul_scratch_bytes(&b->kern, max_rows, g->n_vocab);
-}
-
-static uint64_t cpu_extra_weight_bytes(const struct placed *p)
-{
-    return p->interleaved_bytes;
+    uint64_t bytes = p->interleaved_bytes;
+    for (int32_t i = 0; i < p->program->n_tensors; i++)
+        if (!p->weights[i].packed)    /* the mapped bytes of the others have been given back */
+            bytes += p->program->tensors[i].n_bytes;
+    return bytes;
 }
 
 /* ---- running -------------------------------------------------------------------------------------- */
@@ -300,8 +194,9 @@ static uint64_t cpu_extra_weight_bytes(const struct placed *p)
 static enum err_code cpu_run(struct placed *p, const struct batch *batch, struct err *e)
 {
     struct cpu_run run = { .placed = p, .batch = batch };
+    assert(batch->n_rows <= p->max_rows && batch->n_logits <= p->max_logits);
     pool_run(p->b->pool, cpu_run_thread, &run);
-    return run.stop ? err_set(e, ERR_CANCELLED, "cancelled") : ERR_OK;
+    return cpu_cancelled(&run) ? err_set(e, ERR_CANCELLED, "cancelled") : ERR_OK;
 }
 
 static void cpu_destroy(struct backend *b)
@@ -312,9 +207,9 @@ static void cpu_destroy(struct backend *b)
 static const struct backend_ops cpu_ops = {
     .place = cpu_place,
     .unplace = cpu_unplace,
-    .reserve = cpu_reserve,
+    .reserve = cpu_scratch_reserve,
     .scratch_bytes = cpu_scratch_bytes,
-    .extra_weight_bytes = cpu_extra_weight_bytes,
+    .weight_bytes = cpu_weight_bytes,
     .run = cpu_run,
     .destroy = cpu_destroy,
 };

@@ -44,7 +44,7 @@ struct placed {
     void *interleaved;           /* one block, all interleaved weights; NULL when there are none */
     uint64_t interleaved_bytes;
 
-    /* Scratch, made by reserve. */
+    /* Scratch for batches of these sizes: cpu_scratch.c. */
     struct arena scratch;
     int32_t max_rows, max_logits, n_ctx;
     float *x, *in, *q, *k, *v, *attn, *gate, *up, *branch;
@@ -52,7 +52,6 @@ struct placed {
     int32_t max_rot;
     struct cpu_acts acts;
     float *parts;                /* partial attention of few rows, [item][group][d_head + 2] */
-    int32_t max_parts;
     struct cpu_thread *threads;
 };
 
@@ -60,10 +59,22 @@ struct placed {
 struct cpu_run {
     struct placed *placed;
     const struct batch *batch;
-    bool stop;                   /* set by thread 0 before a barrier, read by all after it */
+    /* Give up after this step: one for even steps, one for odd, because somebody may still be reading it behind
+     * the step's barrier when others, a step ahead, set the next. */
+    atomic_bool stop[2];
 };
 
-/* cpu_attend.c: one STEP_ATTN, barriers inside; the result in placed->attn. */
+static inline bool cpu_cancelled(const struct cpu_run *run)
+{
+    return run->batch->cancel && atomic_load_explicit(run->batch->cancel, memory_order_relaxed);
+}
+
+/* cpu_scratch.c: the backend's reserve and scratch_bytes. */
+enum err_code cpu_scratch_reserve(struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
+                                  struct err *e);
+uint64_t cpu_scratch_bytes(const struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx);
+
+/* cpu_attend.c: one STEP_ATTN; the result in placed->attn, complete after the next barrier. */
 void cpu_attend(struct cpu_run *run, const struct step *step, int32_t thread, int32_t n_threads);
 
 /* cpu_exact.c: y[r][row] = w[row] . x[r] for rows [row0, row1), weights expanded to f32. */

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The steps of a program on one thread of the pool. Each ends at a barrier, after which its outputs are
- * complete for everybody. */
+/* The steps of a program on one thread of the pool. After each of them cpu_run_thread() has a barrier, behind
+ * which its outputs are complete for everybody; a step that needs more has its own inside.
+ *
+ * Cancelling. Every thread looks at the flag before each piece of work that may take some ten milliseconds and
+ * leaves it out when the flag is up. The flag never goes down during a batch, so who left something out also
+ * says so at the end of the step, and all give up there: no later step sees half a result. */
 #include "engine/cpu/cpu_run.h"
 
 #include <math.h>
@@ -74,17 +78,31 @@ static const struct cpu_acts *prepare(struct cpu_run *run, const struct step *s,
     return acts;
 }
 
-static void product(struct cpu_run *run, float *y, int64_t y_stride, const struct tensor *w,
-                    const struct cpu_acts *acts, int32_t row0, int32_t row1, int32_t thread)
+/* Weight rows between two looks at the cancel flag: a multiple of align, of 10 to 30 ms on one core. A product
+ * of few rows reads 5e9 weights a second from memory, one of many multiplies more; the exact and scalar tiers
+ * come to 1e9. */
+static int32_t rows_at_a_time(const struct cpu_backend *b, const struct tensor *w, int32_t n_rows, int32_t align)
+{
+    int64_t products = b->tier == CPU_TIER_EXACT || b->tier == CPU_TIER_SCALAR ? 1 << 24 : 1 << 27;
+    int64_t units = products / ((int64_t)w->n_cols * n_rows * align);
+    return units > w->n_rows / align ? w->n_rows + align : (int32_t)(units > 1 ? units : 1) * align;
+}
+
+/* y[r][row] for weight rows [row0, row1), in pieces between which it looks whether to go on. */
+static void product(struct cpu_run *run, float *y, const struct tensor *w, const struct cpu_acts *acts,
+                    int32_t row0, int32_t row1, int32_t align, int32_t thread)
 {
     struct cpu_thread *th = &run->placed->threads[thread];
     const struct cpu_backend *b = run->placed->b;
-    if (row0 >= row1)
-        return;
-    if (b->tier == CPU_TIER_EXACT)
-        cpu_exact_matmul(y, y_stride, weight_of(run, w), row0, row1, acts->x, acts->n_rows, th->row);
-    else
-        cpu_matmul(&b->kern, y, y_stride, weight_of(run, w), row0, row1, acts, th->matmul);
+    const struct cpu_weight *weight = weight_of(run, w);
+    int32_t step = rows_at_a_time(b, w, acts->n_rows, align);
+    for (int32_t begin = row0; begin < row1 && !cpu_cancelled(run); begin += step) {
+        int32_t end = step < row1 - begin ? begin + step : row1;
+        if (b->tier == CPU_TIER_EXACT)
+            cpu_exact_matmul(y, w->n_rows, weight, begin, end, acts->x, acts->n_rows, th->row);
+        else
+            cpu_matmul(&b->kern, y, w->n_rows, weight, begin, end, acts, th->matmul);
+    }
 }
 
 /* This thread's rows of a product, with the bias. */
@@ -93,8 +111,9 @@ static void product_share(struct cpu_run *run, float *y, const struct tensor *w,
                           int32_t *row1)
 {
     const struct cpu_backend *b = run->placed->b;
-    pool_share(w->n_rows, b->kern.row_align > 0 ? b->kern.row_align : 1, thread, n_threads, row0, row1);
-    product(run, y, w->n_rows, w, acts, *row0, *row1, thread);
+    int32_t align = b->kern.row_align;
+    pool_share(w->n_rows, align, thread, n_threads, row0, row1);
+    product(run, y, w, acts, *row0, *row1, align, thread);
     if (bias)
         for (int32_t r = 0; r < acts->n_rows; r++)
             b->vec.add(y + (int64_t)r * w->n_rows + *row0, bias + *row0, *row1 - *row0);
@@ -125,7 +144,6 @@ static void embed(struct cpu_run *run, const struct step *s, int32_t thread, int
             }
         }
     }
-    pool_barrier(p->b->pool);
 }
 
 /* Norm per head, RoPE and scale of one query head of a row. */
@@ -192,7 +210,6 @@ static void attn_in(struct cpu_run *run, const struct step *s, int32_t thread, i
         else
             finish_kv(run, s, row, head - s->n_head);
     }
-    pool_barrier(p->b->pool);
 }
 
 /* W src onto the residual stream, with an optional norm on the branch. */
@@ -219,7 +236,6 @@ static void onto_residual(struct cpu_run *run, const struct step *s, const float
             vec->scale(branch + col0, s->scale, n_cols);
         vec->add(x + col0, branch + col0, n_cols);
     }
-    pool_barrier(p->b->pool);
 }
 
 static void ffn_in(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
@@ -237,7 +253,6 @@ static void ffn_in(struct cpu_run *run, const struct step *s, int32_t thread, in
         else
             vec->gelu_mul(p->gate + at, p->up + at, row1 - row0);
     }
-    pool_barrier(p->b->pool);
 }
 
 static void head(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
@@ -263,7 +278,6 @@ static void head(struct cpu_run *run, const struct step *s, int32_t thread, int3
         if (s->cap > 0)
             vec->softcap(logits, s->cap, row1 - row0);
     }
-    pool_barrier(p->b->pool);
 }
 
 void cpu_run_thread(void *arg, int32_t thread, int32_t n_threads)
@@ -281,14 +295,10 @@ void cpu_run_thread(void *arg, int32_t thread, int32_t n_threads)
         case STEP_FFN_OUT: onto_residual(run, s, run->placed->gate, thread, n_threads); break;
         case STEP_HEAD: head(run, s, thread, n_threads); break;
         }
-        /* One thread asks, all hear the same answer. The next step's barriers keep thread 0 from asking
-         * again before everybody has read it. */
-        if (run->batch->n_rows > CPU_FEW_ROWS && run->batch->cancel) {
-            if (thread == 0)
-                run->stop = atomic_load(run->batch->cancel);
-            pool_barrier(run->placed->b->pool);
-            if (run->stop)
-                return;
-        }
+        if (cpu_cancelled(run))
+            atomic_store(&run->stop[i % 2], true);
+        pool_barrier(run->placed->b->pool);
+        if (atomic_load(&run->stop[i % 2]))
+            return;
     }
 }

@@ -113,7 +113,7 @@ enum err_code kv_cache_reserve(struct kv_cache *kv, int32_t seq_index, int32_t n
 {
     struct kv_seq *seq = &kv->seqs[seq_index];
     int32_t want = (n_tokens + KV_PAGE - 1) / KV_PAGE;
-    assert(n_tokens <= kv->n_ctx);
+    assert(seq_index >= 0 && seq_index < kv->n_seqs && n_tokens <= kv->n_ctx);
     while (seq->n_pages < want) {
         for (int32_t i = 0; i < kv->n_layers; i++) {
             void *page = aligned_alloc(ALIGN, kv->page_bytes[i]);
@@ -146,6 +146,7 @@ void kv_cache_append(struct kv_cache *kv, int32_t seq_index, const int32_t *toke
 void kv_cache_truncate(struct kv_cache *kv, int32_t seq_index, int32_t n_keep)
 {
     struct kv_seq *seq = &kv->seqs[seq_index];
+    assert(seq_index >= 0 && seq_index < kv->n_seqs && n_keep >= 0);
     if (n_keep < seq->n_tokens)
         seq->n_tokens = n_keep;
     drop_pages(kv, seq, (seq->n_tokens + KV_PAGE - 1) / KV_PAGE);
@@ -160,6 +161,7 @@ int32_t kv_cache_common(const struct kv_cache *kv, int32_t seq_index, const int3
 {
     const struct kv_seq *seq = &kv->seqs[seq_index];
     int32_t n = 0;
+    assert(seq_index >= 0 && seq_index < kv->n_seqs);
     while (n < n_tokens && n < seq->n_tokens && tokens[n] == seq->tokens[n])
         n++;
     return n;

@@ -23,7 +23,8 @@ uint64_t kv_cache_bytes(const struct kv_cache *kv);    /* of pages in use */
 /* The page table of a sequence: page j of layer i at [i * stride + j]. */
 void *const *kv_cache_table(const struct kv_cache *kv, int32_t seq, int32_t *stride);
 
-/* Makes sure that pages for n_tokens tokens are there. Errors: ERR_NOMEM; pages taken before stay. */
+/* Makes sure that pages for n_tokens tokens, at most n_ctx, are there. Errors: ERR_NOMEM; pages taken before
+ * stay. */
 enum err_code kv_cache_reserve(struct kv_cache *kv, int32_t seq, int32_t n_tokens, struct err *e);
 /* Says that these tokens follow the ones held; their keys and values have been written. */
 void kv_cache_append(struct kv_cache *kv, int32_t seq, const int32_t *tokens, int32_t n_tokens);

@@ -5,13 +5,15 @@
  *
  * The arithmetic of a row does not depend on the batch it rides in (cpu_kern.h), so how prompts are cut and
  * who shares a batch changes no token. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "engine/session/session_impl.h"
 
-enum { PROMPT_ROWS_BESIDE_ANSWER = 32, MAX_SEQS = 64, MAX_CTX = 1 << 22, EVENTS_PER_SEQ = 16 };
+enum { PROMPT_ROWS_BESIDE_ANSWER = 32, MAX_SEQS = 64, MAX_BATCH = 4096, MAX_CTX = 1 << 22,
+       EVENTS_PER_SEQ = 16, TEXT_BYTES = 4096 };
 
 double session_clock_ms(void)
 {
@@ -34,8 +36,8 @@ static enum err_code read_options(struct session *s, const struct session_option
         return err_set(e, ERR_FORMAT, "context: %d tokens, 2 to %d allowed", s->n_ctx, MAX_CTX);
     if (s->n_seqs < 1 || s->n_seqs > MAX_SEQS)
         return err_set(e, ERR_FORMAT, "sequences: %d, 1 to %d allowed", s->n_seqs, MAX_SEQS);
-    if (s->n_batch < s->n_seqs || s->n_batch > 4096)
-        return err_set(e, ERR_FORMAT, "batch: %d rows, %d to 4096 allowed", s->n_batch, s->n_seqs);
+    if (s->n_batch < s->n_seqs || s->n_batch > MAX_BATCH)
+        return err_set(e, ERR_FORMAT, "batch: %d rows, %d to %d allowed", s->n_batch, s->n_seqs, MAX_BATCH);
     if (!o->kv_type || strcmp(o->kv_type, "f16") == 0)
         return ERR_OK;
     if (strcmp(o->kv_type, "f32") != 0)
@@ -49,7 +51,7 @@ static bool alloc_rows(struct session *s)
     s->seqs = calloc((size_t)s->n_seqs, sizeof *s->seqs);
     s->rows = calloc((size_t)s->n_batch, sizeof *s->rows);
     s->logits = calloc((size_t)s->n_seqs * (size_t)s->model->info.n_vocab, sizeof *s->logits);
-    if (!s->seqs || !s->rows || !s->logits)
+    if (!s->seqs || !s->rows || !s->logits || !buf_reserve(&s->text, TEXT_BYTES))
         return false;
     for (int32_t i = 0; i < s->n_seqs; i++)
         if (!(s->seqs[i].prompt = calloc((size_t)s->n_ctx, sizeof *s->seqs[i].prompt)))
@@ -59,6 +61,8 @@ static bool alloc_rows(struct session *s)
 
 enum err_code session_create(struct session **out, struct model *m, const struct session_options *o, struct err *e)
 {
+    if (!m->program)
+        return err_set(e, ERR_FORMAT, "%s: opened without its weights, a session needs them", m->info.path);
     struct session *s = calloc(1, sizeof *s);
     if (!s)
         return err_set(e, ERR_NOMEM, "no memory for a session");
@@ -127,6 +131,10 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
         return err_set(e, ERR_UNSUPPORTED, "prompt: %d tokens, the context holds %d and one must be free", n_tokens,
                        s->n_ctx);
     struct seq *q = &s->seqs[seq];
+    if (q->state != SEQ_IDLE)
+        return err_set(e, ERR_FORMAT, "sequence %d: busy, an idle one wanted", seq);
+    if (!session_busy(s))
+        atomic_store(&s->cancel, false);    /* asked for when there was nothing to cancel */
     struct sampler *sampler;
     rc = sampler_create(&sampler, &o->sampling, s->model->info.n_vocab, e);
     if (rc != ERR_OK)
@@ -150,7 +158,6 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
     q->timings = (struct eng_timings){ .n_prompt = n_tokens, .n_reused = held };
     q->started_ms = session_clock_ms();
     tokenizer_stream_init(&q->stream, s->model->tokenizer, true, false);
-    atomic_store(&s->cancel, false);
     return ERR_OK;
 }
 
@@ -175,8 +182,8 @@ static void end_all(struct session *s, struct event_list *list, enum done_reason
             session_emit_done(s, list, i, reason, text);
 }
 
-/* Rows of this step for each sequence; takes[i] is how many. */
-static enum err_code fill_batch(struct session *s, struct batch *batch, int32_t *takes, struct err *e)
+/* How many rows of this batch each sequence gets. */
+static void share_rows(const struct session *s, int32_t *takes)
 {
     int32_t room = s->n_batch;
     bool answering = false;
@@ -188,26 +195,32 @@ static enum err_code fill_batch(struct session *s, struct batch *batch, int32_t 
     if (answering && room > PROMPT_ROWS_BESIDE_ANSWER)
         room = PROMPT_ROWS_BESIDE_ANSWER;
     for (int32_t i = 0; i < s->n_seqs; i++) {
-        struct seq *q = &s->seqs[i];
+        const struct seq *q = &s->seqs[i];
         if (q->state == SEQ_PROMPT) {
             int32_t left = q->n_prompt - q->n_fed;
             takes[i] = left < room ? left : room;
             room -= takes[i];
         }
     }
+}
+
+/* A sequence for whose cache there is no memory ends; the others go on. */
+static void fill_batch(struct session *s, struct batch *batch, int32_t *takes, struct event_list *list)
+{
+    share_rows(s, takes);
     for (int32_t i = 0; i < s->n_seqs; i++) {
         struct seq *q = &s->seqs[i];
+        struct err e;
         if (takes[i] == 0)
             continue;
-        enum err_code rc = kv_cache_reserve(s->kv, i, kv_cache_held(s->kv, i) + takes[i], e);
-        if (rc != ERR_OK)
-            return rc;
-        if (q->state == SEQ_GENERATE)
+        if (kv_cache_reserve(s->kv, i, kv_cache_held(s->kv, i) + takes[i], &e) != ERR_OK) {
+            session_emit_done(s, list, i, DONE_ERROR, e.text);
+            takes[i] = 0;
+        } else if (q->state == SEQ_GENERATE)
             add_rows(s, batch, i, &q->next, 1, true);
         else
             add_rows(s, batch, i, q->prompt + q->n_fed, takes[i], q->n_fed + takes[i] == q->n_prompt);
     }
-    return ERR_OK;
 }
 
 static void sample_one(struct session *s, struct event_list *list, int32_t seq, const float *logits)
@@ -215,6 +228,10 @@ static void sample_one(struct session *s, struct event_list *list, int32_t seq, 
     struct seq *q = &s->seqs[seq];
     struct sampler_result result;
     struct err e;
+    if (q->n_predict == 0) {
+        session_emit_done(s, list, seq, DONE_LENGTH, NULL);
+        return;
+    }
     if (sampler_sample(q->sampler, logits, &result, &e) != ERR_OK) {
         session_emit_done(s, list, seq, DONE_ERROR, e.text);
         return;
@@ -232,8 +249,9 @@ static void sample_one(struct session *s, struct event_list *list, int32_t seq, 
     }
     q->next = result.token;
     q->timings.n_generated++;
-    session_emit_token(s, list, seq, result.token, result.probability);
-    if (q->n_predict >= 0 && q->timings.n_generated >= q->n_predict)
+    if (!session_emit_token(s, list, seq, result.token, result.probability))
+        session_emit_done(s, list, seq, DONE_ERROR, "no memory for the text of a token");
+    else if (q->n_predict >= 0 && q->timings.n_generated >= q->n_predict)
         session_emit_done(s, list, seq, DONE_LENGTH, NULL);
     else if (kv_cache_held(s->kv, seq) + 1 >= s->n_ctx)
         session_emit_done(s, list, seq, DONE_CONTEXT, NULL);
@@ -248,12 +266,16 @@ enum err_code session_step(struct session *s, struct eng_event *events, int32_t 
     *n_events = 0;
     if (cap < EVENTS_PER_SEQ * s->n_seqs)
         return err_set(e, ERR_FORMAT, "events: room for %d, at least %d wanted", cap, EVENTS_PER_SEQ * s->n_seqs);
-    enum err_code rc = atomic_load(&s->cancel) ? err_set(e, ERR_CANCELLED, "cancelled")
-                                               : fill_batch(s, &batch, takes, e);
+    struct err reason;
+    enum err_code rc = atomic_load(&s->cancel) ? ERR_CANCELLED : gguf_changed(s->model->gguf, &reason);
+    if (rc == ERR_OK)
+        fill_batch(s, &batch, takes, &list);
     if (rc == ERR_OK && batch.n_rows > 0)
-        rc = s->model->engine->backend->ops->run(s->model->placed, &batch, e);
+        rc = s->model->engine->backend->ops->run(s->model->placed, &batch, &reason);
     if (rc != ERR_OK) {
-        end_all(s, &list, rc == ERR_CANCELLED ? DONE_CANCELLED : DONE_ERROR, rc == ERR_CANCELLED ? NULL : e->text);
+        end_all(s, &list, rc == ERR_CANCELLED ? DONE_CANCELLED : DONE_ERROR, rc == ERR_CANCELLED ? NULL : reason.text);
+        if (rc == ERR_CANCELLED)
+            atomic_store(&s->cancel, false);    /* has had its effect */
         *n_events = list.n;
         return ERR_OK;
     }
@@ -299,8 +321,8 @@ void session_stats(const struct session *s, struct session_stats *out)
 {
     const struct backend *b = s->model->engine->backend;
     *out = (struct session_stats){ .n_ctx = s->n_ctx, .kv_bytes = kv_cache_bytes(s->kv),
-                                   .scratch_bytes = b->ops->scratch_bytes(s->model->program, (struct backend *)b,
-                                                                          s->n_batch, s->n_ctx) };
+                                   .scratch_bytes = b->ops->scratch_bytes(s->model->placed, s->n_batch, s->n_seqs,
+                                                                          s->n_ctx) };
     for (int32_t i = 0; i < s->n_seqs; i++)
         out->n_held += kv_cache_held(s->kv, i);
 }
@@ -310,32 +332,40 @@ void session_stats(const struct session *s, struct session_stats *out)
 enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens, float *logits,
                            int32_t n_logits, struct err *e)
 {
-    struct batch batch = { .rows = s->rows, .logits = logits, .kv_type = kv_cache_type(s->kv) };
+    struct batch batch = { .rows = s->rows, .logits = logits, .kv_type = kv_cache_type(s->kv),
+                           .cancel = &s->cancel };
     const struct backend_ops *ops = s->model->engine->backend->ops;
     enum err_code rc = check_tokens(s, seq, tokens, n_tokens, e);
     if (rc != ERR_OK)
         return rc;
+    if (s->seqs[seq].state != SEQ_IDLE)
+        return err_set(e, ERR_FORMAT, "sequence %d: busy, an idle one wanted", seq);
     int32_t held = kv_cache_held(s->kv, seq);
-    if (n_tokens > s->n_batch || n_logits > n_tokens)
+    if (n_tokens > s->n_batch || n_logits < 0 || n_logits > n_tokens)
         return err_set(e, ERR_FORMAT, "%d tokens with %d rows of logits: the batch holds %d", n_tokens, n_logits,
                        s->n_batch);
     if (n_tokens > s->n_ctx - held)
         return err_set(e, ERR_UNSUPPORTED, "%d tokens after %d: the context holds %d", n_tokens, held, s->n_ctx);
-    rc = ops->reserve(s->model->placed, s->n_batch, n_logits, s->n_ctx, e);
+    rc = atomic_load(&s->cancel) ? err_set(e, ERR_CANCELLED, "cancelled") : gguf_changed(s->model->gguf, e);
+    if (rc == ERR_OK)
+        rc = ops->reserve(s->model->placed, s->n_batch, n_logits, s->n_ctx, e);
     if (rc == ERR_OK)
         rc = kv_cache_reserve(s->kv, seq, held + n_tokens, e);
-    if (rc != ERR_OK)
-        return rc;
-    add_rows(s, &batch, seq, tokens, n_tokens, false);
-    for (int32_t i = n_tokens - n_logits; i < n_tokens; i++)
-        s->rows[i].logits = batch.n_logits++;
-    rc = ops->run(s->model->placed, &batch, e);
+    if (rc == ERR_OK) {
+        add_rows(s, &batch, seq, tokens, n_tokens, false);
+        for (int32_t i = n_tokens - n_logits; i < n_tokens; i++)
+            s->rows[i].logits = batch.n_logits++;
+        rc = ops->run(s->model->placed, &batch, e);
+    }
     if (rc == ERR_OK)
         kv_cache_append(s->kv, seq, tokens, n_tokens);
+    if (rc == ERR_CANCELLED)
+        atomic_store(&s->cancel, false);    /* has had its effect */
     return rc;
 }
 
 void session_truncate(struct session *s, int32_t seq, int32_t n_keep)
 {
+    assert(s->seqs[seq].state == SEQ_IDLE && n_keep >= 0);
     kv_cache_truncate(s->kv, seq, n_keep);
 }

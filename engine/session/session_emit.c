@@ -5,6 +5,10 @@
 
 #include "engine/session/session_impl.h"
 
+/* There is always room: session_step asks for 16 events a sequence, and one step makes at most 11 of one
+ * (progress, a token in up to MAX_PIECES events, what the detokenizer held back, the end). */
+enum { MAX_PIECES = 8 };
+
 static struct eng_event *add(struct event_list *list, enum event_kind kind, int32_t seq)
 {
     assert(list->n < list->cap);
@@ -37,7 +41,7 @@ static void add_text(struct session *s, struct event_list *list, int32_t seq, st
 {
     const char *text = buf_text(&s->text);
     size_t left = s->text.n_bytes;
-    for (int32_t pieces = 0; left > 0 && pieces < 8; pieces++) {
+    for (int32_t pieces = 0; left > 0 && pieces < MAX_PIECES; pieces++) {
         if (!ev)
             ev = add(list, EVENT_TOKEN, seq);
         size_t n = whole_characters(text, left, EVENT_TEXT_BYTES);
@@ -49,14 +53,16 @@ static void add_text(struct session *s, struct event_list *list, int32_t seq, st
     }
 }
 
-void session_emit_token(struct session *s, struct event_list *list, int32_t seq, int32_t token, float probability)
+bool session_emit_token(struct session *s, struct event_list *list, int32_t seq, int32_t token, float probability)
 {
     buf_clear(&s->text);
-    tokenizer_stream_push(&s->seqs[seq].stream, s->model->tokenizer, token, &s->text);
+    bool ok = tokenizer_stream_push(&s->seqs[seq].stream, s->model->tokenizer, token, &s->text);
     struct eng_event *ev = add(list, EVENT_TOKEN, seq);
     ev->token = token;
     ev->probability = probability;
-    add_text(s, list, seq, ev);
+    if (ok)
+        add_text(s, list, seq, ev);
+    return ok;
 }
 
 void session_emit_done(struct session *s, struct event_list *list, int32_t seq, enum done_reason reason,
@@ -68,6 +74,8 @@ void session_emit_done(struct session *s, struct event_list *list, int32_t seq, 
         add_text(s, list, seq, NULL);
     struct eng_event *ev = add(list, EVENT_DONE, seq);
     ev->reason = reason;
+    if (q->state == SEQ_PROMPT)    /* ended before its first token */
+        q->timings.prompt_ms = session_clock_ms() - q->started_ms;
     if (q->timings.n_generated > 0)
         q->timings.generate_ms = session_clock_ms() - q->first_ms;
     ev->timings = q->timings;

@@ -31,7 +31,7 @@ struct session {
     struct batch_row *rows;      /* [n_batch] */
     float *logits;               /* [n_seqs][n_vocab] */
     struct buf text;             /* of one token */
-    atomic_bool cancel;
+    atomic_bool cancel;          /* raised by any thread, lowered by the engine's when it has had its effect */
 };
 
 /* Where session_step puts what happened. */
@@ -44,7 +44,8 @@ double session_clock_ms(void);
 
 /* session_emit.c */
 void session_emit_progress(struct event_list *list, int32_t seq, const struct seq *q);
-void session_emit_token(struct session *s, struct event_list *list, int32_t seq, int32_t token, float probability);
+/* False when there was no memory for its text. */
+bool session_emit_token(struct session *s, struct event_list *list, int32_t seq, int32_t token, float probability);
 /* Ends the sequence: what the detokenizer held back, then EVENT_DONE. text may be NULL. */
 void session_emit_done(struct session *s, struct event_list *list, int32_t seq, enum done_reason reason,
                        const char *text);
