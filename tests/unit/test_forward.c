@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Every architecture against a plain forward pass in double precision (tests/support/plan_model.c), over several
+ * pages of cache and chunks of attention, in pieces of many sizes. */
+#include "tests/support/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "engine/quant/quant.h"
+#include "tests/support/logits.h"
+#include "tests/support/plan_model.h"
+
+enum { N_TOKENS = 290 };    /* five pages, three chunks */
+
+static const struct plan plans[] = {
+    { .arch = "llama", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 2, .d_head = 16,
+      .n_vocab = 200, .n_rot = 12, .rope_base = 10000, .embed_scale = 1, .qkv_bias = true, .other_bias = true,
+      .rope_factors = true },
+    { .arch = "llama", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 6, .n_kv_head = 1, .d_head = 32,
+      .n_vocab = 200, .n_rot = 32, .rope_base = 500, .embed_scale = 1, .linear_factor = 3 },
+    { .arch = "qwen2", .n_layers = 2, .n_embd = 96, .n_ff = 64, .n_head = 3, .n_kv_head = 3, .d_head = 32,
+      .n_vocab = 200, .n_rot = 32, .rope_base = 10000, .embed_scale = 1, .halves = true, .qkv_bias = true,
+      .tied = true },
+    { .arch = "qwen3", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 2, .d_head = 64,
+      .n_vocab = 200, .n_rot = 64, .rope_base = 10000, .embed_scale = 1, .halves = true, .qk_norm = true,
+      .yarn_factor = 4, .yarn_ctx = 128 },
+    { .arch = "gemma3", .n_layers = 4, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 1, .d_head = 32,
+      .n_vocab = 200, .n_rot = 32, .rope_base = 100000, .rope_base_local = 500, .embed_scale = 8, .halves = true,
+      .qk_norm = true, .post_norm = true, .gelu = true, .tied = true, .window = 70, .period = 3,
+      .linear_factor = 2, .attention_cap = 4, .final_cap = 9 },
+};
+
+/* Cuts of the prompt: single rows and few (each thread its own inputs), many, across borders of pages. */
+static const int32_t pieces[] = { 70, 1, 3, 4, 5, 50, 64, 2, 1, 90 };
+
+static float *evaluate(struct test *t, struct logits_rig *rig, const int32_t *ids)
+{
+    float *logits = malloc((size_t)N_TOKENS * (size_t)rig->n_vocab * sizeof *logits);
+    struct err e;
+    int32_t at = 0;
+    CHECK(t, logits != NULL);
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; at += pieces[i++])
+        CHECK_INT(t, session_eval(rig->session, 0, ids + at, pieces[i], logits + (int64_t)at * rig->n_vocab,
+                                  pieces[i], &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, at, N_TOKENS);
+    return logits;
+}
+
+static void check_plans(struct test *t, uint32_t weight_type, const char *tier, const char *kv_type, double limit)
+{
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        struct plan plan = plans[i];
+        struct plan_model model;
+        struct logits_rig rig;
+        char path[512];
+        int32_t ids[N_TOKENS];
+        plan.weight_type = weight_type;
+        snprintf(path, sizeof path, "%s/%s.gguf", test_folder(t), plan.arch);
+        plan_model_write(t, &model, &plan, path);
+        for (int32_t k = 0; k < N_TOKENS; k++)
+            ids[k] = (int32_t)test_below(t, (uint32_t)plan.n_vocab);
+        float *want = plan_model_logits(t, &model, ids, N_TOKENS);
+        logits_rig_open(t, &rig, path, tier, &(struct session_options){ .n_ctx = 300, .kv_type = kv_type });
+        CHECK(t, model_warning(rig.model, 1) == NULL, "%s", model_warning(rig.model, 1));
+        float *got = evaluate(t, &rig, ids);
+        double nmse = test_nmse(got, want, (size_t)N_TOKENS * (size_t)plan.n_vocab);
+        printf("%-7s %-5s %s cache  NMSE %.2e\n", plan.arch, tier ? tier : "best", kv_type, nmse);
+        CHECK(t, nmse <= limit, "%s (plan %zu): NMSE %.3g, at most %.3g wanted", plan.arch, i, nmse, limit);
+        free(want);
+        free(got);
+        logits_rig_close(&rig);
+        plan_model_finish(&model);
+    }
+}
+
+TEST(forward_exact_tier_is_exact)
+{
+    check_plans(t, QUANT_F32, "exact", "f32", 1e-11);
+}
+
+TEST(forward_with_a_half_precision_cache)
+{
+    check_plans(t, QUANT_F32, "exact", "f16", 2e-6);
+}
+
+TEST(forward_best_tier_with_float_weights)
+{
+    check_plans(t, QUANT_F32, NULL, "f32", 1e-11);
+}
+
+TEST(forward_best_tier_with_quantised_weights)
+{
+    check_plans(t, QUANT_Q8_0, NULL, "f16", 2e-3);
+}
