@@ -19,7 +19,25 @@ struct line_reader {
     char *lines[READER_LINES];    /* under lock, like the rest */
     int first, n;
     bool end, left;
+    int n_users;                  /* the loop and the thread */
 };
+
+static void let_go(struct line_reader *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool last = --r->n_users == 0;
+    pthread_mutex_unlock(&r->lock);
+    if (!last)
+        return;
+    while (r->n > 0) {
+        free(r->lines[r->first]);
+        r->first = (r->first + 1) % READER_LINES;
+        r->n--;
+    }
+    pthread_mutex_destroy(&r->lock);
+    pthread_cond_destroy(&r->room);
+    free(r);
+}
 
 static void put(struct line_reader *r, char *line)
 {
@@ -54,6 +72,7 @@ static void *read_lines(void *argument)
     }
     free(line);
     put(r, NULL);
+    let_go(r);
     return NULL;
 }
 
@@ -63,6 +82,11 @@ static void on_async(uv_async_t *wake)
     r->on_wake(r->data);
 }
 
+static void on_closed(uv_handle_t *wake)
+{
+    let_go(wake->data);
+}
+
 struct line_reader *line_reader_start(uv_loop_t *loop, void (*on_wake)(void *data), void *data)
 {
     struct line_reader *r = calloc(1, sizeof *r);
@@ -70,6 +94,7 @@ struct line_reader *line_reader_start(uv_loop_t *loop, void (*on_wake)(void *dat
         return NULL;
     r->on_wake = on_wake;
     r->data = data;
+    r->n_users = 2;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->room, NULL);
     uv_async_init(loop, &r->wake, on_async);
@@ -80,6 +105,7 @@ struct line_reader *line_reader_start(uv_loop_t *loop, void (*on_wake)(void *dat
     bool ok = pthread_create(&r->thread, NULL, read_lines, r) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!ok) {
+        r->n_users = 1;
         line_reader_leave(r);
         return NULL;
     }
@@ -110,5 +136,5 @@ void line_reader_leave(struct line_reader *r)
     r->left = true;
     pthread_cond_broadcast(&r->room);
     pthread_mutex_unlock(&r->lock);
-    uv_close((uv_handle_t *)&r->wake, NULL);
+    uv_close((uv_handle_t *)&r->wake, on_closed);
 }

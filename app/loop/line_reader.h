@@ -14,8 +14,8 @@ struct line_reader *line_reader_start(uv_loop_t *loop, void (*on_wake)(void *dat
 /* The next line without its newline (malloc, the caller's), NULL when there is none now. *end: there will
  * be no more. */
 char *line_reader_next(struct line_reader *r, bool *end);
-/* The thread may be waiting for a line that never comes; it is left to the end of the process, with the
- * struct. The loop's handle is closed. */
+/* Closes the loop's handle; the loop must run once more. The thread may be waiting for a line that never
+ * comes: it is left to the end of the process, and whoever is last gives the struct back. */
 void line_reader_leave(struct line_reader *r);
 
 #endif
