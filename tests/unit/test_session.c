@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "engine/engine.h"
 #include "tests/support/tiny_model.h"
@@ -266,6 +267,204 @@ TEST(session_cancelled_from_another_thread_can_go_on)
     CHECK_INT(t, again->done.timings.n_reused, 8);
     CHECK_BYTES(t, again->ids, want->ids, 10 * sizeof(int32_t));
     free(story);
+    free(want);
+    free(again);
+    close_rig(&r);
+}
+
+TEST(session_cancel_reaches_into_a_batch)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    int32_t ids[400];
+    struct generate_options o;
+    struct err e;
+    pthread_t thread;
+    struct story *story = calloc(8, sizeof *story);
+    random_model(&tiny);
+    tiny.n_embd = tiny.n_ff = 512;
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 512, .n_batch = 400 });
+    random_ids(t, r.model, ids, 400);
+    greedy(r.model, &o, 3);
+    struct story *want = generate(t, &r, 0, ids, 400, &o);
+    /* The cancel comes before the batch, within it or after it; whatever was left out must not be believed. */
+    for (int32_t i = 0; i < 20; i++) {
+        session_truncate(r.session, 0, i * 10);
+        int32_t before = session_held(r.session, 0, ids, 400);
+        *story = (struct story){ 0 };
+        CHECK_INT(t, session_generate(r.session, 0, ids, 400, &o, &e), ERR_OK);
+        CHECK_INT(t, pthread_create(&thread, NULL, cancel_thread, r.session), 0);
+        run_out(t, r.session, story);
+        pthread_join(thread, NULL);
+        int32_t held = session_held(r.session, 0, ids, 400);
+        CHECK(t, held == before || held == 400, "%d of 400 tokens held after a cancel", held);
+        if (story->done.reason != DONE_CANCELLED)
+            CHECK_BYTES(t, story->ids, want->ids, 3 * sizeof(int32_t));
+    }
+    struct story *again = generate(t, &r, 0, ids, 400, &o);
+    CHECK_BYTES(t, again->ids, want->ids, 3 * sizeof(int32_t));
+    free(story);
+    free(want);
+    free(again);
+    close_rig(&r);
+}
+
+TEST(session_cancel_before_the_first_step_is_not_lost)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    int32_t ids[20];
+    struct generate_options o;
+    struct err e;
+    struct story *stories = calloc(8, sizeof *stories);
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 64, .n_seqs = 2 });
+    random_ids(t, r.model, ids, 20);
+    greedy(r.model, &o, 5);
+    session_cancel(r.session);
+    free(generate(t, &r, 0, ids, 20, &o));
+    session_truncate(r.session, 0, 0);
+    CHECK_INT(t, session_generate(r.session, 0, ids, 20, &o, &e), ERR_OK);
+    session_cancel(r.session);
+    CHECK_INT(t, session_generate(r.session, 1, ids, 20, &o, &e), ERR_OK, "the cancel stays");
+    run_out(t, r.session, stories);
+    for (int32_t seq = 0; seq < 2; seq++) {
+        CHECK_INT(t, stories[seq].done.reason, DONE_CANCELLED);
+        CHECK_INT(t, session_held(r.session, seq, ids, 20), 0);
+    }
+    struct story *after = generate(t, &r, 1, ids, 20, &o);
+    CHECK_INT(t, after[1].done.reason, DONE_LENGTH, "a cancel has its effect once");
+    float *logits = malloc((size_t)model_info(r.model)->n_vocab * sizeof *logits);
+    session_cancel(r.session);
+    CHECK_INT(t, session_eval(r.session, 0, ids, 1, logits, 1, &e), ERR_CANCELLED);
+    CHECK_INT(t, session_held(r.session, 0, ids, 20), 0);
+    CHECK_INT(t, session_eval(r.session, 0, ids, 1, logits, 1, &e), ERR_OK, "%s", e.text);
+    free(logits);
+    free(after);
+    free(stories);
+    close_rig(&r);
+}
+
+TEST(session_busy_sequence_is_left_alone)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    int32_t ids[20];
+    struct generate_options o;
+    struct err e;
+    struct story *story = calloc(8, sizeof *story);
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 64 });
+    random_ids(t, r.model, ids, 20);
+    greedy(r.model, &o, 5);
+    struct story *want = generate(t, &r, 0, ids, 20, &o);
+    CHECK_INT(t, session_generate(r.session, 0, ids, 20, &o, &e), ERR_OK);
+    CHECK_INT(t, session_generate(r.session, 0, ids, 10, &o, &e), ERR_FORMAT);
+    CHECK_TEXT(t, e.text, "sequence 0: busy, an idle one wanted");
+    CHECK_INT(t, session_eval(r.session, 0, ids, 1, NULL, 0, &e), ERR_FORMAT);
+    run_out(t, r.session, story);
+    CHECK_BYTES(t, story->ids, want->ids, 5 * sizeof(int32_t));
+    free(story);
+    free(want);
+    close_rig(&r);
+}
+
+TEST(session_predicting_nothing_evaluates_the_prompt)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    int32_t ids[20];
+    struct generate_options o;
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 64 });
+    random_ids(t, r.model, ids, 20);
+    greedy(r.model, &o, 0);
+    struct story *s = generate(t, &r, 0, ids, 20, &o);
+    CHECK_INT(t, s->done.reason, DONE_LENGTH);
+    CHECK_INT(t, s->n_ids, 0);
+    CHECK_INT(t, session_held(r.session, 0, ids, 20), 20);
+    CHECK(t, s->done.timings.prompt_ms > 0);
+    free(s);
+    close_rig(&r);
+}
+
+/* The same tokens with the same seed; other ones with another; penalties look at the prompt too. */
+TEST(session_seed_and_prompt_decide_the_tokens)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    int32_t ids[64];
+    struct generate_options o;
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 128 });
+    random_ids(t, r.model, ids, 64);
+    greedy(r.model, &o, 30);
+    o.sampling.temperature = 1.5f;
+    struct story *s[3];
+    for (int i = 0; i < 3; i++) {
+        o.sampling.seed = i == 2 ? 6 : 5;
+        s[i] = generate(t, &r, 0, ids, 64, &o);
+    }
+    CHECK_BYTES(t, s[1]->ids, s[0]->ids, 30 * sizeof(int32_t));
+    CHECK(t, memcmp(s[2]->ids, s[0]->ids, 30 * sizeof(int32_t)) != 0, "another seed, the same tokens");
+    for (int i = 0; i < 3; i++)
+        free(s[i]);
+    greedy(r.model, &o, 1);
+    struct story *plain = generate(t, &r, 0, ids, 64, &o);
+    ids[3] = plain->ids[0];    /* now the prompt has what it would say; alone that changes the logits little */
+    struct story *repeated = generate(t, &r, 0, ids, 64, &o);
+    o.sampling.repeat_penalty = 100;
+    o.sampling.repeat_last_n = -1;
+    ids[3] = repeated->ids[0];
+    struct story *penalised = generate(t, &r, 0, ids, 64, &o);
+    CHECK(t, penalised->ids[0] != repeated->ids[0], "a token of the prompt in spite of the penalty");
+    free(plain);
+    free(repeated);
+    free(penalised);
+    close_rig(&r);
+}
+
+TEST(session_notices_that_the_model_file_was_cut)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    struct err e;
+    int32_t ids[20];
+    char path[512];
+    struct generate_options o;
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 64 });
+    random_ids(t, r.model, ids, 20);
+    greedy(r.model, &o, 5);
+    snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
+    CHECK_INT(t, truncate(path, 4096), 0);
+    struct story *s = generate(t, &r, 0, ids, 20, &o);
+    CHECK_INT(t, s->done.reason, DONE_ERROR);
+    CHECK(t, strstr(s->done.text, "cut from") != NULL, "%s", s->done.text);
+    CHECK_INT(t, session_eval(r.session, 0, ids, 1, NULL, 0, &e), ERR_IO);
+    free(s);
+    close_rig(&r);
+}
+
+TEST(session_scratch_may_grow_under_another_session)
+{
+    struct tiny_model tiny;
+    struct rig r;
+    struct err e;
+    int32_t ids[20];
+    struct session *second;
+    struct generate_options o;
+    random_model(&tiny);
+    open_rig(t, &r, &tiny, &(struct session_options){ .n_ctx = 64 });
+    random_ids(t, r.model, ids, 20);
+    greedy(r.model, &o, 5);
+    struct story *want = generate(t, &r, 0, ids, 20, &o);
+    /* The scratch belongs to the model: a second session with more rows replaces it. */
+    CHECK_INT(t, session_create(&second, r.model, &(struct session_options){ .n_ctx = 256, .n_batch = 512 }, &e), ERR_OK);
+    session_destroy(second);
+    session_truncate(r.session, 0, 0);
+    struct story *again = generate(t, &r, 0, ids, 20, &o);
+    CHECK_BYTES(t, again->ids, want->ids, 5 * sizeof(int32_t));
     free(want);
     free(again);
     close_rig(&r);
