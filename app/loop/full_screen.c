@@ -97,6 +97,7 @@ static void suspend(struct full *f)
         uv_signal_stop(stop);
     signal(SIGTSTP, SIG_DFL);
     kill(0, SIGTSTP);
+    f->continued = true;
     if (stop)
         uv_signal_start(stop, on_signal, SIGTSTP);
     term_resume(f->term);
@@ -116,6 +117,11 @@ static void on_signal(uv_signal_t *handle, int number)
         suspend(f);
         break;
     case SIGCONT:    /* after a stop nobody announced, the shell may have changed the terminal */
+        if (f->continued) {
+            f->continued = false;
+            break;
+        }
+        chat_note_pause(&f->talk->chat);
         term_suspend(f->term);
         term_resume(f->term);
         redraw_all(f);

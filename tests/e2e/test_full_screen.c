@@ -373,7 +373,8 @@ TEST(full_screen_stops_for_ctrl_z_and_goes_on)
     PTY_WAIT(t, &p, "\ntyped-in-the-shell");
     pty_type(t, &p, "fg\r");
     PTY_WAIT(t, &p, "half a dr");
-    CHECK(t, p.vt.alternate && p.vt.paste_mode);
+    CHECK(t, p.vt.alternate, "%s", pty_screen(&p));
+    CHECK(t, p.vt.paste_mode, "%s", pty_screen(&p));
     pty_type(t, &p, "aft" ENTER);
     PTY_WAIT(t, &p, REPLY_END);
     pty_type(t, &p, CTRL_D);
