@@ -6,7 +6,7 @@
 #
 #   sh app/start.sh [arguments for quip]
 #
-# Without arguments, terminal or piped input it answers one demonstration question and ends.
+# Without a question, a terminal or piped input it answers one demonstration question and ends.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/app/setup.sh"
@@ -38,10 +38,23 @@ if needs_model "$@" && [ ! -e "${XDG_DATA_HOME:-$HOME/.local/share}/quip/models/
     sh "$top/app/fetch-model.sh" "$default_model"
 fi
 
-if [ $# -eq 0 ] && [ ! -t 0 ] && [ ! -p /dev/stdin ] && [ ! -f /dev/stdin ] && [ ! -S /dev/stdin ]; then
+# asks_nothing ARGUMENTS...: whether they would open the chat, as no arguments do.
+asks_nothing() {
+    case ${1-} in
+    '' | -*) ;;
+    *) return 1 ;;
+    esac
+    for argument; do
+        case $argument in
+        -p* | --prompt | --prompt=* | -f* | --file | --file=* | -h | --help | --version) return 1 ;;
+        esac
+    done
+}
+
+if asks_nothing "$@" && [ ! -t 0 ] && [ ! -p /dev/stdin ] && [ ! -f /dev/stdin ] && [ ! -S /dev/stdin ]; then
     question='Why is the sky blue? Answer in two sentences.'
     say "No terminal and no piped input, so here is one demonstration question:"
     say "> $question"
-    exec "$quip" run -p "$question"
+    exec "$quip" run -n 200 "$@" -p "$question"
 fi
 exec "$quip" "$@"
