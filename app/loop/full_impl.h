@@ -42,6 +42,7 @@ struct full {
     uv_signal_t signals[FULL_SIGNALS];
     uint64_t painted_ms;
     bool leaving;
+    bool choosing_first;          /* the list of models is there because there is no model */
     bool continued;               /* by the SIGCONT that is still to be told: suspend() has dealt with it */
     bool interrupted;             /* the last key was Ctrl+C on an empty draft: once more quits */
     int ending_signal;            /* to die of when the terminal is back, 0: none */

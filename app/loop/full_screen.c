@@ -292,7 +292,13 @@ static void on_tty(uv_poll_t *poll, int status, int events)
 
 static void front_changed(void *self)
 {
-    want_paint(self, FRAME_MS);
+    struct full *f = self;
+    if (f->choosing_first && f->talk->chat.model) {
+        f->choosing_first = false;
+        if (f->panel == FULL_MODELS)
+            full_panel_close(f);
+    }
+    want_paint(f, FRAME_MS);
 }
 
 static void front_show(void *self, enum port_panel panel)
@@ -468,7 +474,8 @@ enum err_code full_screen_run(const struct config *config, const struct environm
         close_all(f);
         return rc;
     }
-    if (!talk_begin(f->talk))
+    f->choosing_first = !talk_begin(f->talk);
+    if (f->choosing_first)
         full_panel_open(f, FULL_MODELS);
     want_paint(f, 0);
     uv_run(&f->talk->loop, UV_RUN_DEFAULT);

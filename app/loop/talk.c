@@ -170,7 +170,9 @@ bool talk_begin(struct talk *t)
     const struct config *config = t->chat.config;
     char path[PATHS_BYTES];
     struct err e;
-    if (config->system_file && chat_system_file(&t->chat, config->system_file, &e) != ERR_OK)
+    enum err_code rc = config->system_file ? chat_system_file(&t->chat, config->system_file, &e) : ERR_OK;
+    transcript_rewind(&t->chat.transcript, 0);    /* no card for what was asked for on the command line */
+    if (rc != ERR_OK)
         chat_card(&t->chat, MESSAGE_ERROR, "No system prompt", "F9 or /system @FILE loads one", "%s", e.text);
     if (model_table_choose(t->paths, config->model, path, &e) != ERR_OK)
         return false;

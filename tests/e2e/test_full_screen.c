@@ -259,6 +259,22 @@ TEST(full_screen_without_a_model_offers_the_list)
     pty_type(t, &p, ESCAPE);
     PTY_WAIT(t, &p, "no model yet");
     leave(t, &p);
+
+    struct tiny_model m;
+    struct err e;
+    char fetched[HOME_PATH_BYTES];
+    tiny_model_init(&m);
+    home_path(&h, "fetched.gguf", fetched);
+    CHECK(t, tiny_model_write(&m, fetched, &e) == ERR_OK, "%s", e.text);
+    home_write(t, &h, "go", "");
+    pty_start(t, &p, plain, h.settings, 24, 80);
+    PTY_WAIT(t, &p, "Models");
+    pty_type(t, &p, ENTER);
+    PTY_WAIT(t, &p, "tokens of context");    /* fetched, opened, and the list made room */
+    PTY_WAIT_GONE(t, &p, "Models");
+    pty_type(t, &p, "hello" ENTER);
+    PTY_WAIT(t, &p, REPLY_END);
+    leave(t, &p);
 }
 
 TEST(full_screen_paste_with_newlines_is_not_sent)
