@@ -28,7 +28,6 @@ void environment_read(struct environment *env)
         .state_home = folder_of("XDG_STATE_HOME"),
         .root = folder_of("QUIP_ROOT"),
         .term = text_of("TERM"),
-        .shell_columns = text_of("COLUMNS"),
         .no_color = text_of("NO_COLOR")[0] != '\0',
         .accessible = accessible[0] && strcmp(accessible, "0") != 0,
         .over_ssh = text_of("SSH_TTY")[0] != '\0',

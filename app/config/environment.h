@@ -11,7 +11,6 @@ struct environment {
     const char *data_home, *state_home;    /* XDG_DATA_HOME, XDG_STATE_HOME; "" unless absolute paths */
     const char *root;                      /* QUIP_ROOT: a folder with assets/ and app/, in place of the tree's */
     const char *term;
-    const char *shell_columns;             /* COLUMNS */
     bool no_color;                         /* NO_COLOR is set and not empty */
     bool accessible;                       /* ACCESSIBLE is set and not empty or 0: a screen reader */
     bool over_ssh;

@@ -213,7 +213,7 @@ TEST(config_a_broken_model_list_is_named_by_line)
 TEST(config_paths_come_from_xdg_or_home)
 {
     struct paths p;
-    struct environment env = { .home = "/h", .data_home = "", .state_home = "/s", .term = "", .shell_columns = "" };
+    struct environment env = { .home = "/h", .data_home = "", .state_home = "/s", .root = "" };
     paths_init(&p, &env);
     CHECK_TEXT(t, p.models, "/h/.local/share/quip/models");
     CHECK_TEXT(t, p.history, "/s/quip/history");
