@@ -161,8 +161,11 @@ static enum err_code open_template(struct model *m, struct err *e)
     struct gguf_text source = gguf_kv_text(kv, 0);
     struct err reason;
     struct template *t;
-    if (template_create(&t, source.bytes, source.n_bytes, &reason) != ERR_OK) {
-        enum err_code rc = use_builtin(m, e);
+    enum err_code rc = template_create(&t, source.bytes, source.n_bytes, &reason);
+    if (rc == ERR_NOMEM)
+        return err_set(e, rc, "%s", reason.text);
+    if (rc != ERR_OK) {
+        rc = use_builtin(m, e);
         model_warn(m, "the file's chat template cannot be used (%s): using '%s'", reason.text, m->info.template_name);
         return rc;
     }

@@ -26,6 +26,12 @@ static void store_q8_0(struct block_q8_0 *blocks, float *x, int32_t n)
     quant_q8_0_to_f32(x, blocks, n);
 }
 
+static void add_outliers(float *table, int32_t n_rows, int32_t n_cols)
+{
+    for (int32_t row = 0; row < n_rows; row += 7)
+        table[row * n_cols + 3] = 300;
+}
+
 /* Values around `mean`. layer -1: a name without "blk". */
 static void add(struct test *t, struct plan_model *m, int32_t layer, const char *name, int32_t n_rows,
                 int32_t n_cols, double mean, double deviation)
@@ -43,6 +49,8 @@ static void add(struct test *t, struct plan_model *m, int32_t layer, const char 
     CHECK(t, w->x != NULL);
     for (size_t i = 0; i < n; i++)
         w->x[i] = (float)(mean + deviation * (double)test_normal(t));
+    if (m->plan.outliers && m->n_weights == 1)
+        add_outliers(w->x, n_rows, n_cols);
     if (m->plan.weight_type == QUANT_Q8_0 && n_rows > 1) {
         w->stored = arena_alloc(&m->arena, n / 32, sizeof(struct block_q8_0));
         CHECK(t, w->stored != NULL && n_cols % 32 == 0);

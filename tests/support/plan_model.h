@@ -34,6 +34,7 @@ struct plan {
     int32_t window, period;       /* layer i sees the last `window` keys when i % period < period - 1; 0: none */
     double embed_scale;           /* what the architecture does, not in the file */
     double attention_cap, final_cap;    /* 0: none */
+    bool outliers;                /* every seventh token has one huge component, as the first of real models has */
     const char *long_text;
 };
 

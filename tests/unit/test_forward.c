@@ -24,11 +24,14 @@ static const struct plan plans[] = {
       .tied = true },
     { .arch = "qwen3", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 2, .d_head = 64,
       .n_vocab = 200, .n_rot = 64, .rope_base = 10000, .embed_scale = 1, .halves = true, .qk_norm = true,
-      .yarn_factor = 4, .yarn_ctx = 128 },
+      .yarn_factor = 4, .yarn_ctx = 4096 },
     { .arch = "gemma3", .n_layers = 4, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 1, .d_head = 32,
       .n_vocab = 200, .n_rot = 32, .rope_base = 100000, .rope_base_local = 500, .embed_scale = 8, .halves = true,
       .qk_norm = true, .post_norm = true, .gelu = true, .tied = true, .window = 70, .period = 3,
       .linear_factor = 2, .attention_cap = 4, .final_cap = 9 },
+    /* Wide enough for outlier rows (second planes), and for products in more than one piece. */
+    { .arch = "llama", .n_layers = 1, .n_embd = 512, .n_ff = 512, .n_head = 8, .n_kv_head = 2, .d_head = 64,
+      .n_vocab = 100, .n_rot = 64, .rope_base = 10000, .embed_scale = 1, .outliers = true },
 };
 
 /* Cuts of the prompt: single rows and few (each thread its own inputs), many, across borders of pages. */
@@ -47,26 +50,34 @@ static float *evaluate(struct test *t, struct logits_rig *rig, const int32_t *id
     return logits;
 }
 
+/* A file of this plan and token ids for it. */
+static void make_case(struct test *t, struct plan_model *model, const struct plan *p, uint32_t weight_type,
+                      char path[512], int32_t ids[N_TOKENS])
+{
+    struct plan plan = *p;
+    plan.weight_type = weight_type;
+    snprintf(path, 512, "%s/%s.gguf", test_folder(t), plan.arch);
+    plan_model_write(t, model, &plan, path);
+    for (int32_t i = 0; i < N_TOKENS; i++)
+        ids[i] = (int32_t)test_below(t, (uint32_t)plan.n_vocab);
+}
+
 static void check_plans(struct test *t, uint32_t weight_type, const char *tier, const char *kv_type, double limit)
 {
     for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-        struct plan plan = plans[i];
+        const struct plan *plan = &plans[i];
         struct plan_model model;
         struct logits_rig rig;
         char path[512];
         int32_t ids[N_TOKENS];
-        plan.weight_type = weight_type;
-        snprintf(path, sizeof path, "%s/%s.gguf", test_folder(t), plan.arch);
-        plan_model_write(t, &model, &plan, path);
-        for (int32_t k = 0; k < N_TOKENS; k++)
-            ids[k] = (int32_t)test_below(t, (uint32_t)plan.n_vocab);
+        make_case(t, &model, plan, weight_type, path, ids);
         float *want = plan_model_logits(t, &model, ids, N_TOKENS);
         logits_rig_open(t, &rig, path, tier, &(struct session_options){ .n_ctx = 300, .kv_type = kv_type });
         CHECK(t, model_warning(rig.model, 1) == NULL, "%s", model_warning(rig.model, 1));
         float *got = evaluate(t, &rig, ids);
-        double nmse = test_nmse(got, want, (size_t)N_TOKENS * (size_t)plan.n_vocab);
-        printf("%-7s %-5s %s cache  NMSE %.2e\n", plan.arch, tier ? tier : "best", kv_type, nmse);
-        CHECK(t, nmse <= limit, "%s (plan %zu): NMSE %.3g, at most %.3g wanted", plan.arch, i, nmse, limit);
+        double nmse = test_nmse(got, want, (size_t)N_TOKENS * (size_t)plan->n_vocab);
+        printf("%-7s %-5s %s cache  NMSE %.2e\n", plan->arch, tier ? tier : "best", kv_type, nmse);
+        CHECK(t, nmse <= limit, "%s (plan %zu): NMSE %.3g, at most %.3g wanted", plan->arch, i, nmse, limit);
         free(want);
         free(got);
         logits_rig_close(&rig);
@@ -92,4 +103,31 @@ TEST(forward_best_tier_with_float_weights)
 TEST(forward_best_tier_with_quantised_weights)
 {
     check_plans(t, QUANT_Q8_0, NULL, "f16", 2e-3);
+}
+
+/* What prefix reuse, batching and the choice of a tier rest on. */
+TEST(forward_gives_the_same_bits_in_pieces_and_on_every_tier)
+{
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        struct plan_model model;
+        struct logits_rig rig;
+        char path[512];
+        int32_t ids[N_TOKENS];
+        make_case(t, &model, &plans[i], QUANT_Q8_0, path, ids);
+        size_t n_bytes = (size_t)N_TOKENS * (size_t)plans[i].n_vocab * sizeof(float);
+        logits_rig_open(t, &rig, path, "scalar", &(struct session_options){ .n_ctx = 300, .n_batch = 300 });
+        float *want = logits_rig_eval(t, &rig, ids, N_TOKENS, N_TOKENS);
+        session_truncate(rig.session, 0, 0);
+        float *scalar = evaluate(t, &rig, ids);
+        CHECK(t, memcmp(scalar, want, n_bytes) == 0, "plan %zu: scalar, in pieces", i);
+        logits_rig_close(&rig);
+        logits_rig_open(t, &rig, path, NULL, &(struct session_options){ .n_ctx = 300 });
+        float *best = evaluate(t, &rig, ids);
+        CHECK(t, memcmp(best, want, n_bytes) == 0, "plan %zu: best tier, in pieces", i);
+        logits_rig_close(&rig);
+        free(want);
+        free(scalar);
+        free(best);
+        plan_model_finish(&model);
+    }
 }

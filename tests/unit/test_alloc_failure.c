@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* Every allocation fails once: opening a model, a chat, a session and an answer either work or say that there
+ * was no memory, and leave nothing behind (the sanitizer build looks for leaks). The linker sends the calls of
+ * the whole program here. */
+#include "tests/support/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "tests/support/tiny_model.h"
+
+/* Counts down; the allocation that finds 1 fails, and all after it when fail_all is set. 0: none fails. */
+static long countdown;
+static bool fail_all;
+static bool failed;    /* since it was last cleared */
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__real_aligned_alloc(size_t align, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+
+static bool fails(void)
+{
+    if (countdown == 0)
+        return false;
+    if (countdown > 1) {
+        countdown--;
+        return false;
+    }
+    failed = true;
+    countdown = fail_all;
+    return true;
+}
+
+void *__wrap_malloc(size_t n)
+{
+    return fails() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    return fails() ? NULL : __real_realloc(p, n);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t n)
+{
+    return fails() ? NULL : __real_aligned_alloc(align, n);
+}
+
+struct story {
+    enum err_code code;
+    char text[ERR_TEXT_BYTES];
+    char answer[256];
+};
+
+static void answer(struct session *s, const struct model *m, const struct token_list *ids, struct story *out,
+                   struct err *e)
+{
+    struct generate_options o = { .n_predict = 20 };
+    struct eng_event events[16];
+    int32_t n;
+    model_sampling(m, &o.sampling);
+    o.sampling.temperature = 0;
+    out->code = session_generate(s, 0, ids->ids, ids->n, &o, e);
+    while (out->code == ERR_OK && session_busy(s)) {
+        out->code = session_step(s, events, 16, &n, e);
+        for (int32_t i = 0; i < n; i++) {
+            if (events[i].kind == EVENT_TOKEN)
+                snprintf(out->answer + strlen(out->answer), sizeof out->answer - strlen(out->answer), "%.*s",
+                         events[i].n_text, events[i].text);
+            if (events[i].kind == EVENT_DONE && events[i].reason == DONE_ERROR)
+                out->code = err_set(e, ERR_NOMEM, "%.*s", events[i].n_text, events[i].text);
+        }
+    }
+}
+
+static void tell(struct engine *eng, const char *path, struct story *out)
+{
+    static const struct chat_message messages[] = { { .role = "user", .content = "Hello there" } };
+    const struct chat_input in = { .messages = messages, .n_messages = 1, .add_generation_prompt = true,
+                                   .enable_thinking = -1 };
+    struct model *m = NULL;
+    struct session *s = NULL;
+    struct token_list ids = { 0 };
+    struct err e = { 0 };
+    *out = (struct story){ 0 };
+    out->code = model_open(&m, eng, path, MODEL_RUN, &e);
+    if (out->code == ERR_OK)
+        out->code = model_chat(m, &in, &ids, NULL, &e);
+    if (out->code == ERR_OK)
+        out->code = session_create(&s, m, &(struct session_options){ .n_ctx = 256, .n_batch = 16 }, &e);
+    if (out->code == ERR_OK)
+        answer(s, m, &ids, out, &e);
+    session_destroy(s);
+    model_close(m);
+    token_list_finish(&ids);
+    snprintf(out->text, sizeof out->text, "%s", e.text);
+}
+
+static void check_each(struct test *t, bool all)
+{
+    struct tiny_model tiny;
+    struct engine *eng;
+    struct err e;
+    char path[512];
+    struct story story;
+    long n_failures = 0;
+    snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
+    tiny_model_init(&tiny);
+    CHECK_INT(t, tiny_model_write(&tiny, path, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, engine_create(&eng, &(struct engine_options){ .n_threads = 1 }, &e), ERR_OK);
+    fail_all = all;
+    /* Near the beginning every one, later ever wider apart: a loop allocates many times at one place. */
+    for (long at = 1;; at += 1 + at / 64) {
+        failed = false;
+        countdown = at;
+        tell(eng, path, &story);
+        countdown = 0;
+        if (!failed)
+            break;
+        n_failures++;
+        if (story.code == ERR_OK)
+            CHECK(t, !all && strcmp(story.answer, TINY_MODEL_REPLY) == 0, "allocation %ld failed unnoticed: '%s'", at,
+                  story.answer);
+        else
+            CHECK(t, story.code == ERR_NOMEM && story.text[0], "allocation %ld: %s: '%s'", at,
+                  err_code_name(story.code), story.text);
+    }
+    CHECK_TEXT(t, story.answer, TINY_MODEL_REPLY);
+    printf("%ld allocations failed in turn\n", n_failures);
+    CHECK(t, n_failures > 50, "only %ld allocations", n_failures);
+    engine_destroy(eng);
+}
+
+TEST(alloc_failure_of_one_is_an_error_or_does_no_harm)
+{
+    check_each(t, false);
+}
+
+TEST(alloc_failure_of_all_from_some_time_on_is_an_error)
+{
+    check_each(t, true);
+}
