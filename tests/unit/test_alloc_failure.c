@@ -151,3 +151,43 @@ TEST(alloc_failure_of_all_from_some_time_on_is_an_error)
 {
     check_each(t, true);
 }
+
+/* The scratch belongs to the model. A second session that does not come about must not take it away. */
+TEST(alloc_failure_of_a_second_session_leaves_the_first_alone)
+{
+    struct tiny_model tiny;
+    struct engine *eng;
+    struct model *m;
+    struct session *first, *second;
+    struct token_list ids = { 0 };
+    struct err e;
+    char path[512];
+    long at = 0;
+    enum err_code rc;
+    fail_all = false;
+    static const char chat[] = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+    const struct text_part part = { chat, strlen(chat), true };
+    snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
+    tiny_model_init(&tiny);
+    CHECK_INT(t, tiny_model_write(&tiny, path, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, engine_create(&eng, &(struct engine_options){ .n_threads = 2 }, &e), ERR_OK);
+    CHECK_INT(t, model_open(&m, eng, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, model_tokenize(m, &part, 1, true, &ids, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, session_create(&first, m, &(struct session_options){ .n_ctx = 128, .n_batch = 8 }, &e), ERR_OK);
+    do {
+        struct story story = { 0 };
+        countdown = ++at;
+        rc = session_create(&second, m, &(struct session_options){ .n_ctx = 256, .n_batch = 64 }, &e);
+        countdown = 0;
+        if (rc == ERR_OK)
+            session_destroy(second);
+        session_truncate(first, 0, 0);
+        answer(first, m, &ids, &story, &e);
+        CHECK_TEXT(t, story.answer, TINY_MODEL_REPLY, "after failure %ld", at);
+    } while (rc != ERR_OK);
+    CHECK(t, at > 5, "only %ld allocations in a session", at);
+    session_destroy(first);
+    model_close(m);
+    engine_destroy(eng);
+    token_list_finish(&ids);
+}

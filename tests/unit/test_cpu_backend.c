@@ -66,22 +66,6 @@ TEST(cpu_backend_scratch_is_what_was_announced)
     }
 }
 
-TEST(cpu_backend_keeps_its_scratch_when_there_is_no_more_memory)
-{
-    struct rig r;
-    struct err e;
-    open_rig(t, &r, CPU_TIER_SCALAR, QUANT_Q8_0);
-    const struct backend_ops *ops = r.backend->ops;
-    CHECK_INT(t, ops->reserve(r.placed, 8, 1, 64, &e), ERR_OK);
-    const struct placed before = *r.placed;
-    CHECK_INT(t, ops->reserve(r.placed, INT32_MAX / 2, 1, INT32_MAX - 1, &e), ERR_NOMEM);
-    CHECK(t, r.placed->x == before.x && r.placed->max_rows == 8 && r.placed->scratch.chunks == before.scratch.chunks,
-          "changed by a failed reserve");
-    CHECK_INT(t, ops->reserve(r.placed, 16, 1, 64, &e), ERR_OK, "%s", e.text);
-    CHECK_INT(t, r.placed->max_rows, 16);
-    close_rig(&r);
-}
-
 TEST(cpu_backend_counts_every_weight_once)
 {
     for (enum cpu_tier tier = 0; tier < CPU_N_TIERS; tier++) {
