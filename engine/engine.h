@@ -99,8 +99,8 @@ struct model_memory {
     uint64_t weight_bytes, kv_bytes, scratch_bytes;
 };
 
-/* Opens and checks a GGUF file; with MODEL_RUN (the one use that needs eng) every tensor the architecture needs is there and has the
- * right shape afterwards, and weights are in the order the processor likes.
+/* Opens and checks a GGUF file; with MODEL_RUN (the one use that needs eng) every tensor the architecture
+ * needs is there and has the right shape afterwards, and weights are in the order the processor likes.
  * Errors   ERR_IO, ERR_FORMAT, ERR_UNSUPPORTED (architecture, tensor type, tokenizer), ERR_NOMEM */
 enum err_code model_open(struct model **out, struct engine *eng, const char *path, enum model_use use,
                          struct err *e);
@@ -182,7 +182,7 @@ struct session_options {
 
 struct generate_options {
     struct sampler_params sampling;
-    int32_t n_predict;    /* tokens at most; 0: only evaluate the prompt; -1: until the answer or the context ends */
+    int32_t n_predict;    /* tokens at most; 0: only evaluate the prompt; -1: until answer or context end */
     bool ignore_end;      /* go on after an end token (for measuring) */
 };
 
@@ -215,7 +215,8 @@ struct eng_event {
     enum done_reason reason;
     /* EVENT_TOKEN: id, or -1 when only the text goes on; probability among what the sampler left;
      * drafted: proposed by speculation and confirmed. The text is whole UTF-8 characters (or bytes that
-     * can never become any) and may be empty; of a token of more than 1280 bytes the rest is left out. EVENT_DONE with DONE_ERROR: the message. */
+     * can never become any) and may be empty; of a token of more than 1280 bytes the rest is left out.
+     * EVENT_DONE with DONE_ERROR: the message. */
     int32_t token;
     float probability;
     bool drafted;

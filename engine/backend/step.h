@@ -81,7 +81,6 @@ struct program {
     int32_t max_q;                  /* n_head * d_head */
     int32_t max_kv;                 /* n_kv_head * d_head */
     int32_t max_ff;
-    int32_t max_head;
     /* KV of each layer: elements of K (and of V) for one token. */
     const int32_t *kv_width;        /* [n_layers]: n_kv_head * d_head */
 };

@@ -28,9 +28,9 @@ TEST(pool_barrier_shows_what_others_wrote)
 {
     struct err e;
     for (int32_t n = 1; n <= 4; n++) {
-        struct relay r = { .n_rounds = 300 };
+        struct relay r = { .n_rounds = 150 };
         CHECK_INT(t, pool_create(&r.pool, n, &e), ERR_OK, "%s", e.text);
-        for (int run = 0; run < 10; run++)
+        for (int run = 0; run < 5; run++)
             pool_run(r.pool, run_relay, &r);
         pool_destroy(r.pool);
         for (int32_t i = 0; i < n; i++)

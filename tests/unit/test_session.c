@@ -487,7 +487,8 @@ TEST(session_scratch_may_grow_under_another_session)
     greedy(r.model, &o, 5);
     struct story *want = generate(t, &r, 0, ids, 20, &o);
     /* The scratch belongs to the model: a second session with more rows replaces it. */
-    CHECK_INT(t, session_create(&second, r.model, &(struct session_options){ .n_ctx = 256, .n_batch = 512 }, &e), ERR_OK);
+    const struct session_options more = { .n_ctx = 256, .n_batch = 512 };
+    CHECK_INT(t, session_create(&second, r.model, &more, &e), ERR_OK, "%s", e.text);
     session_destroy(second);
     session_truncate(r.session, 0, 0);
     struct story *again = generate(t, &r, 0, ids, 20, &o);
