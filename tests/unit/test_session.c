@@ -445,6 +445,12 @@ TEST(session_seed_and_prompt_decide_the_tokens)
     ids[3] = repeated->ids[0];
     struct story *penalised = generate(t, &r, 0, ids, 64, &o);
     CHECK(t, penalised->ids[0] != repeated->ids[0], "a token of the prompt in spite of the penalty");
+    free(penalised);
+    o.n_predict = 30;
+    penalised = generate(t, &r, 0, ids, 1, &o);
+    for (int32_t i = 0; i < 30; i++)
+        for (int32_t j = 0; j < i; j++)
+            CHECK(t, penalised->ids[i] != penalised->ids[j], "its own token %d again as token %d", j, i);
     free(plain);
     free(repeated);
     free(penalised);
