@@ -100,23 +100,39 @@ static int32_t quota_cores(void)
     return cores > 4096 ? 4096 : (int32_t)cores;
 }
 
-int32_t cpuid_cores(void)
+bool cpuid_core(int32_t n, cpu_set_t *cpus)
 {
     cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
-        long online = sysconf(_SC_NPROCESSORS_ONLN);
-        return online > 0 ? (int32_t)online : 1;
-    }
-    cpu_set_t seen;    /* physical cores, by their first CPU */
-    CPU_ZERO(&seen);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return false;
+    int32_t n_before = 0;
+    CPU_ZERO(cpus);
+    for (int cpu = 0; cpu < CPU_SETSIZE && n_before <= n; cpu++) {
         if (!CPU_ISSET(cpu, &allowed))
             continue;
         int first = first_sibling(cpu);
-        CPU_SET(first >= 0 && first < CPU_SETSIZE ? first : cpu, &seen);
+        CPU_CLR(cpu, &allowed);
+        CPU_ZERO(cpus);
+        CPU_SET(cpu, cpus);
+        for (int other = cpu + 1; other < CPU_SETSIZE; other++)
+            if (CPU_ISSET(other, &allowed) && first_sibling(other) == first) {
+                CPU_SET(other, cpus);
+                CPU_CLR(other, &allowed);
+            }
+        n_before++;
     }
-    int32_t cores = CPU_COUNT(&seen), quota = quota_cores();
-    if (quota > 0 && quota < cores)
-        cores = quota;
-    return cores > 0 ? cores : 1;
+    return n_before == n + 1;
+}
+
+int32_t cpuid_cores(void)
+{
+    cpu_set_t cpus;
+    int32_t cores = 0, quota = quota_cores();
+    while (cpuid_core(cores, &cpus))
+        cores++;
+    if (cores == 0) {
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+        cores = online > 0 ? (int32_t)online : 1;
+    }
+    return quota > 0 && quota < cores ? quota : cores;
 }

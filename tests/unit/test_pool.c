@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/support/test.h"
 
+#include <sched.h>
+
+#include "engine/base/cpuid.h"
 #include "engine/base/pool.h"
 
 struct relay {
@@ -61,4 +64,34 @@ TEST(pool_shares_cover_all_items_once)
                 }
                 CHECK_INT(t, next, n);
             }
+}
+
+TEST(pool_gives_the_caller_its_cpus_back)
+{
+    cpu_set_t before, after;
+    struct err e;
+    struct relay r = { .n_rounds = 2 };
+    int32_t cores = cpuid_cores();
+    CHECK_INT(t, sched_getaffinity(0, sizeof before, &before), 0);
+    CHECK_INT(t, pool_create(&r.pool, cores < 4 ? cores : 4, &e), ERR_OK, "%s", e.text);
+    pool_run(r.pool, run_relay, &r);
+    pool_destroy(r.pool);
+    CHECK_INT(t, sched_getaffinity(0, sizeof after, &after), 0);
+    CHECK(t, CPU_EQUAL(&before, &after));
+    CHECK_INT(t, cpuid_cores(), cores);
+}
+
+TEST(cpuid_cores_are_disjoint_and_within_what_is_allowed)
+{
+    cpu_set_t allowed, all, core, both;
+    CHECK_INT(t, sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    CPU_ZERO(&all);
+    int32_t n = 0;
+    for (; cpuid_core(n, &core); n++) {
+        CHECK(t, CPU_COUNT(&core) > 0);
+        CPU_AND(&both, &all, &core);
+        CHECK_INT(t, CPU_COUNT(&both), 0, "core %d", n);
+        CPU_OR(&all, &all, &core);
+    }
+    CHECK(t, n > 0 && CPU_EQUAL(&all, &allowed));
 }
