@@ -54,7 +54,6 @@ struct cpu_acts {
     float *s;              /* [n_planes][n_cols / 32] */
     int16_t *h;            /* [n_planes][n_cols / 16] */
     int32_t *second;       /* [n_rows]: plane of the residual, or -1 */
-    void *packed;          /* the tier's own order for mat-mat, see cpu_kern.pack */
 };
 
 /* One matrix as it lies in the file, or in an order the tier made of it at load. With packed set the
@@ -81,10 +80,9 @@ typedef void (*cpu_quantize_fn)(int8_t *q, float *d, float *s, int16_t *h, float
 typedef void (*cpu_matvec_fn)(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,
                               int32_t row1, const struct cpu_acts *acts, int32_t plane0, int32_t plane1);
 
-/* The same for many planes at once: all of acts, at least 32. Needs acts->packed where the tier has a
- * pack(), and a scratch of cpu_kern.matmat_scratch_bytes, one per thread, aligned to 64. */
+/* The same for many planes at once: all of acts, at least 32. */
 typedef void (*cpu_matmat_fn)(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,
-                              int32_t row1, const struct cpu_acts *acts, void *scratch);
+                              int32_t row1, const struct cpu_acts *acts);
 
 struct cpu_kern {
     const char *name;                          /* "scalar", "avx2", "avx512" */
@@ -92,12 +90,6 @@ struct cpu_kern {
     int (*is_outlier)(const float *x, int32_t n_cols);    /* n_cols a multiple of 32 */
     cpu_matvec_fn matvec[QUANT_N_TYPES];       /* NULL: type not computed */
     cpu_matmat_fn matmat[QUANT_N_TYPES];       /* NULL: the matvec serves, 8 planes at a time */
-    /* Puts planes [plane0, plane1) into acts->packed for matmat; plane0 is a multiple of pack_planes.
-     * Missing planes of the last group are filled with zeros. NULL when matmat needs none. */
-    void (*pack)(struct cpu_acts *acts, int32_t plane0, int32_t plane1);
-    size_t (*pack_bytes)(int32_t n_planes, int32_t n_cols);
-    int32_t pack_planes;
-    size_t matmat_scratch_bytes;               /* for any matrix up to CPU_MAX_COLS columns */
     int32_t row_align;                         /* splitting rows among threads at multiples of this pays */
     /* Interleaving at load: bytes it takes (0: this type stays as it is), and the work on rows
      * [row0, row1), multiples of row_align; w->packed is set by the caller. */
@@ -115,9 +107,7 @@ void cpu_kern_init(struct cpu_kern *k, uint32_t features);
  * scratch: cpu_matmul_scratch_bytes(), one per thread, aligned to 64. */
 void cpu_matmul(const struct cpu_kern *k, float *y, int64_t y_stride, const struct cpu_weight *w,
                 int32_t row0, int32_t row1, const struct cpu_acts *acts, void *scratch);
-size_t cpu_matmul_scratch_bytes(const struct cpu_kern *k, int32_t max_rows, int32_t max_weight_rows);
-/* True when a product with this weight and so many planes goes through matmat and needs acts->packed. */
-int cpu_matmul_wants_pack(const struct cpu_kern *k, const struct cpu_weight *w, int32_t n_planes);
+size_t cpu_matmul_scratch_bytes(int32_t max_rows, int32_t max_weight_rows);
 
 /* Quantises rows [row0, row1) into first planes (none when n_cols is no multiple of 32: then only float
  * weights can be multiplied) and says through second[row] = 0 / -1 whether each is an outlier;

@@ -30,8 +30,7 @@ static float *take_floats(struct taker *t, uint64_t n, uint64_t width)
     return take(t, n, width * sizeof(float));
 }
 
-static void take_acts(struct taker *t, const struct cpu_kern *k, struct cpu_acts *acts, uint64_t rows,
-                      int32_t max_cols)
+static void take_acts(struct taker *t, struct cpu_acts *acts, uint64_t rows, int32_t max_cols)
 {
     uint64_t planes = 2 * rows, cols = ((uint64_t)max_cols + 127) / 128 * 128;
     acts->q = take(t, planes * cols, 1);
@@ -39,8 +38,6 @@ static void take_acts(struct taker *t, const struct cpu_kern *k, struct cpu_acts
     acts->s = take(t, planes * cols / 32, sizeof *acts->s);
     acts->h = take(t, planes * cols / 16, sizeof *acts->h);
     acts->second = take(t, rows, sizeof *acts->second);
-    if (k->pack)
-        acts->packed = take(t, k->pack_bytes((int32_t)planes, max_cols), 1);
 }
 
 /* Floats of the partial attentions of CPU_FEW_ROWS rows: for each query head and chunk of keys an output and
@@ -59,7 +56,6 @@ static uint64_t parts_floats(const struct program *g, int32_t n_ctx)
 static void take_thread(struct taker *t, const struct placed *p, struct cpu_thread *th, int32_t rows)
 {
     const struct program *g = p->program;
-    const struct cpu_kern *k = &p->b->kern;
     int32_t widest = 0, d_head = 0;
     for (int32_t i = 0; i < g->n_tensors; i++)
         widest = p->weights[i].n_rows > widest ? p->weights[i].n_rows : widest;
@@ -69,9 +65,9 @@ static void take_thread(struct taker *t, const struct placed *p, struct cpu_thre
     th->in = take_floats(t, CPU_FEW_ROWS, (uint64_t)g->max_cols);
     th->residual = take_floats(t, 1, (uint64_t)g->max_cols);
     th->row = take_floats(t, 1, (uint64_t)g->max_cols);
-    th->matmul = take(t, cpu_matmul_scratch_bytes(k, rows, widest), 1);
+    th->matmul = take(t, cpu_matmul_scratch_bytes(rows, widest), 1);
     th->attn_o = take_floats(t, 2 * CPU_ATTN_QUERIES, (uint64_t)d_head);
-    take_acts(t, k, &th->acts, CPU_FEW_ROWS, g->max_cols);
+    take_acts(t, &th->acts, CPU_FEW_ROWS, g->max_cols);
 }
 
 /* Everything, into p (or nowhere). Rows with logits pass through the same buffers as rows of a batch. */
@@ -95,7 +91,7 @@ static void take_all(struct taker *t, struct placed *p, int32_t max_rows, int32_
     p->up = take_floats(t, rows, (uint64_t)g->max_ff);
     p->cos_sin = take_floats(t, rows * (uint64_t)g->n_ropes, (uint64_t)p->max_rot);
     p->parts = take_floats(t, parts_floats(g, n_ctx), 1);
-    take_acts(t, &p->b->kern, &p->acts, rows, g->max_cols);
+    take_acts(t, &p->acts, rows, g->max_cols);
 
     struct cpu_thread uncounted;
     p->threads = take(t, (uint64_t)n_threads, sizeof *p->threads);

@@ -63,18 +63,6 @@ static const struct cpu_acts *prepare(struct cpu_run *run, const struct step *s,
         cpu_acts_second_rows(&b->kern, acts, row0, row1, th->residual);
         pool_barrier(b->pool);
     }
-    bool pack = false;
-    for (int i = 0; i < 3 && s->w[i]; i++)
-        pack |= cpu_matmul_wants_pack(&b->kern, weight_of(run, s->w[i]), acts->n_planes) != 0;
-    if (pack) {
-        int32_t plane0 = 0, plane1 = acts->n_planes;
-        if (!few)
-            pool_share(acts->n_planes, b->kern.pack_planes, thread, n_threads, &plane0, &plane1);
-        if (plane0 < plane1)
-            b->kern.pack(acts, plane0, plane1);
-        if (!few)
-            pool_barrier(b->pool);
-    }
     return acts;
 }
 

@@ -97,9 +97,8 @@ INLINE void float_product(float *y, int64_t y_stride, const struct cpu_weight *w
         float_product(y, y_stride, w, row0, row1, acts, plane0, plane1, w_load_##name, weight_bytes); \
     }                                                                                                 \
     static void matmat_##name(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,   \
-                              int32_t row1, const struct cpu_acts *acts, void *scratch)               \
+                              int32_t row1, const struct cpu_acts *acts)                              \
     {                                                                                                 \
-        (void)scratch;                                                                                \
         matvec_##name(y, y_stride, w, row0, row1, acts, 0, acts->n_rows);                             \
     }
 

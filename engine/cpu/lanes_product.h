@@ -376,9 +376,8 @@ static void lanes_matmat(float *y, int64_t y_stride, const struct lanes_kernel *
         lanes_matvec(y, y_stride, &kernel_##name, w, row0, row1, acts, plane0, plane1);                \
     }                                                                                                  \
     static void matmat_##name(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,    \
-                              int32_t row1, const struct cpu_acts *acts, void *scratch)                \
+                              int32_t row1, const struct cpu_acts *acts)                               \
     {                                                                                                  \
-        (void)scratch;                                                                                 \
         lanes_matmat(y, y_stride, &kernel_##name, w, row0, row1, acts);                                \
     }
 

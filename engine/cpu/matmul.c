@@ -15,7 +15,6 @@ void cpu_kern_init(struct cpu_kern *k, uint32_t features)
 {
     memset(k, 0, sizeof *k);
     k->name = "scalar";
-    k->pack_planes = 1;
     k->row_align = 1;
     cpu_acts_init_scalar(k);
     cpu_matvec_init_scalar(k);
@@ -40,29 +39,18 @@ static int uses_matmat(const struct cpu_kern *k, const struct cpu_weight *w, int
     return k->matmat[w->type] && n_planes >= MATMAT_FROM;
 }
 
-int cpu_matmul_wants_pack(const struct cpu_kern *k, const struct cpu_weight *w, int32_t n_planes)
-{
-    return k->pack && uses_matmat(k, w, n_planes);
-}
-
-static size_t round_up_64(size_t n)
-{
-    return (n + 63) & ~(size_t)63;
-}
-
-size_t cpu_matmul_scratch_bytes(const struct cpu_kern *k, int32_t max_rows, int32_t max_weight_rows)
+size_t cpu_matmul_scratch_bytes(int32_t max_rows, int32_t max_weight_rows)
 {
     size_t chunk = max_weight_rows < CHUNK_ROWS ? (size_t)max_weight_rows : CHUNK_ROWS;
-    size_t planes = 2 * (size_t)max_rows * chunk * sizeof(float);
-    return round_up_64(k->matmat_scratch_bytes) + round_up_64(planes);
+    return (2 * (size_t)max_rows * chunk * sizeof(float) + 63) & ~(size_t)63;
 }
 
 /* y[p][r - row0] for all planes of acts. */
 static void product(const struct cpu_kern *k, float *y, int64_t y_stride, const struct cpu_weight *w,
-                    int32_t row0, int32_t row1, const struct cpu_acts *acts, void *scratch)
+                    int32_t row0, int32_t row1, const struct cpu_acts *acts)
 {
     if (uses_matmat(k, w, acts->n_planes)) {
-        k->matmat[w->type](y, y_stride, w, row0, row1, acts, scratch);
+        k->matmat[w->type](y, y_stride, w, row0, row1, acts);
         return;
     }
     for (int32_t p = 0; p < acts->n_planes; p += MAX_PLANES) {
@@ -78,13 +66,13 @@ void cpu_matmul(const struct cpu_kern *k, float *y, int64_t y_stride, const stru
     if (is_float(w->type) || acts->n_planes == acts->n_rows) {
         struct cpu_acts rows = *acts;
         rows.n_planes = acts->n_rows;
-        product(k, y + row0, y_stride, w, row0, row1, &rows, scratch);
+        product(k, y + row0, y_stride, w, row0, row1, &rows);
         return;
     }
-    float *planes = (float *)((char *)scratch + round_up_64(k->matmat_scratch_bytes));
+    float *planes = scratch;
     for (int32_t chunk = row0; chunk < row1; chunk += CHUNK_ROWS) {
         int32_t n = row1 - chunk < CHUNK_ROWS ? row1 - chunk : CHUNK_ROWS;
-        product(k, planes, n, w, chunk, chunk + n, acts, scratch);
+        product(k, planes, n, w, chunk, chunk + n, acts);
         for (int32_t r = 0; r < acts->n_rows; r++) {
             float *out = y + r * y_stride + chunk;
             const float *first = planes + (int64_t)r * n,

@@ -100,8 +100,7 @@ static double measure(struct work *work, int n_threads, float *y)
             workers[i] = (struct worker){ .start = &start, .work = work, .index = i,
                                           .n_threads = n_threads, .y = y };
             if (work->kern)
-                workers[i].scratch = take(cpu_matmul_scratch_bytes(work->kern, work->acts->n_rows,
-                                                                   work->w->n_rows));
+                workers[i].scratch = take(cpu_matmul_scratch_bytes(work->acts->n_rows, work->w->n_rows));
             pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]);
         }
         double begin = 1e18, end = 0;

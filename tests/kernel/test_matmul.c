@@ -153,14 +153,8 @@ static void run(const struct cpu_kern *k, struct matmul_case *c, float *y)
     const struct shape *s = &c->shape;
     for (int64_t i = 0; i < (int64_t)s->n_acts * s->n_rows; i++)
         y[i] = -12345.0f;
-    void *scratch = take(cpu_matmul_scratch_bytes(k, s->n_acts, s->n_rows));
-    if (cpu_matmul_wants_pack(k, &c->w, c->acts.n_planes)) {
-        c->acts.packed = take(k->pack_bytes(c->acts.n_planes, c->acts.n_cols));
-        k->pack(&c->acts, 0, c->acts.n_planes);
-    }
+    void *scratch = take(cpu_matmul_scratch_bytes(s->n_acts, s->n_rows));
     cpu_matmul(k, y, s->n_rows, &c->w, s->row0, s->row1, &c->acts, scratch);
-    free(c->acts.packed);
-    c->acts.packed = NULL;
     free(scratch);
 }
 
