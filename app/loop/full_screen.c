@@ -87,6 +87,7 @@ static uv_signal_t *signal_of(struct full *f, int number)
 }
 
 static void on_signal(uv_signal_t *handle, int number);
+static void read_tty(struct full *f, bool gone);
 
 /* The group stops, as it does for Ctrl+Z in any other program; kill() returns when somebody continued it. */
 static void suspend(struct full *f)
@@ -104,6 +105,7 @@ static void suspend(struct full *f)
     chat_note_pause(&f->talk->chat);
     uv_update_time(&f->talk->loop);
     redraw_all(f);
+    read_tty(f, false);    /* what was typed while the shell had the terminal */
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -265,12 +267,9 @@ static void on_escape(uv_timer_t *timer)
     drain(f);
 }
 
-static void on_tty(uv_poll_t *poll, int status, int events)
+static void read_tty(struct full *f, bool gone)
 {
-    struct full *f = poll->data;
-    (void)events;
     char bytes[4096];
-    bool gone = status < 0;
     for (int i = 0; !gone && i < READS_PER_TURN; i++) {
         ssize_t n = term_read(f->term, bytes, sizeof bytes);
         if (n > 0)
@@ -286,6 +285,12 @@ static void on_tty(uv_poll_t *poll, int status, int events)
         return;
     }
     drain(f);
+}
+
+static void on_tty(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    read_tty(poll->data, status < 0);
 }
 
 /* ---- what the chat asks of a front end ------------------------------------------------------------ */
@@ -475,6 +480,7 @@ enum err_code full_screen_run(const struct config *config, const struct environm
         return rc;
     }
     f->choosing_first = !talk_begin(f->talk);
+    read_tty(f, false);    /* what was typed before there was a screen; polling does not tell of it */
     if (f->choosing_first)
         full_panel_open(f, FULL_MODELS);
     want_paint(f, 0);

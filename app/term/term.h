@@ -40,7 +40,8 @@ void term_close(struct term *t);    /* everything as it was, in reverse order; t
 
 /* A terminal of its own for polling; -1: none. Never blocks. */
 int term_fd(const struct term *t);
-/* As read(2): 0 at the end (the terminal is gone), -1 with errno. */
+/* As read(2): 0 at the end (the terminal is gone), -1 with errno. What was typed before an open or a resume
+ * comes first, with Enter as Enter, and polling does not tell of it: read once after each. */
 ssize_t term_read(struct term *t, void *bytes, size_t n_bytes);
 /* Takes answers of the terminal (TERM_EVENT_REPLY): asks for the keys it offers, notes its colours.
  * True when term_info() changed. */

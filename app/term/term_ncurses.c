@@ -25,6 +25,9 @@
  *   - Modes go on in this order and off in the reverse: line settings (termios), alternate screen, paste
  *     brackets, focus reports, then one of kitty's keys or xterm's modifyOtherKeys, once the terminal has
  *     said what it has. The answers come through term_input and term_reply().
+ *   - What was typed before that is in the terminal driver already, with Enter turned into a line feed. It
+ *     is taken out when the line settings change and Enter made of it again; Ctrl+J came to the same byte
+ *     and is lost.
  *   - The way back is prebuilt as one string for each set of modes, so that a signal handler needs only
  *     write() and tcsetattr().
  *
@@ -33,7 +36,7 @@
 
 enum key_mode { KEYS_PLAIN, KEYS_KITTY, KEYS_XTERM, KEY_MODES };
 
-enum { RESTORE_BYTES = 256, MAX_COLORS = 256, REPLACEMENT = 0xFFFD };
+enum { RESTORE_BYTES = 256, MAX_COLORS = 256, EARLY_BYTES = 4096, REPLACEMENT = 0xFFFD };
 
 struct term_emergency {
     int fd;
@@ -55,6 +58,8 @@ struct curses_term {
     bool asks;                       /* understands the questions we send */
     bool resized;                    /* by a resume; the next term_resize() says so */
     enum key_mode keys;
+    char early[EARLY_BYTES];         /* typed before the line settings were ours; [early_at, n_early) waits */
+    size_t early_at, n_early;
     attr_t looks[UI_STYLE_COUNT];
     struct term_emergency emergency;
 };
@@ -244,12 +249,25 @@ static void start_colors(struct curses_term *c)
     c->info.n_colors = n;
 }
 
+static void take_early(struct curses_term *c)
+{
+    if (c->early_at < c->n_early)    /* a suspend came before anybody read */
+        return;
+    ssize_t n = read(c->in_fd, c->early, sizeof c->early);
+    c->early_at = 0;
+    c->n_early = n > 0 ? (size_t)n : 0;
+    for (size_t i = 0; i < c->n_early && c->emergency.saved.c_iflag & ICRNL; i++)
+        if (c->early[i] == '\n')
+            c->early[i] = '\r';
+}
+
 /* Line settings: every byte as it comes, signals as bytes, no echo. */
 static void enter_modes(struct curses_term *c)
 {
     raw();
     noecho();
     nonl();
+    take_early(c);
     if (c->asks) {
         write_text(c, modes_on);
         write_text(c, keys_on[c->keys]);
@@ -405,7 +423,15 @@ static int curses_fd(const struct term *t)
 
 static ssize_t curses_read(struct term *t, void *bytes, size_t n_bytes)
 {
-    return read(((struct curses_term *)t)->in_fd, bytes, n_bytes);
+    struct curses_term *c = (struct curses_term *)t;
+    size_t n = c->n_early - c->early_at;
+    if (n == 0)
+        return read(c->in_fd, bytes, n_bytes);
+    if (n > n_bytes)
+        n = n_bytes;
+    memcpy(bytes, c->early + c->early_at, n);
+    c->early_at += n;
+    return (ssize_t)n;
 }
 
 /* Kitty's flags are answered before the device attributes or not at all. */

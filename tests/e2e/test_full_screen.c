@@ -83,6 +83,19 @@ TEST(full_screen_answers_and_leaves_the_exchange_behind)
     pty_finish(&p);
 }
 
+TEST(full_screen_what_was_typed_before_it_came_up_is_sent)
+{
+    struct home h;
+    struct pty p;
+    make_home(t, &h, NULL, false);
+    pty_start(t, &p, plain, h.settings, 24, 80);
+    pty_type(t, &p, "too early" ENTER);
+    PTY_WAIT(t, &p, REPLY_END);
+    PTY_WAIT(t, &p, "tok/s");
+    CHECK(t, pty_shows(&p, "too early"), "%s", pty_screen(&p));
+    leave(t, &p);
+}
+
 TEST(full_screen_esc_stops_and_keeps_what_came)
 {
     struct home h;

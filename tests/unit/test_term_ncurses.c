@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include "app/term/term.h"
 #include "app/ui/theme.h"
@@ -70,9 +71,12 @@ static int child_main(void)
     draw_text(term, &g, "ready 日本");
     for (bool done = false; !done;) {
         struct pollfd p = { .fd = term_fd(term), .events = POLLIN };
-        if (poll(&p, 1, DEADLINE_MS) <= 0)
-            return 5;
         ssize_t n = term_read(term, bytes, sizeof bytes);
+        if (n <= 0) {
+            if (poll(&p, 1, DEADLINE_MS) <= 0)
+                return 5;
+            n = term_read(term, bytes, sizeof bytes);
+        }
         if (n > 0)
             term_input_feed(&in, bytes, (size_t)n);
         while (term_input_next(&in, &ev)) {
@@ -92,7 +96,8 @@ static int child_main(void)
                 ui_grid_resize(&g, n_rows, n_cols);
             }
             term_info(term, &info);
-            snprintf(text, sizeof text, "key %c %dx%d %d%d%d", (int)ev.key.code, (int)n_cols, (int)n_rows,
+            int shown = ev.key.code == UI_KEY_ENTER ? 'E' : (int)ev.key.code;
+            snprintf(text, sizeof text, "key %c %dx%d %d%d%d", shown, (int)n_cols, (int)n_rows,
                      info.kitty_keys, info.synchronized, info.background_light);
             draw_text(term, &g, text);
             done = ev.key.code == 'q';
@@ -104,15 +109,27 @@ static int child_main(void)
     return 0;
 }
 
-static void rig_start(struct test *t, struct rig *r)
+/* early: typed before the program has the terminal. */
+static void rig_start_late(struct test *t, struct rig *r, const char *early)
 {
     struct winsize size = { .ws_row = 10, .ws_col = 40 };
+    int inner;
     *r = (struct rig){ 0 };
-    r->child = forkpty(&r->fd, NULL, NULL, &size);
-    CHECK(t, r->child >= 0);
-    if (r->child == 0)
-        _exit(child_main());
+    CHECK_INT(t, openpty(&r->fd, &inner, NULL, NULL, &size), 0);
     tcgetattr(r->fd, &r->before);
+    CHECK_INT(t, write(r->fd, early, strlen(early)), strlen(early));
+    r->child = fork();
+    CHECK(t, r->child >= 0);
+    if (r->child == 0) {
+        close(r->fd);
+        _exit(login_tty(inner) == 0 ? child_main() : 7);
+    }
+    close(inner);
+}
+
+static void rig_start(struct test *t, struct rig *r)
+{
+    rig_start_late(t, r, "");
 }
 
 /* Reads until text has come; what was read before it is forgotten. */
@@ -229,4 +246,19 @@ TEST(term_ncurses_restores_the_terminal_from_a_signal)
     close(held);
     int status = rig_end(&r);
     CHECK(t, WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+}
+
+TEST(term_ncurses_keeps_what_was_typed_before_with_enter_as_enter)
+{
+    struct rig r;
+    rig_start_late(t, &r, "a\rb\r");
+    expect_text(t, &r, "ready");
+    expect_text(t, &r, "key a 40x10");
+    expect_text(t, &r, "E");
+    expect_text(t, &r, "b");
+    expect_text(t, &r, "E");
+    send_text(t, &r, "\x0a");
+    expect_text(t, &r, "j");    /* from here on a line feed is Ctrl+J again */
+    send_text(t, &r, "q");
+    CHECK_INT(t, rig_end(&r), 0);
 }
