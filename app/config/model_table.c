@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "app/config/option.h"
 
@@ -203,7 +204,7 @@ enum err_code model_table_resolve(const struct model_table *t, const char *name,
         return err_set(e, ERR_IO, "model '%s' is not here yet (%.0f MB); fetch it with: quip pull %s", name,
                        (double)row->n_bytes / 1e6, row->name);
     if (strchr(name, '/') || ends_with(name, ".gguf"))
-        return err_set(e, ERR_IO, "%s: no such file", name);
+        return err_set(e, ERR_IO, access(name, F_OK) == 0 ? "%s: not a regular file" : "%s: no such file", name);
 
     int best = 4;
     const char *near = NULL;

@@ -197,6 +197,8 @@ TEST(config_models_are_the_list_and_the_folder)
     CHECK(t, strstr(e.text, "'small'") != NULL, "%s", e.text);
     CHECK(t, model_table_resolve(&table, "no/such.gguf", path, &e) == ERR_IO);
     CHECK_TEXT(t, e.text, "no/such.gguf: no such file");
+    CHECK(t, model_table_resolve(&table, "/", path, &e) == ERR_IO);
+    CHECK_TEXT(t, e.text, "/: not a regular file");
     model_table_finish(&table);
 }
 
