@@ -187,6 +187,14 @@ static char *next_segment(struct full *f, enum ui_style style)
             snprintf(segment_text, 64, __VA_ARGS__);      \
     } while (0)
 
+/* While a model is switched the old one's name still stands above: this says which one comes. */
+static void fill_loading(struct full *f)
+{
+    const char *path = f->talk->chat.opening, *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t n = strlen(name), n_ending = n > 5 && strcmp(name + n - 5, ".gguf") == 0 ? 5 : 0;
+    SEGMENT(f, UI_NOTICE, "loading %.*s", n - n_ending < 40 ? (int)(n - n_ending) : 40, name);
+}
+
 static void fill_activity(struct full *f)
 {
     const struct chat *c = &f->talk->chat;
@@ -194,7 +202,7 @@ static void fill_activity(struct full *f)
     if (f->interrupted)
         SEGMENT(f, UI_WARNING, "Ctrl+C again quits");
     if (c->state == CHAT_LOADING)
-        SEGMENT(f, UI_NOTICE, "loading");
+        fill_loading(f);
     else if (c->stopping && m)
         SEGMENT(f, UI_NOTICE, "stopping");
     else if (m && c->n_answer == 0 && c->n_to_read > 0)
