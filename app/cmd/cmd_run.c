@@ -186,7 +186,11 @@ static enum exit_code conclude(struct run *r)
     }
     switch (r->end.reason) {
     case DONE_END:
+        return EXIT_CODE_OK;
     case DONE_LENGTH:
+        if (r->config->n_predict == OPTION_PREDICT)    /* a limit that nobody may have thought of */
+            cmd_complain("the answer stops here, at %d tokens; -n N allows more, -n -1 any number",
+                         r->config->n_predict);
         return EXIT_CODE_OK;
     case DONE_CONTEXT:
         cmd_complain("the context is full (%d tokens of prompt, %d of answer): the answer stops here; "

@@ -58,6 +58,10 @@ struct config_list {
     int32_t values[CONFIG_MAX_LIST];
 };
 
+/* Tokens of an answer when -n says nothing: a small model can repeat itself for ever. This ends it in
+ * seconds, and well before the context is full, so that a chat can go on. */
+#define OPTION_PREDICT 2048
+
 /* Everything the command line says. Texts belong to argv. Numbers not given have the table's default. */
 struct config {
     enum command command;

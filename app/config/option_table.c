@@ -49,6 +49,8 @@ const struct command_row *command_row(enum command c)
 #define ENGINE (CHAT | RUN | LOGITS | PERPLEXITY | BENCH)
 
 #define AT(member) offsetof(struct config, member)
+#define TEXT_OF_TOKENS(x) #x
+#define TEXT_OF(macro) TEXT_OF_TOKENS(macro)
 
 static const struct option rows[] = {
     { .names = "-m --model", .kind = OPTION_TEXT, .offset = AT(model), .value = "MODEL",
@@ -67,7 +69,7 @@ static const struct option rows[] = {
       .offset = AT(system_file), .value = "FILE", .commands = CHAT | RUN,
       .help = "system prompt from a file" },
     { .names = "-n --predict --n-predict", .kind = OPTION_INT, .offset = AT(n_predict), .value = "N",
-      .min = -1, .max = 1 << 24, .preset = "-1", .commands = CHAT | RUN,
+      .min = -1, .max = 1 << 24, .preset = TEXT_OF(OPTION_PREDICT), .commands = CHAT | RUN,
       .help = "tokens of an answer at most; -1: until it ends" },
     { .names = "--think", .kind = OPTION_CHOICE, .offset = AT(think), .value = "MODE",
       .choices = "fold on off", .preset = "fold", .commands = CHAT | RUN,

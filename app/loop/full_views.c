@@ -41,7 +41,7 @@ static const char *ending_of(const struct message *m)
     case MESSAGE_STOPPED:
         return "stopped";
     case MESSAGE_CUT:
-        return "token limit";
+        return "cut at the limit of -n";
     case MESSAGE_FULL:
         return "context full";
     case MESSAGE_DONE:

@@ -121,7 +121,7 @@ static void stream(struct line_mode *l, const struct message *m)
             putchar('\n');
         if (m->state != MESSAGE_DONE)
             printf("(%s)\n", m->state == MESSAGE_STOPPED ? "stopped"
-                             : m->state == MESSAGE_CUT   ? "token limit reached" : "context full");
+                             : m->state == MESSAGE_CUT   ? "cut at the limit of -n" : "context full");
         l->stream_id = 0;
         l->shown_id = m->id;
     }

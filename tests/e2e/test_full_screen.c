@@ -27,7 +27,7 @@
 #define EMPTY "Type a message"
 
 static const char *const plain[] = { QUIP_BINARY, GREEDY, NULL };
-static const char *const long_context[] = { QUIP_BINARY, GREEDY, "-c", "65536", NULL };    /* for endless answers */
+static const char *const long_context[] = { QUIP_BINARY, GREEDY, "-c", "65536", "-n", "-1", NULL };    /* endless */
 
 /* A home with a default model that answers with the reply, or for ever. */
 static void make_home(struct test *t, struct home *h, const char *reply, bool endless)

@@ -116,9 +116,22 @@ TEST(run_says_how_it_ended)
     shell_finish(&r.s);
 }
 
+TEST(run_ends_an_answer_that_never_would_and_says_so)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, true);
+    QUIP(t, &r, NULL, "run", "-p", "go on", GREEDY);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strstr(r.s.err, "stops here, at 2048 tokens") != NULL, "%s", r.s.err);
+    QUIP(t, &r, NULL, "run", "-p", "go on", "-n", "30", GREEDY);
+    CHECK_INT(t, r.s.code, 0);
+    CHECK_TEXT(t, r.s.err, "");
+    shell_finish(&r.s);
+}
+
 TEST(run_stopped_by_ctrl_c_keeps_what_came)
 {
-    static const char *const argv[] = { QUIP_BINARY, "run", "-p", "go on", "-c", "65536", GREEDY, NULL };
+    static const char *const argv[] = { QUIP_BINARY, "run", "-p", "go on", "-c", "65536", "-n", "-1", GREEDY, NULL };
     struct rig r;
     rig_make(t, &r, NULL, true);
     struct shell_options o = { .settings = r.home.settings, .signal_at = "quietly.", .signal_number = SIGINT };

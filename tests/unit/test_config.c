@@ -32,7 +32,7 @@ TEST(config_nothing_given_is_the_chat_with_presets)
     struct err e = { 0 };
     CHECK(t, parse("", &c, &e) == ERR_OK, "%s", e.text);
     CHECK_INT(t, c.command, COMMAND_CHAT);
-    CHECK_INT(t, c.n_predict, -1);
+    CHECK_INT(t, c.n_predict, OPTION_PREDICT);
     CHECK_INT(t, c.n_settings, 0);
     CHECK(t, !c.model && !c.help);
 }
