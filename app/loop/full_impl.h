@@ -45,6 +45,7 @@ struct full {
     bool choosing_first;          /* the list of models is there because there is no model */
     bool continued;               /* by the SIGCONT that is still to be told: suspend() has dealt with it */
     bool interrupted;             /* the last key was Ctrl+C on an empty draft: once more quits */
+    bool forgetting;              /* the last key was Ctrl+N with answers there: once more empties the chat */
     int ending_signal;            /* to die of when the terminal is back, 0: none */
     uint32_t think_seen;          /* the mode that the transcript shows */
 

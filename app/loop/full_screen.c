@@ -169,7 +169,16 @@ static void interrupt(struct full *f, bool again)
         f->interrupted = true;
 }
 
-static void take_action(struct full *f, enum ui_action action, bool was_interrupted)
+/* A chat is kept nowhere yet, and Ctrl+N is near other keys: answers are not thrown away by one of them. */
+static void new_chat(struct full *f, bool again)
+{
+    struct chat *c = &f->talk->chat;
+    f->forgetting = !again && transcript_last(&c->transcript, MESSAGE_MODEL);
+    if (!f->forgetting)
+        chat_new(c);
+}
+
+static void take_action(struct full *f, enum ui_action action, bool was_interrupted, bool was_forgetting)
 {
     struct chat *c = &f->talk->chat;
     if (f->panel != FULL_NONE && action != UI_ACT_SUSPEND && action != UI_ACT_REDRAW) {
@@ -200,7 +209,7 @@ static void take_action(struct full *f, enum ui_action action, bool was_interrup
         full_panel_open(f, FULL_SYSTEM);
         break;
     case UI_ACT_NEW_CHAT:
-        chat_new(c);
+        new_chat(f, was_forgetting);
         break;
     case UI_ACT_REGENERATE:
         chat_regenerate(c);
@@ -221,11 +230,11 @@ static void take_action(struct full *f, enum ui_action action, bool was_interrup
 
 static void take_event(struct full *f, const struct term_event *event)
 {
-    bool was_interrupted = f->interrupted;
+    bool was_interrupted = f->interrupted, was_forgetting = f->forgetting;
     switch (event->kind) {
     case TERM_EVENT_KEY:
-        f->interrupted = false;
-        take_action(f, screen_key(&f->screen, &event->key), was_interrupted);
+        f->interrupted = f->forgetting = false;
+        take_action(f, screen_key(&f->screen, &event->key), was_interrupted, was_forgetting);
         break;
     case TERM_EVENT_PASTE:
         if (!screen_paste(&f->screen, event->text, event->n_text) || event->text_cut)

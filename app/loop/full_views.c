@@ -201,6 +201,8 @@ static void fill_activity(struct full *f)
     const struct message *m = c->state == CHAT_ANSWERING ? transcript_find(&c->transcript, c->answer_id) : NULL;
     if (f->interrupted)
         SEGMENT(f, UI_WARNING, "Ctrl+C again quits");
+    if (f->forgetting)
+        SEGMENT(f, UI_WARNING, "Ctrl+N again drops this chat");
     if (c->state == CHAT_LOADING)
         fill_loading(f);
     else if (c->stopping && m)

@@ -131,6 +131,29 @@ TEST(full_screen_what_is_typed_while_it_answers_waits)
     leave(t, &p);
 }
 
+TEST(full_screen_one_key_does_not_throw_a_chat_away)
+{
+    struct home h;
+    struct pty p;
+    make_home(t, &h, NULL, false);
+    start(t, &p, &h, plain);
+    pty_type(t, &p, "keep this" ENTER);
+    PTY_WAIT(t, &p, REPLY_END);
+    PTY_WAIT(t, &p, "tok/s");
+    pty_type(t, &p, "\x0e");
+    PTY_WAIT(t, &p, "Ctrl+N again drops this chat");
+    pty_type(t, &p, "x");
+    PTY_WAIT_GONE(t, &p, "Ctrl+N again");
+    pty_type(t, &p, CTRL_C);
+    PTY_WAIT_GONE(t, &p, "\xe2\x80\xba x");
+    pty_type(t, &p, "\x0e");
+    PTY_WAIT(t, &p, "Ctrl+N again drops this chat");
+    CHECK(t, pty_shows(&p, REPLY_END), "%s", pty_screen(&p));
+    pty_type(t, &p, "\x0e");
+    PTY_WAIT(t, &p, EMPTY);
+    leave(t, &p);
+}
+
 TEST(full_screen_ctrl_c_clears_then_stops_then_asks_then_leaves)
 {
     struct home h;
