@@ -11,11 +11,13 @@ static struct message *current_answer(const struct chat *c)
     return c->state == CHAT_ANSWERING ? transcript_find(&c->transcript, c->answer_id) : NULL;
 }
 
-/* The answer leaves the path when nothing came of it. */
-static void drop_empty_answer(struct chat *c, const struct message *m)
+/* The answer leaves the path when nothing came of it; true then. */
+static bool drop_empty_answer(struct chat *c, const struct message *m)
 {
-    if (m->text.n_bytes == 0 && m->thinking.n_bytes == 0)
-        transcript_remove(&c->transcript, m->id);
+    if (m->text.n_bytes > 0 || m->thinking.n_bytes > 0)
+        return false;
+    transcript_remove(&c->transcript, m->id);
+    return true;
 }
 
 static void end_answer(struct chat *c)
@@ -75,8 +77,11 @@ static void take_done(struct chat *c, struct message *m, const struct eng_event 
     if (c->paused)
         m->timings.first_ms = 0;
     end_answer(c);
-    drop_empty_answer(c, m);
-    if (ev->reason == DONE_ERROR)
+    bool dropped = drop_empty_answer(c, m);
+    if (dropped && ev->reason == DONE_CANCELLED)
+        chat_card(c, MESSAGE_NOTICE, "Stopped before the first word", "Alt+R or /regen answers it after all",
+                  "What is sent next joins the message above.");
+    else if (ev->reason == DONE_ERROR)
         chat_card(c, MESSAGE_ERROR, "The answer ended in an error", "Alt+R or /regen tries again", "%.*s", ev->n_text,
                   ev->text);
     else if (ev->reason == DONE_CONTEXT)

@@ -236,14 +236,15 @@ TEST(chat_stop_keeps_what_came_and_gives_back_what_waits)
     rig_end(&r);
 }
 
-TEST(chat_an_answer_stopped_before_its_first_token_leaves_no_trace)
+TEST(chat_an_answer_stopped_before_its_first_token_leaves_a_notice_alone)
 {
     struct rig r;
     rig_ready(t, &r);
     chat_enter(&r.chat, "hello");
     chat_stop(&r.chat);
     done(&r, DONE_CANCELLED);
-    CHECK_INT(t, last(&r)->role, MESSAGE_USER);
+    CHECK_INT(t, last(&r)->role, MESSAGE_NOTICE);
+    CHECK(t, transcript_last(&r.chat.transcript, MESSAGE_MODEL) == NULL);
     chat_enter(&r.chat, "again");    /* two users in a row are one turn */
     CHECK_TEXT(t, buf_text(&r.prompt), "user: hello\n\nagain\n");
     rig_end(&r);
