@@ -146,6 +146,8 @@ static void take_model(struct chat *c, struct mail *mail)
     c->model = mail->model;
     c->stats = mail->stats;
     c->n_ctx_used = 0;
+    if (!same)
+        c->tokens_per_s = 0;    /* the speed shown was the other model's */
     if (mail->request == c->model_request)
         c->opening[0] = '\0';
     if (c->state != CHAT_ANSWERING)
