@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Writes tests/data/quant/<format>.bin, what tests/golden/test_quant.c compares with.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install gguf==0.19.0 numpy
-    /tmp/venv/bin/python tests/golden/make_quant.py
+    python3 tests/golden/make_quant.py        needs gguf 0.19.0 and numpy
 
 A file: n_blocks blocks as they stand in a GGUF, then their weights as little-endian f32, converted by
 the package's numpy code. First come blocks of random bytes with ordinary scales, then one with all bits
