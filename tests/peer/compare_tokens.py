@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Compares `quip tokenize` with llama.cpp's llama-tokenize, text by text.
 
-    python3 tests/peer/tokenize.py --quip build/app/quip --peer .../llama-tokenize \
+    python3 tests/peer/compare_tokens.py --quip build/app/quip --peer .../llama-tokenize \
         --model qwen2.5-coder-1.5b.gguf --separator '<|im_end|>' [--lines FILE] [--seed N]
 
 All texts go into one file, a special token between them, so that each program loads the model once
