@@ -111,9 +111,10 @@ const struct model_info *model_info(const struct model *m);
 const char *model_warning(const struct model *m, int32_t i);
 void model_metadata(struct model *m, int32_t i, struct model_metadata *out);
 void model_tensor(const struct model *m, int32_t i, struct model_tensor *out);
-/* What running it takes: weights as placed, KV (f16) for n_seqs sequences of n_ctx tokens, scratch of a
- * session with these figures. */
-void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, struct model_memory *out);
+/* What running it takes: weights as placed, KV of these types (NULL: f16) for n_seqs sequences of n_ctx tokens,
+ * scratch of a session with these figures. */
+void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, const char *kv_type_k,
+                  const char *kv_type_v, struct model_memory *out);
 /* The file's general.sampling.* over the generic defaults. */
 void model_sampling(const struct model *m, struct sampler_params *out);
 
@@ -159,10 +160,15 @@ struct chat_input {
     int64_t now_s;              /* seconds since 1970 for strftime_now; local time zone is the caller's: 0 shift */
 };
 
+struct chat_prompt {
+    bool opens_thinking;    /* the prompt ends inside a thinking block */
+    int32_t n_shared;       /* tokens at the beginning that any conversation with these system messages has */
+};
+
 /* Messages to the token prefix. A template that fails is replaced by the built-in one of the family and a
- * warning is added to the model (model_warning). opens_thinking: the prompt ends inside a thinking block. */
+ * warning is added to the model (model_warning). */
 enum err_code model_chat(struct model *m, const struct chat_input *in, struct token_list *out,
-                         bool *opens_thinking, struct err *e);
+                         struct chat_prompt *prompt, struct err *e);
 
 /* `quip template`: renders with the template's variables given as a JSON object. m may be NULL when a
  * template is given; template_text NULL means the model's own. */
@@ -177,13 +183,22 @@ struct session_options {
     int32_t n_ctx;       /* tokens a sequence may hold; 0: what the model was made for, at most 8192 */
     int32_t n_seqs;      /* 0: 1 */
     int32_t n_batch;     /* rows evaluated together at most; 0: 256 */
-    const char *kv_type; /* "f16" (NULL) or "f32" */
+    /* Types of cached keys and values: "f16" (NULL), "q8_0", "q4_0", "kv4", "kv3"; "f32" only both; "auto": the
+     * first of f16, q8_0, kv4 that fits the memory at n_ctx. Quantised types are tried on a short text when a
+     * session is made; where the model is fragile a better one is taken (session_stats says so). */
+    const char *kv_type_k, *kv_type_v;
+    bool keep_kv_type;             /* take the type asked for, untried */
+    uint64_t cache_ram_bytes;      /* pages kept for prompts to come, beside those in use; 0: none */
+    const char *cache_dir;         /* prefixes kept in files; NULL: none. Copied */
+    uint64_t cache_disk_bytes;     /* of all files there; the one unused longest goes first */
 };
 
 struct generate_options {
     struct sampler_params sampling;
     int32_t n_predict;    /* tokens at most; 0: only evaluate the prompt; -1: until answer or context end */
     bool ignore_end;      /* go on after an end token (for measuring) */
+    int32_t n_shared;     /* beginning of the prompt that other prompts will have too (system prompt): kept in memory,
+                           * and in a file where that pays; 0: none */
 };
 
 enum event_kind { EVENT_PROGRESS, EVENT_TOKEN, EVENT_DONE };
@@ -201,6 +216,7 @@ enum { EVENT_TEXT_BYTES = 160 };
 struct eng_timings {
     int32_t n_prompt;       /* tokens of the prompt */
     int32_t n_reused;       /* of these, found in the cache */
+    int32_t n_loaded;       /* of these, read from a file */
     int32_t n_generated;
     double prompt_ms;       /* evaluating the rest of the prompt, or as far as it came */
     double first_ms;        /* from session_generate to the first token */
@@ -229,7 +245,16 @@ struct session_stats {
     int32_t n_ctx;
     int32_t n_held;             /* tokens of all sequences in the cache */
     uint64_t kv_bytes;          /* pages in use */
+    uint64_t kv_full_bytes;     /* what they would be with every sequence full */
     uint64_t scratch_bytes;
+    const char *kv_type_k, *kv_type_v;    /* in force */
+    const char *kv_note;        /* why these ("f16 would not fit ...", "kv3 tried: KL 0.08 ..."); "" when as asked */
+    int32_t n_open, n_sealed;   /* pages of 64 tokens, all layers counted as one */
+    int32_t n_shared;           /* of these, held by more than one sequence or kept for others */
+    uint64_t cached_bytes, cache_ram_bytes;    /* kept beside those in use, of the budget */
+    int32_t n_disk_files;       /* prefixes of this model and these types in files */
+    uint64_t disk_bytes;        /* all files of the directory */
+    int32_t n_disk_writing;     /* files being written now */
 };
 
 /* Errors: ERR_FORMAT for options out of range, ERR_NOMEM. */
@@ -253,7 +278,12 @@ bool session_busy(const struct session *s);
  * with ERR_CANCELLED. What was evaluated stays in the cache. Once somebody is busy a cancel is not lost: the
  * next step finds it. One that comes while all are idle is forgotten by the next session_generate(). */
 void session_cancel(struct session *s);
-/* How many of these tokens the sequence already holds. */
+/* Says that the conversation in an idle sequence is over: it stays in memory for as long as the budget allows and is
+ * written to a file in the background where that pays. Returns at once. */
+void session_close_chat(struct session *s, int32_t seq);
+/* Waits for files being written. False when that took longer. */
+bool session_flush(struct session *s, int32_t timeout_ms);
+/* How many of these tokens need not be evaluated, files not counted. */
 int32_t session_held(const struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens);
 void session_stats(const struct session *s, struct session_stats *out);
 
@@ -263,7 +293,8 @@ void session_stats(const struct session *s, struct session_stats *out);
  *          ERR_CANCELLED; ERR_IO when the model's file was cut; ERR_NOMEM. What is held is unchanged then. */
 enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
                            float *logits, int32_t n_logits, struct err *e);
-/* Forgets everything past the first n_keep tokens of an idle sequence. */
-void session_truncate(struct session *s, int32_t seq, int32_t n_keep);
+/* Forgets everything past the first n_keep tokens of an idle sequence. Returns how many are held then: with
+ * quantised types a place further back than two pages may need some tokens evaluated again. */
+int32_t session_truncate(struct session *s, int32_t seq, int32_t n_keep);
 
 #endif

@@ -124,7 +124,7 @@ static enum err_code place(struct model *m, struct err *e)
     m->info.n_embd = p->n_embd;
     m->info.n_ctx_train = (int32_t)m->hparams.n_ctx_train;
     for (int32_t i = 0; i < p->n_layers; i++)
-        m->info.kv_bytes_per_token += 2 * (uint64_t)p->kv_width[i] * kv_type_bytes(KV_F16);
+        m->info.kv_bytes_per_token += kv_open_bytes(&p->kv[i]) / KV_PAGE;
     return b->ops->place(b, p, &m->placed, e);
 }
 
@@ -196,15 +196,18 @@ void model_tensor(const struct model *m, int32_t i, struct model_tensor *out)
     memcpy(out->ne, t->ne, sizeof out->ne);
 }
 
-void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, struct model_memory *out)
+void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, const char *kv_type_k,
+                  const char *kv_type_v, struct model_memory *out)
 {
+    (void)kv_type_k;
+    (void)kv_type_v;
     const struct program *p = m->program;
     *out = (struct model_memory){ .weight_bytes = m->info.tensor_bytes };
     if (!p)
         return;
     const struct backend_ops *ops = m->engine->backend->ops;
     out->weight_bytes = ops->weight_bytes(m->placed);
-    out->kv_bytes = kv_cache_estimate(p->kv_width, p->n_layers, n_ctx, n_seqs, KV_F16);
+    out->kv_bytes = (uint64_t)n_seqs * kv_cache_estimate(p->kv, p->n_layers, n_ctx);
     out->scratch_bytes = ops->scratch_bytes(m->placed, DEFAULT_BATCH, n_seqs, n_ctx);
 }
 

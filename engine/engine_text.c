@@ -299,7 +299,7 @@ static enum err_code output_tokens(const struct model *m, const struct template_
     return rc;
 }
 
-enum err_code model_chat(struct model *m, const struct chat_input *in, struct token_list *out, bool *opens_thinking,
+enum err_code model_chat(struct model *m, const struct chat_input *in, struct token_list *out, struct chat_prompt *prompt,
                          struct err *e)
 {
     struct arena arena;
@@ -320,8 +320,8 @@ enum err_code model_chat(struct model *m, const struct chat_input *in, struct to
         err_set(e, rc, "%s", reason.text);
     else
         rc = output_tokens(m, &rendered, out, e);
-    if (rc == ERR_OK && opens_thinking)
-        *opens_thinking = in->add_generation_prompt && m->traits.opens_reasoning;
+    if (rc == ERR_OK && prompt)
+        *prompt = (struct chat_prompt){ .opens_thinking = in->add_generation_prompt && m->traits.opens_reasoning };
     template_output_finish(&rendered);
     arena_finish(&arena);
     return rc;

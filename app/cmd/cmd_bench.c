@@ -120,7 +120,7 @@ static void print_row(const struct bench_test *t, const struct model_info *info,
 }
 
 static json_t *to_json(const struct bench_test *t, const struct model_info *info,
-                       const struct engine_info *eng, const char *path, const char *kv_type)
+                       const struct engine_info *eng, const char *path, const struct config *c)
 {
     char model[96];
     double ts[BENCH_REPEAT_MAX], mean_ns, deviation_ns, mean_ts, deviation_ts;
@@ -138,7 +138,7 @@ static json_t *to_json(const struct bench_test *t, const struct model_info *info
                      "cpu_tier", eng->cpu_tier, "model_filename", path, "model_type", model,
                      "model_size", (json_int_t)info->tensor_bytes, "model_n_params",
                      (json_int_t)info->n_params, "n_batch", BENCH_BATCH, "n_ubatch", BENCH_BATCH,
-                     "n_threads", eng->n_threads, "type_k", kv_type, "type_v", kv_type,
+                     "n_threads", eng->n_threads, "type_k", c->kv_type_k ? c->kv_type_k : "f16", "type_v", c->kv_type_v ? c->kv_type_v : "f16",
                      "n_gpu_layers", 0, "n_prompt", t->n_prompt, "n_gen", t->n_gen, "test_time", t->started,
                      "avg_ns", (json_int_t)mean_ns, "stddev_ns", (json_int_t)deviation_ns,
                      "avg_ts", mean_ts, "stddev_ts", deviation_ts, "samples_ns", samples_ns,
@@ -188,8 +188,7 @@ static enum exit_code run_all(const struct app *app, int32_t n_threads, bool hea
             cmd_complain("%s", e.text);
             code = EXIT_CODE_FAILURE;
         } else if (results) {
-            const char *kv = c->kv_type_k ? c->kv_type_k : c->kv_type_v ? c->kv_type_v : "f16";
-            json_array_append_new(results, to_json(t, info, &eng, cm.path, kv));
+            json_array_append_new(results, to_json(t, info, &eng, cm.path, c));
         } else {
             print_row(t, info, &eng);
         }

@@ -172,7 +172,7 @@ enum exit_code cmd_inspect(const struct app *app)
         s.n_ctx = c->n_ctx > 0 ? c->n_ctx : s.info->n_ctx_train;
         if (c->n_ctx == 0 && s.n_ctx > INSPECT_CONTEXT)
             s.n_ctx = INSPECT_CONTEXT;
-        model_memory(whole, s.n_ctx, 1, &s.memory);
+        model_memory(whole, s.n_ctx, 1, NULL, NULL, &s.memory);
     } else if (has_weights) {
         cmd_complain("cannot be run: %s", e.text);
     }

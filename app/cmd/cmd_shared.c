@@ -168,12 +168,8 @@ enum exit_code cmd_session(struct session **out, const struct app *app, struct m
                            int32_t n_batch)
 {
     const struct config *c = app->config;
-    const char *k = c->kv_type_k, *v = c->kv_type_v;
-    if (k && v && strcmp(k, v) != 0) {
-        cmd_complain("-ctk %s and -ctv %s: keys and values have one type", k, v);
-        return EXIT_CODE_USAGE;
-    }
-    struct session_options options = { .n_ctx = n_ctx, .n_seqs = 1, .n_batch = n_batch, .kv_type = k ? k : v };
+    struct session_options options = { .n_ctx = n_ctx, .n_seqs = 1, .n_batch = n_batch, .kv_type_k = c->kv_type_k,
+                                       .kv_type_v = c->kv_type_v };
     struct err e;
     if (session_create(out, m, &options, &e) != ERR_OK) {
         cmd_complain("%s", e.text);

@@ -126,9 +126,10 @@ static const struct option rows[] = {
       .choices = "exact scalar avx2 avx512", .commands = ENGINE,
       .help = "how the processor computes; the best it has unless given" },
     { .names = "-ctk --cache-type-k", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_k),
-      .value = "TYPE", .choices = "f16 f32", .commands = ENGINE, .help = "type of cached keys: f16" },
+      .value = "TYPE", .choices = "f16 q8_0 q4_0 kv4 kv3 f32", .commands = ENGINE,
+      .help = "type of cached keys; f32 goes with f32 alone" },
     { .names = "-ctv --cache-type-v", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_v),
-      .value = "TYPE", .choices = "f16 f32", .commands = ENGINE, .help = "type of cached values: as the keys" },
+      .value = "TYPE", .choices = "f16 q8_0 q4_0 kv4 kv3 f32", .commands = ENGINE, .help = "type of cached values" },
 
     { .names = "--json", .kind = OPTION_FLAG, .offset = AT(json),
       .commands = RUN | INSPECT | MODELS | TOKENIZE, .help = "one JSON object instead of text" },

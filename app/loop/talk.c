@@ -91,15 +91,6 @@ static void on_fetch_end(void *data, const char *error)
 
 /* ---- life ----------------------------------------------------------------------------------------- */
 
-static enum err_code kv_type(const struct config *c, const char **out, struct err *e)
-{
-    const char *k = c->kv_type_k, *v = c->kv_type_v;
-    if (k && v && strcmp(k, v) != 0)
-        return err_set(e, ERR_FORMAT, "-ctk %s and -ctv %s: keys and values have one type", k, v);
-    *out = k ? k : v;
-    return ERR_OK;
-}
-
 static void close_loop(struct talk *t)
 {
     uv_run(&t->loop, UV_RUN_DEFAULT);    /* close callbacks, and the end of a fetch */
@@ -110,10 +101,8 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
                           const struct talk_front *front, struct err *e)
 {
     struct worker_options options = { .engine = { .n_threads = config->n_threads, .cpu_tier = config->cpu_tier },
-                                      .n_ctx = config->n_ctx };
-    enum err_code rc = kv_type(config, &options.kv_type, e);
-    if (rc != ERR_OK)
-        return rc;
+                                      .n_ctx = config->n_ctx, .kv_type_k = config->kv_type_k,
+                                      .kv_type_v = config->kv_type_v };
     struct talk *t = calloc(1, sizeof *t);
     if (!t)
         return err_set(e, ERR_NOMEM, "no memory for the chat");
@@ -124,7 +113,7 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
         free(t);
         return err_set(e, ERR_NOMEM, "the event loop could not be made: %s", uv_strerror(error));
     }
-    rc = worker_start(&t->worker, &options, &t->box, e);
+    enum err_code rc = worker_start(&t->worker, &options, &t->box, e);
     if (rc != ERR_OK) {
         uv_close((uv_handle_t *)&t->box.wake, NULL);
         close_loop(t);

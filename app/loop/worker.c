@@ -44,7 +44,7 @@ struct worker {
     struct model *model;
     struct session *session;
     int32_t n_ctx;
-    const char *kv_type;
+    const char *kv_type_k, *kv_type_v;
 };
 
 /* ---- jobs ----------------------------------------------------------------------------------------- */
@@ -173,7 +173,7 @@ static void set_session(struct worker *w, struct session *s)
 static enum err_code create_session(struct worker *w, struct model *m, int32_t n_ctx, struct session **out,
                                     struct err *e)
 {
-    struct session_options o = { .n_ctx = n_ctx, .n_seqs = 1, .kv_type = w->kv_type };
+    struct session_options o = { .n_ctx = n_ctx, .n_seqs = 1, .kv_type_k = w->kv_type_k, .kv_type_v = w->kv_type_v };
     return session_create(out, m, &o, e);
 }
 
@@ -240,13 +240,13 @@ static bool make_prompt(struct worker *w, const struct job *j, struct token_list
     struct chat_input in = { .messages = j->request.messages, .n_messages = j->request.n_messages,
                              .add_generation_prompt = true, .enable_thinking = j->request.enable_thinking,
                              .now_s = time(NULL) };
-    bool opens_thinking = false;
+    struct chat_prompt prompt = { 0 };
     if (!w->model) {
         err_set(&e, ERR_UNSUPPORTED, "no model yet");
         post_failure(w, MAIL_FAILED, j->id, &e);
         return false;
     }
-    if (model_chat(w->model, &in, tokens, &opens_thinking, &e) != ERR_OK) {
+    if (model_chat(w->model, &in, tokens, &prompt, &e) != ERR_OK) {
         post_failure(w, MAIL_FAILED, j->id, &e);
         return false;
     }
@@ -256,7 +256,7 @@ static bool make_prompt(struct worker *w, const struct job *j, struct token_list
     struct mail mail = { .kind = fits ? MAIL_PROMPT : MAIL_TOO_LONG, .request = j->id };
     mail.prompt.n_prompt = tokens->n;
     mail.prompt.n_ctx = stats.n_ctx;
-    mail.prompt.opens_thinking = opens_thinking;
+    mail.prompt.opens_thinking = prompt.opens_thinking;
     return mailbox_post(w->box, &mail) && fits;
 }
 
@@ -322,7 +322,8 @@ enum err_code worker_start(struct worker **out, const struct worker_options *o, 
         return err_set(e, ERR_NOMEM, "no memory for the engine thread");
     w->box = box;
     w->n_ctx = o->n_ctx;
-    w->kv_type = o->kv_type;
+    w->kv_type_k = o->kv_type_k;
+    w->kv_type_v = o->kv_type_v;
     w->last = &w->first;
 
     /* Signals are the loop's business: the engine's threads inherit a mask that blocks them all, so that

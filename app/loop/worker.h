@@ -11,7 +11,7 @@ struct worker;
 struct worker_options {
     struct engine_options engine;
     int32_t n_ctx;          /* 0: the engine's choice */
-    const char *kv_type;    /* NULL: f16 */
+    const char *kv_type_k, *kv_type_v;    /* NULL: f16 */
 };
 
 /* Errors: ERR_NOMEM; ERR_UNSUPPORTED from engine_create(), which is done here so that a bad option is said

@@ -6,37 +6,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/backend/kv_page.h"
 #include "engine/backend/step.h"
 #include "engine/base/err.h"
 
-/* All the engine asks of a device: place a program's weights, then evaluate batches of rows.
- *
- * KV pages. A page holds the keys and values of KV_PAGE consecutive tokens of one layer and sequence:
- * first keys, per KV head [d_head][KV_PAGE] (a column of tokens for each component), then values, per KV
- * head [KV_PAGE][d_head]. Token p of a sequence stands in page p / KV_PAGE, at p % KV_PAGE. */
-enum { KV_PAGE = 64 };
-
-enum kv_type { KV_F16, KV_F32 };
-
-static inline size_t kv_type_bytes(enum kv_type type)
-{
-    return type == KV_F16 ? 2 : 4;
-}
+/* All the engine asks of a device: place a program's weights, then evaluate batches of rows. */
 
 /* One row of a batch: a token at a position of a sequence. Rows of one sequence stand together, in the
- * order of their positions, and see the keys of their own position and before. */
+ * order of their positions, and see the keys of their own position and before.
+ *
+ * The backend writes a row's key and value into the open form of its page. A page but the first whose last
+ * token is in the batch is sealed by it, in every layer where the table has room for the sealed form, before
+ * any row reads it so. */
 struct batch_row {
     int32_t token;
     int32_t pos;
-    void *const *pages;     /* the sequence's page table: [layer][page] at pages[layer * table_stride + page] */
-    int32_t logits;         /* row of the output, -1: none wanted */
+    const struct kv_page *pages;    /* the sequence's page table: page j of layer i at pages[i * table_stride + j] */
+    int32_t logits;                 /* row of the output, -1: none wanted */
 };
 
 struct batch {
     const struct batch_row *rows;
     int32_t n_rows;
     int32_t table_stride;
-    enum kv_type kv_type;
+    const struct kv_layer *kv;      /* [n_layers]: the types of the sequences' pages */
     float *logits;                  /* [n_logits][n_vocab] */
     int32_t n_logits;
     const atomic_bool *cancel;      /* raised by any thread, lowered by none while the batch runs; may be NULL */
@@ -61,8 +54,8 @@ struct backend_ops {
     uint64_t (*scratch_bytes)(const struct placed *placed, int32_t max_rows, int32_t max_logits, int32_t n_ctx);
     /* The weights in the form they are used in, be it the mapped file or memory of their own. */
     uint64_t (*weight_bytes)(const struct placed *placed);
-    /* Evaluates a batch. ERR_CANCELLED, within some 50 ms, when cancel was seen: KV of these rows is not valid
-     * then. */
+    /* Evaluates a batch. ERR_CANCELLED, within some 50 ms, when cancel was seen: KV of these rows, and
+     * pages they complete, are not valid then. */
     enum err_code (*run)(struct placed *placed, const struct batch *batch, struct err *e);
     void (*destroy)(struct backend *b);
 };

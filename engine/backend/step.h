@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/backend/kv_page.h"
+
 /* A model as a short list of coarse steps. Everything in which architectures differ is a field here; a
  * backend has one path per kind of step. All pointers live as long as the program.
  *
@@ -81,8 +83,7 @@ struct program {
     int32_t max_q;                  /* n_head * d_head */
     int32_t max_kv;                 /* n_kv_head * d_head */
     int32_t max_ff;
-    /* KV of each layer: elements of K (and of V) for one token. */
-    const int32_t *kv_width;        /* [n_layers]: n_kv_head * d_head */
+    const struct kv_layer *kv;      /* [n_layers]: shape of each layer's cache, types f16 */
 };
 
 #endif

@@ -40,8 +40,9 @@ static void run_chunk(const struct cpu_run *run, const struct step *s, struct cp
     const struct batch_row *rows = batch->rows;
     const struct cpu_vec *vec = &run->placed->b->vec;
     int32_t group = s->n_head / s->n_kv_head, d = s->d_head;
-    size_t head_elems = (size_t)d * KV_PAGE, bytes = kv_type_bytes(batch->kv_type);
-    void *const *table = rows[row0].pages + (int64_t)s->layer * batch->table_stride;
+    bool half = batch->kv[s->layer].k != KV_F32;
+    size_t head_elems = (size_t)d * KV_PAGE, bytes = half ? 2 : 4;
+    const struct kv_page *table = rows[row0].pages + (int64_t)s->layer * batch->table_stride;
 
     for (int32_t page = chunk * CPU_CHUNK_PAGES; page < (chunk + 1) * CPU_CHUNK_PAGES; page++) {
         int32_t begin = page * KV_PAGE, end = begin + KV_PAGE;
@@ -60,11 +61,11 @@ static void run_chunk(const struct cpu_run *run, const struct step *s, struct cp
                 state->key1 = key1 < KV_PAGE ? key1 : KV_PAGE;
             }
         }
-        const char *keys = (const char *)table[page] + (size_t)kv_head * head_elems * bytes;
+        const char *keys = (const char *)table[page].open + (size_t)kv_head * head_elems * bytes;
         const char *values = keys + (size_t)s->n_kv_head * head_elems * bytes;
         struct cpu_attn *states = a + (from - row0) * group;
         int32_t n_q = (to - from) * group;
-        if (batch->kv_type == KV_F16)
+        if (half)
             vec->attn_page_f16(states, n_q, (const void *)keys, (const void *)values, d, d, s->cap);
         else
             vec->attn_page_f32(states, n_q, (const void *)keys, (const void *)values, d, d, s->cap);

@@ -166,10 +166,10 @@ static void finish_kv(struct cpu_run *run, const struct step *s, int32_t row, in
         vec->rope(k, p->cos_sin + ((int64_t)s->rope * p->max_rows + row) * p->max_rot, 1, d, rope->n_rot,
                   rope->halves);
     }
-    void *page = br->pages[(int64_t)s->layer * run->batch->table_stride + br->pos / KV_PAGE];
+    void *page = br->pages[(int64_t)s->layer * run->batch->table_stride + br->pos / KV_PAGE].open;
     size_t key_at = (size_t)head * (size_t)d * KV_PAGE + (size_t)slot;
     size_t value_at = ((size_t)(s->n_kv_head + head) * KV_PAGE + (size_t)slot) * (size_t)d;
-    if (run->batch->kv_type == KV_F16) {
+    if (run->batch->kv[s->layer].k != KV_F32) {
         vec->store_f16_column((uint16_t *)page + key_at, k, d);
         vec->store_f16((uint16_t *)page + value_at, v, d);
     } else {

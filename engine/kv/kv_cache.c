@@ -7,162 +7,182 @@
 
 enum { ALIGN = 64 };
 
-struct kv_seq {
-    void **table;        /* [n_layers][max_pages] */
-    int32_t n_pages;     /* of each layer */
-    int32_t *tokens;     /* [n_ctx] */
-    int32_t n_tokens;
-};
-
 struct kv_cache {
-    int32_t n_layers, n_ctx, n_seqs, max_pages;
-    enum kv_type type;
-    size_t *page_bytes;  /* [n_layers] */
-    uint64_t used_bytes;
-    struct kv_seq *seqs;
+    struct kv_layer *layers;
+    int32_t n_layers;
+    uint64_t used_bytes, budget_bytes;
 };
 
-static size_t layer_page_bytes(int32_t width, enum kv_type type)
-{
-    size_t bytes = 2 * (size_t)width * KV_PAGE * kv_type_bytes(type);
-    return (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-}
+struct kv_seq {
+    struct kv_cache *kv;
+    struct kv_page *table;    /* [n_layers][max_pages] */
+    int32_t n_ctx, max_pages, n_pages, n_tokens;
+    int32_t *tokens;
+};
 
-uint64_t kv_cache_estimate(const int32_t *kv_width, int32_t n_layers, int32_t n_ctx, int32_t n_seqs,
-                           enum kv_type type)
-{
-    uint64_t pages = ((uint64_t)n_ctx + KV_PAGE - 1) / KV_PAGE, bytes = 0;
-    for (int32_t i = 0; i < n_layers; i++)
-        bytes += pages * layer_page_bytes(kv_width[i], type);
-    return bytes * (uint64_t)n_seqs;
-}
-
-enum err_code kv_cache_create(struct kv_cache **out, const int32_t *kv_width, int32_t n_layers, int32_t n_ctx,
-                              int32_t n_seqs, enum kv_type type, struct err *e)
+enum err_code kv_cache_create(struct kv_cache **out, const struct kv_layer *layers, int32_t n_layers,
+                              uint64_t budget_bytes, struct err *e)
 {
     struct kv_cache *kv = calloc(1, sizeof *kv);
-    if (!kv)
+    if (kv)
+        kv->layers = calloc((size_t)n_layers, sizeof *layers);
+    if (!kv || !kv->layers) {
+        free(kv);
         return err_set(e, ERR_NOMEM, "no memory for the KV cache");
+    }
+    memcpy(kv->layers, layers, (size_t)n_layers * sizeof *layers);
     kv->n_layers = n_layers;
-    kv->n_ctx = n_ctx;
-    kv->n_seqs = n_seqs;
-    kv->max_pages = (n_ctx + KV_PAGE - 1) / KV_PAGE;
-    kv->type = type;
-    kv->page_bytes = calloc((size_t)n_layers, sizeof *kv->page_bytes);
-    kv->seqs = calloc((size_t)n_seqs, sizeof *kv->seqs);
-    bool ok = kv->page_bytes && kv->seqs;
-    for (int32_t i = 0; ok && i < n_layers; i++)
-        kv->page_bytes[i] = layer_page_bytes(kv_width[i], type);
-    for (int32_t i = 0; ok && i < n_seqs; i++) {
-        kv->seqs[i].table = calloc((size_t)n_layers * (size_t)kv->max_pages, sizeof(void *));
-        kv->seqs[i].tokens = calloc((size_t)n_ctx, sizeof(int32_t));
-        ok = kv->seqs[i].table && kv->seqs[i].tokens;
-    }
-    if (!ok) {
-        kv_cache_destroy(kv);
-        return err_set(e, ERR_NOMEM, "no memory for the page tables of %d sequences of %d tokens", n_seqs, n_ctx);
-    }
+    kv->budget_bytes = budget_bytes;
     *out = kv;
     return ERR_OK;
-}
-
-static void drop_pages(struct kv_cache *kv, struct kv_seq *seq, int32_t n_keep)
-{
-    while (seq->n_pages > n_keep) {
-        seq->n_pages--;
-        for (int32_t i = 0; i < kv->n_layers; i++) {
-            void **page = &seq->table[(int64_t)i * kv->max_pages + seq->n_pages];
-            free(*page);
-            *page = NULL;
-            kv->used_bytes -= kv->page_bytes[i];
-        }
-    }
 }
 
 void kv_cache_destroy(struct kv_cache *kv)
 {
     if (!kv)
         return;
-    for (int32_t i = 0; kv->seqs && i < kv->n_seqs; i++) {
-        drop_pages(kv, &kv->seqs[i], 0);
-        free(kv->seqs[i].table);
-        free(kv->seqs[i].tokens);
-    }
-    free(kv->seqs);
-    free(kv->page_bytes);
+    free(kv->layers);
     free(kv);
 }
 
-enum kv_type kv_cache_type(const struct kv_cache *kv)
+const struct kv_layer *kv_cache_layers(const struct kv_cache *kv, int32_t *n_layers)
 {
-    return kv->type;
+    *n_layers = kv->n_layers;
+    return kv->layers;
 }
 
-uint64_t kv_cache_bytes(const struct kv_cache *kv)
+void kv_cache_set_budget(struct kv_cache *kv, uint64_t budget_bytes)
 {
-    return kv->used_bytes;
+    kv->budget_bytes = budget_bytes;
 }
 
-void *const *kv_cache_table(const struct kv_cache *kv, int32_t seq, int32_t *stride)
+void kv_cache_stats(const struct kv_cache *kv, struct kv_stats *out)
 {
-    *stride = kv->max_pages;
-    return kv->seqs[seq].table;
+    *out = (struct kv_stats){ .used_bytes = kv->used_bytes, .budget_bytes = kv->budget_bytes };
 }
 
-enum err_code kv_cache_reserve(struct kv_cache *kv, int32_t seq_index, int32_t n_tokens, struct err *e)
+uint64_t kv_cache_estimate(const struct kv_layer *layers, int32_t n_layers, int32_t n_tokens)
 {
-    struct kv_seq *seq = &kv->seqs[seq_index];
-    int32_t want = (n_tokens + KV_PAGE - 1) / KV_PAGE;
-    assert(seq_index >= 0 && seq_index < kv->n_seqs && n_tokens <= kv->n_ctx);
-    while (seq->n_pages < want) {
-        for (int32_t i = 0; i < kv->n_layers; i++) {
-            void *page = aligned_alloc(ALIGN, kv->page_bytes[i]);
-            if (!page) {
-                while (i-- > 0) {
-                    void **half = &seq->table[(int64_t)i * kv->max_pages + seq->n_pages];
-                    free(*half);
-                    *half = NULL;
-                    kv->used_bytes -= kv->page_bytes[i];
-                }
-                return err_set(e, ERR_NOMEM, "no memory for the KV cache of token %d (%llu bytes in use)",
-                               seq->n_pages * KV_PAGE, (unsigned long long)kv->used_bytes);
-            }
-            seq->table[(int64_t)i * kv->max_pages + seq->n_pages] = page;
-            kv->used_bytes += kv->page_bytes[i];
+    uint64_t pages = ((uint64_t)n_tokens + KV_PAGE - 1) / KV_PAGE, bytes = 0;
+    for (int32_t i = 0; i < n_layers; i++)
+        bytes += pages * (kv_open_bytes(&layers[i]) + kv_sealed_bytes(&layers[i]));
+    return bytes;
+}
+
+enum err_code kv_seq_create(struct kv_seq **out, struct kv_cache *kv, int32_t n_ctx, struct err *e)
+{
+    struct kv_seq *s = calloc(1, sizeof *s);
+    if (s) {
+        s->kv = kv;
+        s->n_ctx = n_ctx;
+        s->max_pages = (n_ctx + KV_PAGE - 1) / KV_PAGE;
+        s->table = calloc((size_t)kv->n_layers * (size_t)s->max_pages, sizeof *s->table);
+        s->tokens = calloc((size_t)n_ctx, sizeof *s->tokens);
+    }
+    if (!s || !s->table || !s->tokens) {
+        kv_seq_destroy(s);
+        return err_set(e, ERR_NOMEM, "no memory for the page table of %d tokens", n_ctx);
+    }
+    *out = s;
+    return ERR_OK;
+}
+
+static void drop_pages(struct kv_seq *s, int32_t n_keep)
+{
+    while (s->n_pages > n_keep) {
+        s->n_pages--;
+        for (int32_t i = 0; i < s->kv->n_layers; i++) {
+            struct kv_page *page = &s->table[(int64_t)i * s->max_pages + s->n_pages];
+            free(page->open);
+            free(page->sealed);
+            *page = (struct kv_page){ 0 };
         }
-        seq->n_pages++;
+    }
+}
+
+void kv_seq_destroy(struct kv_seq *s)
+{
+    if (!s)
+        return;
+    if (s->table)
+        drop_pages(s, 0);
+    free(s->table);
+    free(s->tokens);
+    free(s);
+}
+
+const struct kv_page *kv_seq_table(const struct kv_seq *s, int32_t *stride)
+{
+    *stride = s->max_pages;
+    return s->table;
+}
+
+int32_t kv_seq_held(const struct kv_seq *s)
+{
+    return s->n_tokens;
+}
+
+const int32_t *kv_seq_tokens(const struct kv_seq *s)
+{
+    return s->tokens;
+}
+
+bool kv_seq_rough(const struct kv_seq *s)
+{
+    (void)s;
+    return false;
+}
+
+int32_t kv_seq_find(const struct kv_seq *s, const int32_t *tokens, int32_t n_tokens)
+{
+    int32_t n = 0;
+    while (n < n_tokens && n < s->n_tokens && tokens[n] == s->tokens[n])
+        n++;
+    return n;
+}
+
+int32_t kv_seq_match(struct kv_seq *s, const int32_t *tokens, int32_t n_tokens)
+{
+    return kv_seq_truncate(s, kv_seq_find(s, tokens, n_tokens));
+}
+
+enum err_code kv_seq_reserve(struct kv_seq *s, int32_t n_tokens, struct err *e)
+{
+    int32_t want = (n_tokens + KV_PAGE - 1) / KV_PAGE;
+    assert(n_tokens <= s->n_ctx);
+    while (s->n_pages < want) {
+        for (int32_t i = 0; i < s->kv->n_layers; i++) {
+            const struct kv_layer *l = &s->kv->layers[i];
+            struct kv_page *page = &s->table[(int64_t)i * s->max_pages + s->n_pages];
+            page->open = aligned_alloc(ALIGN, kv_open_bytes(l));
+            if (s->n_pages > 0 && kv_layer_seals(l))
+                page->sealed = aligned_alloc(ALIGN, kv_sealed_bytes(l));
+            if (!page->open || (s->n_pages > 0 && kv_layer_seals(l) && !page->sealed)) {
+                s->n_pages++;
+                drop_pages(s, s->n_pages - 1);
+                return err_set(e, ERR_NOMEM, "no memory for the KV cache of token %d", s->n_pages * KV_PAGE);
+            }
+        }
+        s->n_pages++;
     }
     return ERR_OK;
 }
 
-void kv_cache_append(struct kv_cache *kv, int32_t seq_index, const int32_t *tokens, int32_t n_tokens)
+void kv_seq_append(struct kv_seq *s, const int32_t *tokens, int32_t n_tokens)
 {
-    struct kv_seq *seq = &kv->seqs[seq_index];
-    assert(seq->n_tokens + n_tokens <= seq->n_pages * KV_PAGE);
-    memcpy(seq->tokens + seq->n_tokens, tokens, (size_t)n_tokens * sizeof *tokens);
-    seq->n_tokens += n_tokens;
+    memcpy(s->tokens + s->n_tokens, tokens, (size_t)n_tokens * sizeof *tokens);
+    s->n_tokens += n_tokens;
 }
 
-void kv_cache_truncate(struct kv_cache *kv, int32_t seq_index, int32_t n_keep)
+int32_t kv_seq_truncate(struct kv_seq *s, int32_t n_keep)
 {
-    struct kv_seq *seq = &kv->seqs[seq_index];
-    assert(seq_index >= 0 && seq_index < kv->n_seqs && n_keep >= 0);
-    if (n_keep < seq->n_tokens)
-        seq->n_tokens = n_keep;
-    drop_pages(kv, seq, (seq->n_tokens + KV_PAGE - 1) / KV_PAGE);
+    if (n_keep < s->n_tokens)
+        s->n_tokens = n_keep;
+    drop_pages(s, (s->n_tokens + KV_PAGE - 1) / KV_PAGE);
+    return s->n_tokens;
 }
 
-int32_t kv_cache_held(const struct kv_cache *kv, int32_t seq)
+void kv_seq_anchor(struct kv_seq *s)
 {
-    return kv->seqs[seq].n_tokens;
-}
-
-int32_t kv_cache_common(const struct kv_cache *kv, int32_t seq_index, const int32_t *tokens, int32_t n_tokens)
-{
-    const struct kv_seq *seq = &kv->seqs[seq_index];
-    int32_t n = 0;
-    assert(seq_index >= 0 && seq_index < kv->n_seqs);
-    while (n < n_tokens && n < seq->n_tokens && tokens[n] == seq->tokens[n])
-        n++;
-    return n;
+    (void)s;
 }

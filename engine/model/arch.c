@@ -80,14 +80,14 @@ static void max_of(int32_t *most, int64_t value)
 static enum err_code finish(struct build *b, struct program **out)
 {
     struct program *p = arena_alloc(b->arena, 1, sizeof *p);
-    int32_t *kv_width = arena_alloc(b->arena, b->h->n_layers, sizeof *kv_width);
-    if (!p || !kv_width)
+    struct kv_layer *kv = arena_alloc(b->arena, b->h->n_layers, sizeof *kv);
+    if (!p || !kv)
         return err_set(b->err, ERR_NOMEM, "no memory for the program");
     *p = (struct program){ .steps = b->steps, .n_steps = b->n_steps, .tensors = b->tensors,
                            .n_tensors = (int32_t)gguf_n_tensors(b->gguf), .ropes = b->ropes,
                            .n_ropes = b->n_ropes, .n_layers = (int32_t)b->h->n_layers,
                            .n_embd = (int32_t)b->h->n_embd, .n_vocab = (int32_t)b->h->n_vocab,
-                           .kv_width = kv_width };
+                           .kv = kv };
     for (int32_t i = 0; i < p->n_steps; i++) {
         const struct step *s = &p->steps[i];
         for (int j = 0; j < 3 && s->w[j]; j++)
@@ -95,7 +95,8 @@ static enum err_code finish(struct build *b, struct program **out)
         if (s->kind == STEP_ATTN) {
             max_of(&p->max_q, (int64_t)s->n_head * s->d_head);
             max_of(&p->max_kv, (int64_t)s->n_kv_head * s->d_head);
-            kv_width[s->layer] = s->n_kv_head * s->d_head;
+            kv[s->layer] = (struct kv_layer){ .k = KV_F16, .v = KV_F16, .n_head = s->n_kv_head,
+                                              .d_head = s->d_head, .window = s->window };
         }
         if (s->kind == STEP_FFN_IN)
             max_of(&p->max_ff, s->w[0]->n_rows);

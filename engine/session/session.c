@@ -24,26 +24,57 @@ double session_clock_ms(void)
 
 /* ---- life ----------------------------------------------------------------------------------------- */
 
-static enum err_code read_options(struct session *s, const struct session_options *o, enum kv_type *type,
-                                  struct err *e)
+static enum err_code find_type(enum kv_type *out, const char *name, struct err *e)
+{
+    *out = KV_F16;
+    if (name && !kv_type_find(out, name))
+        return err_set(e, ERR_UNSUPPORTED, "KV cache type '%s': f16, q8_0, q4_0, kv4, kv3 or f32 wanted", name);
+    return ERR_OK;
+}
+
+static enum err_code read_options(struct session *s, const struct session_options *o, enum kv_type *k,
+                                  enum kv_type *v, struct err *e)
 {
     int32_t train = s->model->info.n_ctx_train;
     s->n_ctx = o->n_ctx ? o->n_ctx : train < DEFAULT_CTX ? train : DEFAULT_CTX;
     s->n_seqs = o->n_seqs ? o->n_seqs : 1;
     s->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
-    *type = KV_F16;
     if (s->n_ctx < 2 || s->n_ctx > MAX_CTX)
         return err_set(e, ERR_FORMAT, "context: %d tokens, 2 to %d allowed", s->n_ctx, MAX_CTX);
     if (s->n_seqs < 1 || s->n_seqs > MAX_SEQS)
         return err_set(e, ERR_FORMAT, "sequences: %d, 1 to %d allowed", s->n_seqs, MAX_SEQS);
     if (s->n_batch < s->n_seqs || s->n_batch > MAX_BATCH)
         return err_set(e, ERR_FORMAT, "batch: %d rows, %d to %d allowed", s->n_batch, s->n_seqs, MAX_BATCH);
-    if (!o->kv_type || strcmp(o->kv_type, "f16") == 0)
-        return ERR_OK;
-    if (strcmp(o->kv_type, "f32") != 0)
-        return err_set(e, ERR_UNSUPPORTED, "KV cache type '%s': f16 or f32 supported", o->kv_type);
-    *type = KV_F32;
-    return ERR_OK;
+    enum err_code rc = find_type(k, o->kv_type_k, e);
+    if (rc == ERR_OK)
+        rc = find_type(v, o->kv_type_v, e);
+    if (rc == ERR_OK && (*k == KV_F32) != (*v == KV_F32))
+        rc = err_set(e, ERR_UNSUPPORTED, "KV cache types %s and %s: f32 goes with f32 alone", kv_type_name(*k),
+                     kv_type_name(*v));
+    return rc;
+}
+
+/* The cache of a session's own. */
+static enum err_code create_cache(struct session *s, enum kv_type k, enum kv_type v, struct err *e)
+{
+    const struct program *p = s->model->program;
+    struct kv_layer *layers = calloc((size_t)p->n_layers, sizeof *layers);
+    if (!layers)
+        return err_set(e, ERR_NOMEM, "no memory for the KV cache");
+    for (int32_t i = 0; i < p->n_layers; i++) {
+        layers[i] = p->kv[i];
+        layers[i].k = k;
+        layers[i].v = v;
+    }
+    enum err_code rc = kv_cache_create(&s->kv, layers, p->n_layers, 0, e);
+    free(layers);
+    for (int32_t i = 0; rc == ERR_OK && i < s->n_seqs; i++)
+        rc = kv_seq_create(&s->seqs[i].kv, s->kv, s->n_ctx, e);
+    if (rc == ERR_OK) {
+        int32_t n;
+        s->layers = kv_cache_layers(s->kv, &n);
+    }
+    return rc;
 }
 
 static bool alloc_rows(struct session *s)
@@ -67,12 +98,12 @@ enum err_code session_create(struct session **out, struct model *m, const struct
     if (!s)
         return err_set(e, ERR_NOMEM, "no memory for a session");
     s->model = m;
-    enum kv_type type;
-    enum err_code rc = read_options(s, o, &type, e);
+    enum kv_type k, v;
+    enum err_code rc = read_options(s, o, &k, &v, e);
     if (rc == ERR_OK && !alloc_rows(s))
         rc = err_set(e, ERR_NOMEM, "no memory for a session of %d tokens", s->n_ctx);
     if (rc == ERR_OK)
-        rc = kv_cache_create(&s->kv, m->program->kv_width, m->program->n_layers, s->n_ctx, s->n_seqs, type, e);
+        rc = create_cache(s, k, v, e);
     if (rc == ERR_OK)
         rc = m->engine->backend->ops->reserve(m->placed, s->n_batch, s->n_seqs, s->n_ctx, e);
     if (rc != ERR_OK) {
@@ -90,6 +121,7 @@ void session_destroy(struct session *s)
     for (int32_t i = 0; s->seqs && i < s->n_seqs; i++) {
         free(s->seqs[i].prompt);
         sampler_destroy(s->seqs[i].sampler);
+        kv_seq_destroy(s->seqs[i].kv);
     }
     kv_cache_destroy(s->kv);
     buf_finish(&s->text);
@@ -146,10 +178,7 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
     q->sampler = sampler;
 
     memcpy(q->prompt, prompt, (size_t)n_tokens * sizeof *prompt);
-    int32_t held = kv_cache_common(s->kv, seq, prompt, n_tokens);
-    if (held == n_tokens)
-        held--;    /* the last token is evaluated again: its logits are wanted */
-    kv_cache_truncate(s->kv, seq, held);
+    int32_t held = kv_seq_match(q->kv, prompt, n_tokens - 1);    /* the last token's logits are wanted */
     q->n_prompt = n_tokens;
     q->n_fed = held;
     q->n_predict = o->n_predict;
@@ -166,8 +195,8 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
 static void add_rows(struct session *s, struct batch *batch, int32_t seq, const int32_t *tokens, int32_t n,
                      bool want_logits)
 {
-    void *const *pages = kv_cache_table(s->kv, seq, &batch->table_stride);
-    int32_t pos = kv_cache_held(s->kv, seq);
+    const struct kv_page *pages = kv_seq_table(s->seqs[seq].kv, &batch->table_stride);
+    int32_t pos = kv_seq_held(s->seqs[seq].kv);
     for (int32_t i = 0; i < n; i++)
         s->rows[batch->n_rows++] = (struct batch_row){ .token = tokens[i], .pos = pos + i, .pages = pages,
                                                        .logits = -1 };
@@ -213,7 +242,7 @@ static void fill_batch(struct session *s, struct batch *batch, int32_t *takes, s
         struct err e;
         if (takes[i] == 0)
             continue;
-        if (kv_cache_reserve(s->kv, i, kv_cache_held(s->kv, i) + takes[i], &e) != ERR_OK) {
+        if (kv_seq_reserve(q->kv, kv_seq_held(q->kv) + takes[i], &e) != ERR_OK) {
             session_emit_done(s, list, i, DONE_ERROR, e.text);
             takes[i] = 0;
         } else if (q->state == SEQ_GENERATE)
@@ -253,14 +282,14 @@ static void sample_one(struct session *s, struct event_list *list, int32_t seq, 
         session_emit_done(s, list, seq, DONE_ERROR, "no memory for the text of a token");
     else if (q->n_predict >= 0 && q->timings.n_generated >= q->n_predict)
         session_emit_done(s, list, seq, DONE_LENGTH, NULL);
-    else if (kv_cache_held(s->kv, seq) + 1 >= s->n_ctx)
+    else if (kv_seq_held(q->kv) + 1 >= s->n_ctx)
         session_emit_done(s, list, seq, DONE_CONTEXT, NULL);
 }
 
 enum err_code session_step(struct session *s, struct eng_event *events, int32_t cap, int32_t *n_events, struct err *e)
 {
     struct event_list list = { .events = events, .cap = cap };
-    struct batch batch = { .rows = s->rows, .logits = s->logits, .kv_type = kv_cache_type(s->kv),
+    struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->layers,
                            .cancel = &s->cancel };
     int32_t takes[MAX_SEQS];
     *n_events = 0;
@@ -285,7 +314,7 @@ enum err_code session_step(struct session *s, struct eng_event *events, int32_t 
         if (takes[i] == 0)
             continue;
         bool prompt = q->state == SEQ_PROMPT;
-        kv_cache_append(s->kv, i, prompt ? q->prompt + q->n_fed : &q->next, takes[i]);
+        kv_seq_append(q->kv, prompt ? q->prompt + q->n_fed : &q->next, takes[i]);
         if (prompt) {
             q->n_fed += takes[i];
             session_emit_progress(&list, i, q);
@@ -314,17 +343,21 @@ void session_cancel(struct session *s)
 
 int32_t session_held(const struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens)
 {
-    return kv_cache_common(s->kv, seq, tokens, n_tokens);
+    return kv_seq_find(s->seqs[seq].kv, tokens, n_tokens);
 }
 
 void session_stats(const struct session *s, struct session_stats *out)
 {
     const struct backend *b = s->model->engine->backend;
-    *out = (struct session_stats){ .n_ctx = s->n_ctx, .kv_bytes = kv_cache_bytes(s->kv),
+    struct kv_stats kv;
+    kv_cache_stats(s->kv, &kv);
+    *out = (struct session_stats){ .n_ctx = s->n_ctx, .kv_bytes = kv.used_bytes,
+                                    .kv_type_k = kv_type_name(s->layers[0].k), .kv_type_v = kv_type_name(s->layers[0].v),
+                                    .kv_note = "",
                                    .scratch_bytes = b->ops->scratch_bytes(s->model->placed, s->n_batch, s->n_seqs,
                                                                           s->n_ctx) };
     for (int32_t i = 0; i < s->n_seqs; i++)
-        out->n_held += kv_cache_held(s->kv, i);
+        out->n_held += kv_seq_held(s->seqs[i].kv);
 }
 
 /* ---- for measuring -------------------------------------------------------------------------------- */
@@ -332,7 +365,7 @@ void session_stats(const struct session *s, struct session_stats *out)
 enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens, float *logits,
                            int32_t n_logits, struct err *e)
 {
-    struct batch batch = { .rows = s->rows, .logits = logits, .kv_type = kv_cache_type(s->kv),
+    struct batch batch = { .rows = s->rows, .logits = logits, .kv = s->layers,
                            .cancel = &s->cancel };
     const struct backend_ops *ops = s->model->engine->backend->ops;
     enum err_code rc = check_tokens(s, seq, tokens, n_tokens, e);
@@ -340,7 +373,8 @@ enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens
         return rc;
     if (s->seqs[seq].state != SEQ_IDLE)
         return err_set(e, ERR_FORMAT, "sequence %d: busy, an idle one wanted", seq);
-    int32_t held = kv_cache_held(s->kv, seq);
+    struct kv_seq *kv = s->seqs[seq].kv;
+    int32_t held = kv_seq_held(kv);
     if (n_tokens > s->n_batch || n_logits < 0 || n_logits > n_tokens)
         return err_set(e, ERR_FORMAT, "%d tokens with %d rows of logits: the batch holds %d", n_tokens, n_logits,
                        s->n_batch);
@@ -350,7 +384,7 @@ enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens
     if (rc == ERR_OK)
         rc = ops->reserve(s->model->placed, s->n_batch, n_logits, s->n_ctx, e);
     if (rc == ERR_OK)
-        rc = kv_cache_reserve(s->kv, seq, held + n_tokens, e);
+        rc = kv_seq_reserve(kv, held + n_tokens, e);
     if (rc == ERR_OK) {
         add_rows(s, &batch, seq, tokens, n_tokens, false);
         for (int32_t i = n_tokens - n_logits; i < n_tokens; i++)
@@ -358,14 +392,26 @@ enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens
         rc = ops->run(s->model->placed, &batch, e);
     }
     if (rc == ERR_OK)
-        kv_cache_append(s->kv, seq, tokens, n_tokens);
+        kv_seq_append(kv, tokens, n_tokens);
     if (rc == ERR_CANCELLED)
         atomic_store(&s->cancel, false);    /* has had its effect */
     return rc;
 }
 
-void session_truncate(struct session *s, int32_t seq, int32_t n_keep)
+int32_t session_truncate(struct session *s, int32_t seq, int32_t n_keep)
 {
     assert(s->seqs[seq].state == SEQ_IDLE && n_keep >= 0);
-    kv_cache_truncate(s->kv, seq, n_keep);
+    return kv_seq_truncate(s->seqs[seq].kv, n_keep);
+}
+
+void session_close_chat(struct session *s, int32_t seq)
+{
+    kv_seq_truncate(s->seqs[seq].kv, 0);
+}
+
+bool session_flush(struct session *s, int32_t timeout_ms)
+{
+    (void)s;
+    (void)timeout_ms;
+    return true;
 }

@@ -12,6 +12,7 @@ enum seq_state { SEQ_IDLE, SEQ_PROMPT, SEQ_GENERATE };
 
 struct seq {
     enum seq_state state;
+    struct kv_seq *kv;
     int32_t *prompt;             /* [n_ctx]; the part past n_fed is still to be evaluated */
     int32_t n_prompt, n_fed;
     int32_t next;
@@ -26,6 +27,7 @@ struct seq {
 struct session {
     struct model *model;
     struct kv_cache *kv;
+    const struct kv_layer *layers;    /* the cache's */
     int32_t n_ctx, n_seqs, n_batch;
     struct seq *seqs;
     struct batch_row *rows;      /* [n_batch] */

@@ -26,7 +26,7 @@ static void check_variant(struct test *t, const char *name, const char *tier, co
     CHECK_INT(t, n, TINY_TOKENS);
     snprintf(below, sizeof below, "vectors/arch/%s.gguf", name);
     snprintf(path, sizeof path, "%s", test_shared(below) ? test_shared(below) : "");
-    const struct session_options o = { .n_ctx = 256, .kv_type = kv_type };
+    const struct session_options o = { .n_ctx = 256, .kv_type_k = kv_type, .kv_type_v = kv_type };
     logits_rig_open(t, &rig, path, tier, &o);
     CHECK_INT(t, rig.n_vocab, TINY_VOCAB);
     float *got = logits_rig_eval(t, &rig, ids, n, n);

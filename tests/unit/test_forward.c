@@ -72,7 +72,7 @@ static void check_plans(struct test *t, uint32_t weight_type, const char *tier, 
         int32_t ids[N_TOKENS];
         make_case(t, &model, plan, weight_type, path, ids);
         float *want = plan_model_logits(t, &model, ids, N_TOKENS);
-        logits_rig_open(t, &rig, path, tier, &(struct session_options){ .n_ctx = 300, .kv_type = kv_type });
+        logits_rig_open(t, &rig, path, tier, &(struct session_options){ .n_ctx = 300, .kv_type_k = kv_type, .kv_type_v = kv_type });
         CHECK(t, model_warning(rig.model, 1) == NULL, "%s", model_warning(rig.model, 1));
         float *got = evaluate(t, &rig, ids);
         double nmse = test_nmse(got, want, (size_t)N_TOKENS * (size_t)plan->n_vocab);

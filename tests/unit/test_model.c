@@ -96,7 +96,7 @@ TEST(model_tells_about_itself)
     CHECK_TEXT(t, info->template_name, "chatml");
     CHECK(t, model_warning(m, 0) && strstr(model_warning(m, 0), "no chat template"), "a guessed template is said");
     struct model_memory memory;
-    model_memory(m, 512, 1, &memory);
+    model_memory(m, 512, 1, NULL, NULL, &memory);
     CHECK_INT(t, memory.kv_bytes, 512 * info->kv_bytes_per_token);
     CHECK(t, memory.weight_bytes >= info->tensor_bytes && memory.scratch_bytes > 0);
     model_close(m);

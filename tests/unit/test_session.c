@@ -232,7 +232,7 @@ TEST(session_refuses_what_cannot_be)
     o.sampling.top_p = 3;
     CHECK_INT(t, session_generate(r.session, 0, &good, 1, &o, &e), ERR_FORMAT);
     CHECK_INT(t, session_create(&none, r.model, &(struct session_options){ .n_ctx = 1 }, &e), ERR_FORMAT);
-    CHECK_INT(t, session_create(&none, r.model, &(struct session_options){ .kv_type = "q3" }, &e), ERR_UNSUPPORTED);
+    CHECK_INT(t, session_create(&none, r.model, &(struct session_options){ .kv_type_k = "q3" }, &e), ERR_UNSUPPORTED);
     CHECK_INT(t, session_create(&none, r.model, &(struct session_options){ .n_seqs = -1 }, &e), ERR_FORMAT);
     close_rig(&r);
 }

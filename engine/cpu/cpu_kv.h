@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_CPU_CPU_KV_H
+#define QUIP_ENGINE_CPU_CPU_KV_H
+
+#include "engine/backend/kv_page.h"
+#include "engine/cpu/cpu_vec.h"
+
+/* Kernels over sealed pages (layout: kv_page.h), one table per tier. Tiers give the bits of the scalar one;
+ * `exact` is a table of its own that multiplies in f32 what the others multiply in integers.
+ *
+ * Query. q is rotated when the layer's keys are; then per block of KV_BLOCK components
+ *     a = max |q_c|, or 0 below 2^-100;  d = a / 127;  i = a > 0 ? 127 / a : 0
+ *     code_c = round_to_nearest_even(q_c * i);  sum = sum of codes                    (as cpu_kern.h)
+ * Scores of one page, for each key k:
+ *     s = mean part: cpu_lane_sum order of fma(q_c, mean_c, .) over c      kv4, kv3; else 0
+ *     for each block b in order:  t = sum code_c * key code_c (int32, exact)
+ *                                 s = fma((float)t, d_b * scale_b,k, s)
+ *     KV_F16 keys: as cpu_vec.h's attn_page_f16
+ *   then cap, range, maximum, weights p_k, l and the factor f on what was there before: as attn_page_f16.
+ * Values, for each block b of components:
+ *     w_k = p_k * scale_b,k (0 outside the range);  a = max w_k, or 0 below 2^-100;  d = a / 32767;
+ *     i = a > 0 ? 32767 / a : 0;  W_k = round_to_nearest_even(w_k * i)     (p and scale: scale may be negative,
+ *                                                                           then a is the largest |w_k|)
+ *     t_c = sum over k of W_k * value code_k,c (int32, exact)
+ *     o_c = fma((float)t_c, d, o_c * f)
+ *     KV_F16 values: as attn_page_f16
+ * o is in the rotated space when the values are rotated.
+ *
+ * exact: s = mean part, then for c in order fma(q_c, scale * code, s); o_c = o_c * f, then for k in order
+ * fma(p_k, scale * code, o_c). */
+
+/* One query head made ready for sealed pages of a layer. */
+struct cpu_kv_query {
+    const float *q;          /* [d]: rotated where the keys are */
+    const int8_t *codes;     /* [n_blocks * KV_BLOCK], zeros past d */
+    const float *scale;      /* [n_blocks] */
+    const int32_t *sum;      /* [n_blocks] */
+};
+
+/* Types and size of a layer's heads. */
+struct cpu_kv_shape {
+    enum kv_type k, v;
+    int32_t d;
+};
+
+struct cpu_kv_kern {
+    const char *name;
+    /* Makes q ready; out's arrays are filled, rotated receives [d] when the key type is rotated (else out->q is q). */
+    void (*prepare)(struct cpu_kv_query *out, float *rotated, int8_t *codes, float *scale, int32_t *sum,
+                    const float *q, const struct cpu_kv_shape *shape);
+    /* x back from the space of rotated values: Hadamard, then signs. */
+    void (*unrotate)(float *x, int32_t d);
+    /* One sealed page of one KV head for n_q queries (1 to 64; key0 < key1 in each); a[i].q is not read, query[i]
+     * is. Keys outside a range count for nothing. */
+    void (*attend)(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q, const void *keys,
+                   const void *values, const struct cpu_kv_shape *shape, float cap);
+    /* Seals one head of a full page. open_keys, open_values: f16, as in the open form. A value that is not finite
+     * is sealed as if it were 0.
+     * scratch: cpu_kv_seal_floats(d) floats, aligned to 64 */
+    void (*seal)(void *keys, void *values, const uint16_t *open_keys, const uint16_t *open_values,
+                 const struct cpu_kv_shape *shape, float *scratch);
+};
+
+static inline int32_t cpu_kv_blocks(int32_t d)
+{
+    return (d + KV_BLOCK - 1) / KV_BLOCK;
+}
+
+size_t cpu_kv_seal_floats(int32_t d);
+
+/* Scalar table, then what the features (cpuid.h) do better; exact: the f32 one. */
+void cpu_kv_init(struct cpu_kv_kern *k, uint32_t features, bool exact);
+
+#endif
