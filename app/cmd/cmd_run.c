@@ -84,16 +84,16 @@ static enum err_code make_tokens(struct run *r, const char *prompt, struct err *
     struct chat_message messages[2];
     struct chat_input in = { .messages = messages, .add_generation_prompt = true, .now_s = time(NULL),
                              .enable_thinking = c->think == THINK_OFF ? 0 : c->think == THINK_ON ? 1 : -1 };
-    struct chat_prompt prompt = { 0 };
+    struct chat_prompt made = { 0 };
     enum err_code rc = gather_system(c, &system, e);
     if (rc == ERR_OK) {
         if (system.n_bytes > 0)
             messages[in.n_messages++] = (struct chat_message){ .role = "system", .content = buf_text(&system) };
         messages[in.n_messages++] = (struct chat_message){ .role = "user", .content = prompt };
-        rc = model_chat(m, &in, &r->prompt, &prompt, e);
+        rc = model_chat(m, &in, &r->prompt, &made, e);
     }
     const struct model_info *info = model_info(m);
-    think_init(&r->think, info->think_open, info->think_close, prompt.opens_thinking);
+    think_init(&r->think, info->think_open, info->think_close, made.opens_thinking);
     buf_finish(&system);
     return rc;
 }
