@@ -7,6 +7,7 @@
 #include "engine/base/pool.h"
 #include "engine/engine.h"
 #include "engine/gguf/gguf.h"
+#include "engine/kv/kv_store.h"
 #include "engine/model/hparams.h"
 #include "engine/template/template.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -37,11 +38,19 @@ struct model {
     struct hparams hparams;          /* MODEL_RUN */
     struct program *program;
     struct placed *placed;
+    struct kv_store_key content;     /* of model_kv_key(), made when it is first asked for */
+    bool content_known;
 };
 
 /* engine_text.c: vocabulary and chat template out of the metadata. */
 enum err_code model_open_text(struct model *m, struct err *e);
 void model_close_text(struct model *m);
+/* engine_namespace.c: the key of everything that decides what bytes of cached keys and values mean: the model's
+ * content, the tokenizer, RoPE in force, the layers' types and shapes, the arithmetic, the format of pages. The
+ * same file elsewhere has the same key; another level of the model has another.
+ * Errors: ERR_IO when the model's file was cut */
+enum err_code model_kv_key(struct model *m, const struct kv_layer *layers, int32_t n_layers,
+                           struct kv_store_key *out, struct err *e);
 /* Keeps the first MODEL_MAX_WARNINGS, drops repetitions. */
 void model_warn(struct model *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
