@@ -26,6 +26,7 @@ void environment_read(struct environment *env)
         .home = text_of("HOME"),
         .data_home = folder_of("XDG_DATA_HOME"),
         .state_home = folder_of("XDG_STATE_HOME"),
+        .cache_home = folder_of("XDG_CACHE_HOME"),
         .root = folder_of("QUIP_ROOT"),
         .term = text_of("TERM"),
         .no_color = text_of("NO_COLOR")[0] != '\0',

@@ -8,7 +8,7 @@
  * "". Texts live as long as the process's environment. */
 struct environment {
     const char *home;
-    const char *data_home, *state_home;    /* XDG_DATA_HOME, XDG_STATE_HOME; "" unless absolute paths */
+    const char *data_home, *state_home, *cache_home;    /* XDG_DATA_HOME ...; "" unless absolute paths */
     const char *root;                      /* QUIP_ROOT: a folder with assets/ and app/, in place of the tree's */
     const char *term;
     bool no_color;                         /* NO_COLOR is set and not empty */

@@ -71,6 +71,8 @@ struct config {
 
     const char *model, *cpu_tier, *kv_type_k, *kv_type_v;
     int32_t n_ctx, n_threads, n_predict;
+    int32_t cache_ram_mib, cache_disk_mib;    /* prefixes kept in memory, in files; 0: none */
+    bool keep_kv_type;
     const char *prompt, *file, *system, *system_file;
     bool json, raw, ignore_end, line_mode, no_warmup;
     int32_t think;            /* enum think_mode */
@@ -79,8 +81,9 @@ struct config {
     const char *template_file;
     const char *ids_file, *output;
     int32_t n_chunks;
-    const char *save_logits;
-    struct config_list bench_prompt, bench_predict, bench_threads;
+    const char *save_logits, *kl_base;
+    struct config_list bench_prompt, bench_predict, bench_depth, bench_threads;
+    bool bench_memory;
     int32_t bench_repeat;
     int32_t bench_format;     /* 0 md, 1 json */
 

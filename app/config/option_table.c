@@ -46,7 +46,10 @@ const struct command_row *command_row(enum command c)
 #define PERPLEXITY (1u << COMMAND_PERPLEXITY)
 #define BENCH (1u << COMMAND_BENCH)
 #define ALL ((1u << COMMAND_COUNT) - 1)
-#define ENGINE (CHAT | RUN | LOGITS | PERPLEXITY | BENCH)
+#define MEASURE (LOGITS | PERPLEXITY | BENCH)
+#define ENGINE (CHAT | RUN | MEASURE)
+
+#define KV_TYPES "f16 q8_0 q4_0 kv4 kv3 f32"
 
 #define AT(member) offsetof(struct config, member)
 #define TEXT_OF_TOKENS(x) #x
@@ -99,6 +102,8 @@ static const struct option rows[] = {
     { .names = "--save-logits --kl-divergence-base --save-all-logits", .kind = OPTION_TEXT,
       .offset = AT(save_logits), .value = "FILE", .commands = PERPLEXITY,
       .help = "keep the log-probabilities, in the file format of llama.cpp's KL divergence base" },
+    { .names = "--kl-base", .kind = OPTION_TEXT, .offset = AT(kl_base), .value = "FILE",
+      .commands = PERPLEXITY, .help = "compare with the log-probabilities in such a file; it has text and -c too" },
 
     { .names = "-p --n-prompt", .kind = OPTION_LIST, .offset = AT(bench_prompt), .value = "N,...",
       .min = 0, .max = 1 << 20, .preset = "512", .commands = BENCH, .help = "prompt lengths to measure" },
@@ -111,6 +116,11 @@ static const struct option rows[] = {
       .min = 1, .max = 1000, .preset = "5", .commands = BENCH, .help = "how often each test is timed" },
     { .names = "-o --output", .kind = OPTION_CHOICE, .offset = AT(bench_format), .value = "FORMAT",
       .choices = "md json", .preset = "md", .commands = BENCH, .help = "md: a table, json: all fields" },
+    { .names = "-d --n-depth", .kind = OPTION_LIST, .offset = AT(bench_depth), .value = "N,...",
+      .min = 0, .max = 1 << 20, .preset = "0", .commands = BENCH,
+      .help = "tokens in the cache before each test, not timed" },
+    { .names = "--memory", .kind = OPTION_FLAG, .offset = AT(bench_memory), .commands = BENCH,
+      .help = "instead of speed: memory of the process at each depth, beside the figure computed for the cache" },
     { .names = "--no-warmup", .kind = OPTION_FLAG, .offset = AT(no_warmup), .commands = BENCH,
       .help = "time the first run too" },
 
@@ -126,10 +136,25 @@ static const struct option rows[] = {
       .choices = "exact scalar avx2 avx512", .commands = ENGINE,
       .help = "how the processor computes; the best it has unless given" },
     { .names = "-ctk --cache-type-k", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_k),
-      .value = "TYPE", .choices = "f16 q8_0 q4_0 kv4 kv3 f32", .commands = ENGINE,
-      .help = "type of cached keys; f32 goes with f32 alone" },
+      .value = "TYPE", .choices = "auto " KV_TYPES, .preset = "auto", .commands = CHAT | RUN,
+      .help = "type of cached keys; auto takes the first of f16, q8_0, kv4 that fits the memory" },
     { .names = "-ctv --cache-type-v", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_v),
-      .value = "TYPE", .choices = "f16 q8_0 q4_0 kv4 kv3 f32", .commands = ENGINE, .help = "type of cached values" },
+      .value = "TYPE", .choices = "auto " KV_TYPES, .preset = "auto", .commands = CHAT | RUN,
+      .help = "type of cached values; f32 goes with f32 alone" },
+    { .names = "-ctk --cache-type-k", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_k),
+      .value = "TYPE", .choices = KV_TYPES, .preset = "f16", .commands = MEASURE,
+      .help = "type of cached keys" },
+    { .names = "-ctv --cache-type-v", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_v),
+      .value = "TYPE", .choices = KV_TYPES, .preset = "f16", .commands = MEASURE,
+      .help = "type of cached values; f32 goes with f32 alone" },
+    { .names = "--keep-kv-type", .kind = OPTION_FLAG, .offset = AT(keep_kv_type), .commands = CHAT | RUN,
+      .help = "take these types as asked for, without trying first whether the model bears them" },
+    { .names = "--cache-ram", .kind = OPTION_INT, .offset = AT(cache_ram_mib), .value = "MIB", .min = 0,
+      .max = 1 << 20, .preset = "1024", .commands = CHAT | RUN,
+      .help = "memory for what was read before and may be wanted again; 0: none" },
+    { .names = "--cache-disk", .kind = OPTION_INT, .offset = AT(cache_disk_mib), .value = "MIB", .min = 0,
+      .max = 1 << 24, .preset = "2048", .commands = CHAT | RUN,
+      .help = "files of system prompts and chats, which later starts need not read again; 0: none" },
 
     { .names = "--json", .kind = OPTION_FLAG, .offset = AT(json),
       .commands = RUN | INSPECT | MODELS | TOKENIZE, .help = "one JSON object instead of text" },

@@ -12,6 +12,7 @@ struct paths {
     char home[PATHS_BYTES];
     char models[PATHS_BYTES];          /* folder of model files: XDG_DATA_HOME/quip/models */
     char history[PATHS_BYTES];         /* file of prompts typed: XDG_STATE_HOME/quip/history */
+    char kv_cache[PATHS_BYTES];        /* folder of prefixes read before: XDG_CACHE_HOME/quip/kv */
     char model_table[PATHS_BYTES];     /* assets/models.txt */
     char fetch_script[PATHS_BYTES];    /* app/fetch-model.sh */
 };

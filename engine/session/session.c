@@ -27,7 +27,7 @@ double session_clock_ms(void)
 static enum err_code find_type(enum kv_type *out, const char *name, struct err *e)
 {
     *out = KV_F16;
-    if (name && !kv_type_find(out, name))
+    if (name && strcmp(name, "auto") != 0 && !kv_type_find(out, name))
         return err_set(e, ERR_UNSUPPORTED, "KV cache type '%s': f16, q8_0, q4_0, kv4, kv3 or f32 wanted", name);
     return ERR_OK;
 }

@@ -48,6 +48,7 @@ void home_make(struct test *t, struct home *h, const char *term)
     snprintf(h->texts[n++], sizeof h->texts[0], "HOME=%s", h->folder);
     snprintf(h->texts[n++], sizeof h->texts[0], "XDG_DATA_HOME=%s/data", h->folder);
     snprintf(h->texts[n++], sizeof h->texts[0], "XDG_STATE_HOME=%s/state", h->folder);
+    snprintf(h->texts[n++], sizeof h->texts[0], "XDG_CACHE_HOME=%s/cache", h->folder);
     snprintf(h->texts[n++], sizeof h->texts[0], "QUIP_ROOT=%s/root", h->folder);
     snprintf(h->texts[n++], sizeof h->texts[0], "TERM=%s", term);
     for (int i = 0; i < n; i++)

@@ -67,6 +67,26 @@ TEST(config_a_spelling_may_mean_different_things_to_commands)
     CHECK_INT(t, c.bench_repeat, 5);
     CHECK(t, parse("logits -m a -o json", &c, &e) == ERR_OK, "%s", e.text);
     CHECK_TEXT(t, c.output, "json");
+    CHECK(t, parse("bench -m a -d 0,4096", &c, &e) == ERR_OK, "%s", e.text);
+    CHECK_INT(t, c.bench_depth.values[1], 4096);
+}
+
+TEST(config_types_of_the_cache_are_chosen_for_a_chat_and_fixed_for_measuring)
+{
+    struct config c;
+    struct err e = { 0 };
+    CHECK(t, parse("run -ctv kv4", &c, &e) == ERR_OK, "%s", e.text);
+    CHECK_TEXT(t, c.kv_type_k, "auto");
+    CHECK_TEXT(t, c.kv_type_v, "kv4");
+    CHECK(t, !c.keep_kv_type);
+    CHECK_INT(t, c.cache_ram_mib, 1024);
+    CHECK_INT(t, c.cache_disk_mib, 2048);
+    CHECK(t, parse("perplexity -ctk q8_0", &c, &e) == ERR_OK, "%s", e.text);
+    CHECK_TEXT(t, c.kv_type_k, "q8_0");
+    CHECK_TEXT(t, c.kv_type_v, "f16");
+    CHECK_INT(t, c.cache_disk_mib, 0);
+    CHECK(t, parse("--keep-kv-type --cache-disk 0", &c, &e) == ERR_OK && c.keep_kv_type, "%s", e.text);
+    CHECK_INT(t, c.cache_disk_mib, 0);
 }
 
 TEST(config_says_what_was_found_and_what_was_wanted)
@@ -84,6 +104,9 @@ TEST(config_says_what_was_found_and_what_was_wanted)
         { "run -n", "-n: a value is missing (N)" },
         { "run --json=1", "--json: takes no value, '1' found" },
         { "run --cpu sse", "--cpu: 'sse' is not one of: exact scalar avx2 avx512" },
+        { "run -ctk q5_1", "-ctk: 'q5_1' is not one of: auto f16 q8_0 q4_0 kv4 kv3 f32" },
+        { "bench -ctv auto", "-ctv: 'auto' is not one of: f16 q8_0 q4_0 kv4 kv3 f32" },
+        { "run --cache-disk -1", "--cache-disk: -1 is out of range; 0 to 16777216 wanted" },
         { "run extra", "'extra': an argument too many for 'quip run'" },
         { "bench -p 1,x", "-p: 'x' is not a whole number; 0 to 1048576 wanted" },
         { "bnech", "unknown command 'bnech'; did you mean 'bench'?" },
@@ -215,10 +238,11 @@ TEST(config_a_broken_model_list_is_named_by_line)
 TEST(config_paths_come_from_xdg_or_home)
 {
     struct paths p;
-    struct environment env = { .home = "/h", .data_home = "", .state_home = "/s", .root = "" };
+    struct environment env = { .home = "/h", .data_home = "", .state_home = "/s", .cache_home = "", .root = "" };
     paths_init(&p, &env);
     CHECK_TEXT(t, p.models, "/h/.local/share/quip/models");
     CHECK_TEXT(t, p.history, "/s/quip/history");
+    CHECK_TEXT(t, p.kv_cache, "/h/.cache/quip/kv");
     env.home = "";
     paths_init(&p, &env);
     CHECK_TEXT(t, p.models, "");
