@@ -35,32 +35,65 @@ static float element(const void *page, ptrdiff_t i, bool half)
     return half ? f16_to_f32(((const uint16_t *)page)[i]) : ((const float *)page)[i];
 }
 
-static void one_query(struct cpu_attn *a, const void *keys, const void *values, int32_t d_k, int32_t d_v,
-                      float cap, bool half)
+/* Scores of keys outside the range are left as they are. */
+static void scores(float s[CPU_PAGE], const float *q, const void *keys, int32_t d_k, int32_t key0, int32_t key1,
+                   bool half)
 {
-    float s[CPU_PAGE], p[CPU_PAGE] = { 0 };
-    for (int32_t k = 0; k < CPU_PAGE; k++)
-        s[k] = -INFINITY;
-    for (int32_t k = a->key0; k < a->key1; k++) {
-        float sum = 0;
+    for (int32_t k = key0; k < key1; k++) {
+        s[k] = 0;
         for (int32_t c = 0; c < d_k; c++)
-            sum = fmaf(a->q[c], element(keys, (ptrdiff_t)c * CPU_PAGE + k, half), sum);
-        s[k] = cap != 0 ? cap * cpu_tanh(sum / cap) : sum;
+            s[k] = fmaf(q[c], element(keys, (ptrdiff_t)c * CPU_PAGE + k, half), s[k]);
+    }
+}
+
+void cpu_attn_scores_f16(float s[CPU_PAGE], const float *q, const uint16_t *keys, int32_t d_k, int32_t key0,
+                         int32_t key1)
+{
+    scores(s, q, keys, d_k, key0, key1, true);
+}
+
+bool cpu_attn_weights(struct cpu_attn *a, float s[CPU_PAGE], float cap, float *f)
+{
+    for (int32_t k = 0; k < CPU_PAGE; k++) {
+        if (k < a->key0 || k >= a->key1)
+            s[k] = -INFINITY;
+        else if (cap != 0)
+            s[k] = cap * cpu_tanh(s[k] / cap);
     }
     float m = max_of(lane_max(s), a->m);
     if (m == -INFINITY)
-        return;    /* every score is -infinity: no weight to give */
-    for (int32_t k = a->key0; k < a->key1; k++)
-        p[k] = cpu_exp(s[k] - m);
-    float f = cpu_exp(a->m - m);
+        return false;    /* every score is -infinity: no weight to give */
+    for (int32_t k = 0; k < CPU_PAGE; k++)
+        s[k] = k >= a->key0 && k < a->key1 ? cpu_exp(s[k] - m) : 0;
+    *f = cpu_exp(a->m - m);
     a->m = m;
-    a->l = fmaf(a->l, f, cpu_lane_sum(p, CPU_PAGE));
+    a->l = fmaf(a->l, *f, cpu_lane_sum(s, CPU_PAGE));
+    return true;
+}
+
+static void add_values(struct cpu_attn *a, const float p[CPU_PAGE], const void *values, int32_t d_v, float f,
+                       bool half)
+{
     for (int32_t c = 0; c < d_v; c++) {
         float o = a->o[c] * f;
         for (int32_t k = a->key0; k < a->key1; k++)
             o = fmaf(p[k], element(values, (ptrdiff_t)k * d_v + c, half), o);
         a->o[c] = o;
     }
+}
+
+void cpu_attn_values_f16(struct cpu_attn *a, const float p[CPU_PAGE], const uint16_t *values, int32_t d_v, float f)
+{
+    add_values(a, p, values, d_v, f, true);
+}
+
+static void one_query(struct cpu_attn *a, const void *keys, const void *values, int32_t d_k, int32_t d_v,
+                      float cap, bool half)
+{
+    float s[CPU_PAGE], f;
+    scores(s, a->q, keys, d_k, a->key0, a->key1, half);
+    if (cpu_attn_weights(a, s, cap, &f))
+        add_values(a, s, values, d_v, f, half);
 }
 
 static void attn_page_f16(struct cpu_attn *a, int32_t n_q, const uint16_t *keys, const uint16_t *values,

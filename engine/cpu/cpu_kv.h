@@ -26,8 +26,11 @@
  *     KV_F16 values: as attn_page_f16
  * o is in the rotated space when the values are rotated.
  *
- * exact: s = mean part, then for c in order fma(q_c, scale * code, s); o_c = o_c * f, then for k in order
- * fma(p_k, scale * code, o_c). */
+ * Rotation: the stages of the Hadamard transform are half = 1, 2, 4 .. run / 2, (a, b) -> (a + b, a - b); then the
+ * product with 1.0f / sqrtf(run). Codes and W are bounded to +-127 and +-32767; a NaN becomes the lower bound.
+ *
+ * exact: the page is laid out in f32, keys fma(scale, code, mean), values scale * code, and then is read as by
+ * cpu_vec.h's attn_page_f32. */
 
 /* One query head made ready for sealed pages of a layer. */
 struct cpu_kv_query {
@@ -45,7 +48,8 @@ struct cpu_kv_shape {
 
 struct cpu_kv_kern {
     const char *name;
-    /* Makes q ready; out's arrays are filled, rotated receives [d] when the key type is rotated (else out->q is q). */
+    /* Makes q ready; out's arrays are filled, rotated receives [d] when the key type is rotated (else out->q is q).
+     * Codes, scale and sum are left alone where nothing reads them: f16 keys, exact. */
     void (*prepare)(struct cpu_kv_query *out, float *rotated, int8_t *codes, float *scale, int32_t *sum,
                     const float *q, const struct cpu_kv_shape *shape);
     /* x back from the space of rotated values: Hadamard, then signs. */

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+#include <math.h>
+
+#include "engine/base/cpuid.h"
+#include "engine/cpu/kern_tiers.h"
+#include "engine/cpu/kv_tiers.h"
+#include "engine/cpu/vec_tiers.h"
+#include "engine/quant/f16.h"
+
+/* Attention over sealed pages, the definition. A page's codes are laid out plainly first, keys and values
+ * alike as [component][key]; what follows is the arithmetic of cpu_kv.h in its order. */
+
+static int32_t level_of(const uint8_t *low, const uint8_t *high, int32_t shift, int32_t bit)
+{
+    return kv3_level[(*low >> shift & 3) | (*high >> bit & 1) << 2];
+}
+
+static int32_t key_code(const uint8_t *codes, const uint8_t *high, enum kv_type type, int32_t c, int32_t key)
+{
+    int32_t i = c % 4;
+    if (type == KV_Q8_0)
+        return codes[(c / 4 * KV_PAGE + key) * 4 + i] - 128;
+    if (type == KV_KV3)
+        return level_of(&codes[(c / 16 * KV_PAGE + key) * 4 + i], &high[(c / 32 * KV_PAGE + key) * 4 + i],
+                        c % 16 / 4 * 2, c % 32 / 4);
+    return (codes[(c / 8 * KV_PAGE + key) * 4 + i] >> c % 8 / 4 * 4 & 15) - 8;
+}
+
+static int32_t value_code(const uint8_t *codes, const uint8_t *high, enum kv_type type, int32_t d, int32_t c,
+                          int32_t key)
+{
+    int32_t h = key % 2;
+    if (type == KV_Q8_0)
+        return (int8_t)codes[(key / 2 * d + c) * 2 + h];
+    if (type == KV_KV3) {
+        int32_t n = key % 16 / 2, bit = key % 32 / 2;
+        return level_of(&codes[((key / 16 * d + c) * 2 + h) * 2 + n / 4],
+                        &high[((key / 32 * d + c) * 2 + h) * 2 + bit / 8], n % 4 * 2, bit % 8);
+    }
+    int32_t n = key % 8 / 2;
+    return (codes[((key / 8 * d + c) * 2 + h) * 2 + n / 2] >> n % 2 * 4 & 15) - 8;
+}
+
+/* One head's keys or values, laid out. */
+struct side {
+    enum kv_type type;
+    int32_t d;
+    const uint16_t *mean;     /* [d], or NULL */
+    const uint16_t *scale;    /* [block][KV_PAGE]; NULL: f16, whose numbers are at f16 */
+    const uint16_t *f16;
+    int8_t code[KV_MAX_HEAD][KV_PAGE];
+};
+
+static void side_init(struct side *s, const void *at, enum kv_type type, int32_t d, bool keys)
+{
+    s->type = type;
+    s->d = d;
+    s->mean = s->scale = NULL;
+    s->f16 = at;
+    if (type == KV_F16)
+        return;
+    struct cpu_kv_parts parts = cpu_kv_parts(type, d, keys);
+    const uint8_t *bytes = at, *codes = bytes + parts.codes, *high = bytes + parts.high;
+    if (keys && kv_type_rotated(type))
+        s->mean = (const uint16_t *)(const void *)(bytes + parts.mean);
+    s->scale = (const uint16_t *)(const void *)(bytes + parts.scale);
+    for (int32_t c = 0; c < d; c++)
+        for (int32_t k = 0; k < KV_PAGE; k++)
+            s->code[c][k] = (int8_t)(keys ? key_code(codes, high, type, c, k)
+                                          : value_code(codes, high, type, d, c, k));
+}
+
+static float scale_at(const struct side *s, int32_t block, int32_t key)
+{
+    return f16_to_f32(s->scale[block * KV_PAGE + key]);
+}
+
+/* ---- a query ---------------------------------------------------------------------------------------- */
+
+static void hadamard(float *x, int32_t d)
+{
+    int32_t run = kv_rotation(d);
+    for (int32_t half = 1; half < run; half *= 2)
+        for (int32_t c = 0; c < d; c++)
+            if (!(c & half)) {
+                float a = x[c], b = x[c + half];
+                x[c] = a + b;
+                x[c + half] = a - b;
+            }
+    float norm = 1.0f / sqrtf((float)run);
+    for (int32_t c = 0; c < d; c++)
+        x[c] = x[c] * norm;
+}
+
+static void unrotate(float *x, int32_t d)
+{
+    hadamard(x, d);
+    for (int32_t c = 0; c < d; c++)
+        x[c] = x[c] * kv_sign(c);
+}
+
+/* The bounds keep a NaN or an infinity from becoming a code that products do not expect. */
+static int32_t round_to_code(float x, int32_t max)
+{
+    float rounded = rintf(x);
+    return rounded > (float)max ? max : rounded >= (float)-max ? (int32_t)rounded : -max;
+}
+
+static float largest(const float *x, int32_t n)
+{
+    float a = 0;
+    for (int32_t i = 0; i < n; i++)
+        a = fabsf(x[i]) > a ? fabsf(x[i]) : a;
+    return a < CPU_BLOCK_FLOOR ? 0 : a;
+}
+
+static void prepare_exact(struct cpu_kv_query *out, float *rotated, int8_t *codes, float *scale, int32_t *sum,
+                          const float *q, const struct cpu_kv_shape *shape)
+{
+    *out = (struct cpu_kv_query){ .q = q, .codes = codes, .scale = scale, .sum = sum };
+    if (!kv_type_rotated(shape->k))
+        return;
+    for (int32_t c = 0; c < shape->d; c++)
+        rotated[c] = q[c] * kv_sign(c);
+    hadamard(rotated, shape->d);
+    out->q = rotated;
+}
+
+static void prepare(struct cpu_kv_query *out, float *rotated, int8_t *codes, float *scale, int32_t *sum,
+                    const float *q, const struct cpu_kv_shape *shape)
+{
+    prepare_exact(out, rotated, codes, scale, sum, q, shape);
+    if (shape->k == KV_F16)
+        return;
+    for (int32_t b = 0; b < cpu_kv_blocks(shape->d); b++) {
+        const float *x = out->q + b * KV_BLOCK;
+        int32_t n = shape->d - b * KV_BLOCK < KV_BLOCK ? shape->d - b * KV_BLOCK : KV_BLOCK;
+        float a = largest(x, n), inverse = a > 0 ? 127.0f / a : 0;
+        scale[b] = a / 127.0f;
+        sum[b] = 0;
+        for (int32_t i = 0; i < KV_BLOCK; i++) {
+            int32_t code = i < n ? round_to_code(x[i] * inverse, 127) : 0;
+            codes[b * KV_BLOCK + i] = (int8_t)code;
+            sum[b] += code;
+        }
+    }
+}
+
+/* ---- a page ----------------------------------------------------------------------------------------- */
+
+static float mean_part(const struct side *keys, const float *q)
+{
+    float lane[16] = { 0 };
+    if (!keys->mean)
+        return 0;
+    for (int32_t c = 0; c < keys->d; c++)
+        lane[c & 15] = fmaf(q[c], f16_to_f32(keys->mean[c]), lane[c & 15]);
+    for (int32_t half = 8; half >= 1; half /= 2)
+        for (int32_t i = 0; i < half; i++)
+            lane[i] = lane[i] + lane[i + half];
+    return lane[0];
+}
+
+static void scores(float s[KV_PAGE], const struct side *keys, const struct cpu_kv_query *query, int32_t key0,
+                   int32_t key1)
+{
+    float mean = mean_part(keys, query->q);
+    for (int32_t k = key0; k < key1; k++) {
+        s[k] = mean;
+        for (int32_t b = 0; b < cpu_kv_blocks(keys->d); b++) {
+            int32_t t = 0;
+            for (int32_t c = b * KV_BLOCK; c < keys->d && c < (b + 1) * KV_BLOCK; c++)
+                t += query->codes[c] * keys->code[c][k];
+            s[k] = fmaf((float)t, query->scale[b] * scale_at(keys, b, k), s[k]);
+        }
+    }
+}
+
+/* Weights of one block of components: p times the scales, in whole steps of *step. */
+static void weigh(int32_t w[KV_PAGE], float *step, const float p[KV_PAGE], const struct side *values,
+                  int32_t block, int32_t key0, int32_t key1)
+{
+    float x[KV_PAGE] = { 0 };
+    for (int32_t k = key0; k < key1; k++)
+        x[k] = p[k] * scale_at(values, block, k);
+    float a = largest(x, KV_PAGE), inverse = a > 0 ? 32767.0f / a : 0;
+    *step = a / 32767.0f;
+    for (int32_t k = 0; k < KV_PAGE; k++)
+        w[k] = round_to_code(x[k] * inverse, 32767);
+}
+
+static void add_values(struct cpu_attn *a, const float p[KV_PAGE], const struct side *values, float f)
+{
+    int32_t w[KV_PAGE];
+    float step = 0;
+    for (int32_t c = 0; c < values->d; c++) {
+        if (c % KV_BLOCK == 0)
+            weigh(w, &step, p, values, c / KV_BLOCK, a->key0, a->key1);
+        int32_t t = 0;
+        for (int32_t k = 0; k < KV_PAGE; k++)
+            t += w[k] * values->code[c][k];
+        a->o[c] = fmaf((float)t, step, a->o[c] * f);
+    }
+}
+
+static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q, const void *keys,
+                   const void *values, const struct cpu_kv_shape *shape, float cap)
+{
+    struct side k, v;
+    side_init(&k, keys, shape->k, shape->d, true);
+    side_init(&v, values, shape->v, shape->d, false);
+    for (int32_t i = 0; i < n_q; i++) {
+        float p[KV_PAGE], f;
+        if (k.scale)
+            scores(p, &k, &query[i], a[i].key0, a[i].key1);
+        else
+            cpu_attn_scores_f16(p, query[i].q, k.f16, shape->d, a[i].key0, a[i].key1);
+        if (!cpu_attn_weights(&a[i], p, cap, &f))
+            continue;
+        if (v.scale)
+            add_values(&a[i], p, &v, f);
+        else
+            cpu_attn_values_f16(&a[i], p, v.f16, shape->d, f);
+    }
+}
+
+/* ---- exact ------------------------------------------------------------------------------------------ */
+
+/* What a page stands for, in f32: keys [d][KV_PAGE], values [KV_PAGE][d]. */
+static void side_to_f32(float *out, const struct side *s, bool keys)
+{
+    for (int32_t c = 0; c < s->d; c++)
+        for (int32_t k = 0; k < KV_PAGE; k++) {
+            int32_t at = keys ? c * KV_PAGE + k : k * s->d + c;
+            if (!s->scale)
+                out[at] = f16_to_f32(s->f16[at]);
+            else
+                out[at] = fmaf(scale_at(s, c / KV_BLOCK, k), (float)s->code[c][k],
+                               s->mean ? f16_to_f32(s->mean[c]) : 0);
+        }
+}
+
+static void attend_f32(const struct cpu_vec *tier, struct cpu_attn *a, const struct cpu_kv_query *query,
+                       int32_t n_q, const void *keys, const void *values, const struct cpu_kv_shape *shape,
+                       float cap)
+{
+    float k[KV_MAX_HEAD * KV_PAGE], v[KV_MAX_HEAD * KV_PAGE];
+    struct side side;
+    side_init(&side, keys, shape->k, shape->d, true);
+    side_to_f32(k, &side, true);
+    side_init(&side, values, shape->v, shape->d, false);
+    side_to_f32(v, &side, false);
+    struct cpu_attn with_q[CPU_PAGE];
+    for (int32_t i = 0; i < n_q; i++) {
+        with_q[i] = a[i];
+        with_q[i].q = query[i].q;
+    }
+    tier->attn_page_f32(with_q, n_q, k, v, shape->d, shape->d, cap);
+    for (int32_t i = 0; i < n_q; i++) {
+        a[i].m = with_q[i].m;
+        a[i].l = with_q[i].l;
+    }
+}
+
+static void attend_exact(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q, const void *keys,
+                         const void *values, const struct cpu_kv_shape *shape, float cap)
+{
+    struct cpu_vec tier;
+    cpu_attn_init_scalar(&tier);
+    attend_f32(&tier, a, query, n_q, keys, values, shape, cap);
+}
+
+#if CPU_X86_64
+static void attend_exact_avx2(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,
+                              const void *keys, const void *values, const struct cpu_kv_shape *shape, float cap)
+{
+    struct cpu_vec tier;
+    cpu_attn_init_avx2(&tier);
+    attend_f32(&tier, a, query, n_q, keys, values, shape, cap);
+}
+
+static void attend_exact_avx512(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,
+                                const void *keys, const void *values, const struct cpu_kv_shape *shape,
+                                float cap)
+{
+    struct cpu_vec tier;
+    cpu_attn_init_avx512(&tier);
+    attend_f32(&tier, a, query, n_q, keys, values, shape, cap);
+}
+#endif
+
+/* ---- tables ----------------------------------------------------------------------------------------- */
+
+static void init_exact(struct cpu_kv_kern *k, uint32_t features)
+{
+    k->name = "exact";
+    k->prepare = prepare_exact;
+    k->unrotate = unrotate;
+    k->attend = attend_exact;
+#if CPU_X86_64
+    if (features & CPUID_AVX2)
+        k->attend = attend_exact_avx2;
+    if (features & CPUID_AVX512)
+        k->attend = attend_exact_avx512;
+#else
+    (void)features;
+#endif
+}
+
+void cpu_kv_init(struct cpu_kv_kern *k, uint32_t features, bool exact)
+{
+    k->name = "scalar";
+    k->prepare = prepare;
+    k->unrotate = unrotate;
+    k->attend = attend;
+    cpu_kv_seal_init_scalar(k);
+    if (exact)
+        init_exact(k, features);
+}

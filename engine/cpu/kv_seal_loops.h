@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_CPU_KV_SEAL_LOOPS_H
+#define QUIP_ENGINE_CPU_KV_SEAL_LOOPS_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "engine/cpu/kv_tiers.h"
+#include "engine/quant/f16.h"
+
+/* Sealing (cpu_kv.h) over a tier's vector words; only the tier's own file includes this.
+ *
+ * Keys and values alike are laid out as f32 [component][token], so that lanes are tokens and no sum runs across
+ * them: butterflies, the search for a scale and the sums of errors go down the components in order, and every
+ * tier gives the same bytes. The one exception, the mean of a key's component, is a lane sum (cpu_vec.h).
+ *
+ *   open f16 -> x [d][64] f32 -> rotate -> less the mean -> per block: scale, codes u8 [d][64] -> packed
+ *                                (values are turned round on the way in, their codes on the way out)
+ *
+ * Codes of a token's block are searched for its own scale. Those of the 4-bit and 3-bit types are the best of
+ * several: starting from SEAL_TRIES different scales, code by it, refit d = sum(x q) / sum(q q), which leaves
+ * sum(x x) - sum(x q)^2 / sum(q q), and keep the smallest; the codes written are the nearest ones for that d as
+ * rounded to f16. */
+
+#if defined(__clang__)
+#define SEAL_UNROLL _Pragma("unroll")
+#else
+#define SEAL_UNROLL _Pragma("GCC unroll 16")
+#endif
+#define SEAL_INLINE static inline __attribute__((always_inline))
+
+/* Tries that go through a block together: two sums each, in registers. */
+enum { SEAL_TRIES = 8, SEAL_AT_ONCE = 4 };
+
+#define SEAL_F16_MAX 65504.0f
+#define SEAL_MAGIC 12582912.0f    /* 1.5 * 2^23: adding it rounds to a whole number, ties to even */
+
+SEAL_INLINE vec seal_round(vec x)
+{
+    return v_sub(v_add(x, v_set(SEAL_MAGIC)), v_set(SEAL_MAGIC));
+}
+
+SEAL_INLINE vec seal_clamp(vec x, float low, float high)
+{
+    x = v_max(x, v_set(low));
+    return v_select(v_less(v_set(high), x), v_set(high), x);
+}
+
+SEAL_INLINE vec seal_inverse(vec d)
+{
+    return v_select(v_less(v_set(0.0f), v_abs(d)), v_div(v_set(1.0f), d), v_set(0.0f));
+}
+
+/* Rounds a scale to f16, where it is kept, and gives it back as rounded. */
+SEAL_INLINE vec seal_scale(uint16_t *scale, vec d)
+{
+    v_store_f16(scale, seal_clamp(d, -SEAL_F16_MAX, SEAL_F16_MAX));
+    return v_load_f16(scale);
+}
+
+/* ---- one block of n components and LANES tokens ------------------------------------------------------ */
+
+/* The component of the largest magnitude, the first among equals. */
+SEAL_INLINE vec seal_extreme(const float *x, const int n)
+{
+    vec most = v_set(0.0f), extreme = most;
+    for (int c = 0; c < n; c++) {
+        vec a = v_load(x + c * KV_PAGE);
+        vec_mask more = v_less(most, v_abs(a));
+        extreme = v_select(more, a, extreme);
+        most = v_select(more, v_abs(a), most);
+    }
+    return extreme;
+}
+
+SEAL_INLINE void seal_block_q8_0(uint8_t *codes, uint16_t *scale, const float *x, const int n)
+{
+    vec inverse = seal_inverse(seal_scale(scale, v_div(v_abs(seal_extreme(x, n)), v_set(127.0f))));
+    for (int c = 0; c < n; c++) {
+        vec q = seal_clamp(seal_round(v_mul(v_load(x + c * KV_PAGE), inverse)), -127.0f, 127.0f);
+        v_store_u8(codes + c * KV_PAGE, v_add(q, v_set(128.0f)));
+    }
+}
+
+/* As ggml's: the largest component is code -8, and the scale before rounding makes the codes. */
+SEAL_INLINE void seal_block_q4_0(uint8_t *codes, uint16_t *scale, const float *x, const int n)
+{
+    vec d = v_div(seal_extreme(x, n), v_set(-8.0f)), inverse = seal_inverse(d);
+    seal_scale(scale, d);
+    for (int c = 0; c < n; c++) {
+        vec q = v_add(v_mul(v_load(x + c * KV_PAGE), inverse), v_set(8.5f));
+        v_store_u8(codes + c * KV_PAGE, seal_clamp(q, 0.0f, 15.0f));
+    }
+}
+
+SEAL_INLINE vec seal_code_kv4(vec x)
+{
+    return seal_clamp(seal_round(x), -8.0f, 7.0f);
+}
+
+/* Level of the magnitude of x, nearest. */
+SEAL_INLINE vec seal_level_kv3(vec magnitude)
+{
+    vec level = v_select(v_less(magnitude, v_set(29.5f)), v_set(14.0f), v_set(45.0f));
+    vec outer = v_select(v_less(magnitude, v_set(103.0f)), v_set(79.0f), v_set(127.0f));
+    return v_select(v_less(magnitude, v_set(62.0f)), level, outer);
+}
+
+/* Best refitted scale of a block, starting from 1 / (start[i] * unit). */
+SEAL_INLINE vec seal_search(const float *x, const int n, vec unit, const float *start, const bool kv3)
+{
+    vec best = v_set(0.0f), best_xq = v_set(0.0f), best_qq = v_set(1.0f);
+    for (int first = 0; first < SEAL_TRIES; first += SEAL_AT_ONCE) {
+        vec inverse[SEAL_AT_ONCE], xq[SEAL_AT_ONCE], qq[SEAL_AT_ONCE];
+        SEAL_UNROLL
+        for (int i = 0; i < SEAL_AT_ONCE; i++) {
+            inverse[i] = v_mul(unit, v_set(start[first + i]));
+            xq[i] = qq[i] = v_set(0.0f);
+        }
+        for (int c = 0; c < n; c++) {
+            vec a = v_load(x + c * KV_PAGE);
+            if (kv3)
+                a = v_abs(a);
+            SEAL_UNROLL
+            for (int i = 0; i < SEAL_AT_ONCE; i++) {
+                vec q = v_mul(a, inverse[i]);
+                q = kv3 ? seal_level_kv3(q) : seal_code_kv4(q);
+                xq[i] = v_fma(a, q, xq[i]);
+                qq[i] = v_fma(q, q, qq[i]);
+            }
+        }
+        SEAL_UNROLL
+        for (int i = 0; i < SEAL_AT_ONCE; i++) {    /* xq^2 / qq against the best, without dividing */
+            vec gain = v_mul(xq[i], xq[i]);
+            vec_mask more = v_less(v_mul(best, qq[i]), v_mul(gain, best_qq));
+            best = v_select(more, gain, best);
+            best_xq = v_select(more, xq[i], best_xq);
+            best_qq = v_select(more, qq[i], best_qq);
+        }
+    }
+    return v_div(best_xq, best_qq);
+}
+
+SEAL_INLINE void seal_block_kv4(uint8_t *codes, uint16_t *scale, const float *x, const int n)
+{
+    static const float start[SEAL_TRIES] = { -5.8f, -6.4f, -7.0f, -7.6f, -8.2f, 5.6f, 6.4f, 7.2f };
+    vec d = seal_search(x, n, seal_inverse(seal_extreme(x, n)), start, false);
+    vec inverse = seal_inverse(seal_scale(scale, d));
+    for (int c = 0; c < n; c++) {
+        vec q = seal_code_kv4(v_mul(v_load(x + c * KV_PAGE), inverse));
+        v_store_u8(codes + c * KV_PAGE, v_add(q, v_set(8.0f)));
+    }
+}
+
+SEAL_INLINE void seal_block_kv3(uint8_t *codes, uint16_t *scale, const float *x, const int n)
+{
+    static const float start[SEAL_TRIES] = { 95, 105, 115, 125, 135, 145, 160, 175 };
+    vec d = seal_search(x, n, seal_inverse(v_abs(seal_extreme(x, n))), start, true);
+    vec inverse = seal_inverse(seal_scale(scale, d));
+    for (int c = 0; c < n; c++) {
+        vec a = v_mul(v_load(x + c * KV_PAGE), inverse), size = v_abs(a);
+        vec near = v_select(v_less(size, v_set(29.5f)), v_set(0.0f), v_set(1.0f));
+        vec far = v_select(v_less(size, v_set(103.0f)), v_set(2.0f), v_set(3.0f));
+        vec i = v_select(v_less(size, v_set(62.0f)), near, far);
+        i = v_select(v_less(a, v_set(0.0f)), v_sub(v_set(3.0f), i), v_add(v_set(4.0f), i));
+        v_store_u8(codes + c * KV_PAGE, i);
+    }
+}
+
+SEAL_INLINE void seal_block(uint8_t *codes, uint16_t *scale, const float *x, enum kv_type type, const int n)
+{
+    for (int t = 0; t < KV_PAGE; t += LANES)
+        if (type == KV_Q8_0)
+            seal_block_q8_0(codes + t, scale + t, x + t, n);
+        else if (type == KV_Q4_0)
+            seal_block_q4_0(codes + t, scale + t, x + t, n);
+        else if (type == KV_KV4)
+            seal_block_kv4(codes + t, scale + t, x + t, n);
+        else
+            seal_block_kv3(codes + t, scale + t, x + t, n);
+}
+
+/* Codes, biased to be positive, [d][KV_PAGE]. */
+static void seal_codes(uint8_t *codes, uint16_t *scale, const float *x, enum kv_type type, int32_t d)
+{
+    int32_t c = 0;
+    for (; c + KV_BLOCK <= d; c += KV_BLOCK, scale += KV_PAGE)
+        seal_block(codes + c * KV_PAGE, scale, x + c * KV_PAGE, type, KV_BLOCK);
+    if (c < d)
+        seal_block(codes + c * KV_PAGE, scale, x + c * KV_PAGE, type, KV_BLOCK / 2);
+}
+
+/* ---- a head ------------------------------------------------------------------------------------------ */
+
+/* Open form [d][KV_PAGE] to f32; what is not finite becomes 0. */
+static void seal_load(float *x, const uint16_t *open, int32_t d, bool signs)
+{
+    for (int32_t c = 0; c < d; c++) {
+        vec sign = v_set(signs ? kv_sign(c) : 1.0f);
+        for (int t = 0; t < KV_PAGE; t += LANES) {
+            vec a = v_load_f16(open + c * KV_PAGE + t);
+            a = v_select(v_nan(v_sub(a, a)), v_set(0.0f), a);
+            v_store(x + c * KV_PAGE + t, v_mul(a, sign));
+        }
+    }
+}
+
+static void seal_hadamard(float *x, int32_t d)
+{
+    int32_t run = kv_rotation(d);
+    for (int32_t half = 1; half < run; half *= 2)
+        for (int32_t c = 0; c < d; c++) {
+            if (c & half)
+                continue;
+            float *low = x + c * KV_PAGE, *high = low + half * KV_PAGE;
+            for (int t = 0; t < KV_PAGE; t += LANES) {
+                vec a = v_load(low + t), b = v_load(high + t);
+                v_store(low + t, v_add(a, b));
+                v_store(high + t, v_sub(a, b));
+            }
+        }
+    vec norm = v_set(1.0f / sqrtf((float)run));
+    for (int32_t i = 0; i < d * KV_PAGE; i += LANES)
+        v_store(x + i, v_mul(v_load(x + i), norm));
+}
+
+static void seal_mean(uint16_t *mean, float *x, int32_t d)
+{
+    for (int32_t c = 0; c < d; c++, x += KV_PAGE) {
+        vec lanes[16 / LANES];
+        for (int i = 0; i < 16 / LANES; i++)
+            lanes[i] = v_set(0.0f);
+        for (int i = 0; i < KV_PAGE / LANES; i++)
+            lanes[i % (16 / LANES)] = v_add(lanes[i % (16 / LANES)], v_load(x + i * LANES));
+        float m = v_fold_add(lanes) / (float)KV_PAGE;
+        m = m > SEAL_F16_MAX ? SEAL_F16_MAX : m < -SEAL_F16_MAX ? -SEAL_F16_MAX : m;
+        mean[c] = f16_from_f32(m);
+        vec rounded = v_set(f16_to_f32(mean[c]));
+        for (int t = 0; t < KV_PAGE; t += LANES)
+            v_store(x + t, v_sub(v_load(x + t), rounded));
+    }
+}
+
+/* Packing: dword i of a row of n takes bit fields of the i-th codes of some rows of codes, the same for keys
+ * (rows are components, [d][KV_PAGE]) and values (rows are tokens, [KV_PAGE][d]); only which row goes to which
+ * bit differs. */
+SEAL_INLINE void seal_pack_row(uint32_t *out, const uint8_t *codes, int32_t n, const int n_rows, const int down,
+                               const uint32_t mask, const uint8_t *to_bit)
+{
+    for (int32_t i = 0; i < n; i++) {
+        uint32_t word = 0;
+        SEAL_UNROLL
+        for (int r = 0; r < n_rows; r++)
+            word |= (codes[r * n + i] >> down & mask) << to_bit[r];
+        out[i] = word;
+    }
+}
+
+static void seal_pack_keys(uint8_t *out, const struct cpu_kv_parts *parts, const uint8_t *codes, enum kv_type type,
+                           int32_t d)
+{
+    static const uint8_t q8[4] = { 0, 8, 16, 24 }, q4[8] = { 0, 8, 16, 24, 4, 12, 20, 28 };
+    static const uint8_t low[16] = { 0, 8, 16, 24, 2, 10, 18, 26, 4, 12, 20, 28, 6, 14, 22, 30 };
+    static const uint8_t bits[32] = { 0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27,
+                                      4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31 };
+    uint32_t *words = (uint32_t *)(void *)(out + parts->codes), *high = (uint32_t *)(void *)(out + parts->high);
+    if (type == KV_Q8_0)
+        for (int32_t c = 0; c < d; c += 4)
+            seal_pack_row(words + c / 4 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 4, 0, 255, q8);
+    else if (type != KV_KV3)
+        for (int32_t c = 0; c < d; c += 8)
+            seal_pack_row(words + c / 8 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 8, 0, 15, q4);
+    else {
+        for (int32_t c = 0; c < d; c += 16)
+            seal_pack_row(words + c / 16 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 16, 0, 3, low);
+        int32_t c = 0;
+        for (; c + KV_BLOCK <= d; c += KV_BLOCK)
+            seal_pack_row(high + c / KV_BLOCK * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, KV_BLOCK, 2, 1, bits);
+        if (c < d)
+            seal_pack_row(high + c / KV_BLOCK * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, KV_BLOCK / 2, 2, 1, bits);
+    }
+}
+
+static void seal_pack_values(uint8_t *out, const struct cpu_kv_parts *parts, const uint8_t *codes,
+                             enum kv_type type, int32_t d)
+{
+    static const uint8_t q4[8] = { 0, 16, 4, 20, 8, 24, 12, 28 };
+    static const uint8_t low[16] = { 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30 };
+    static const uint8_t bits[32] = { 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
+    uint32_t *words = (uint32_t *)(void *)(out + parts->codes), *high = (uint32_t *)(void *)(out + parts->high);
+    if (type == KV_Q8_0)
+        for (int32_t k = 0; k < KV_PAGE; k += 2)    /* signed: the bias of 128 is a flipped top bit */
+            for (int32_t c = 0; c < d; c++) {
+                out[parts->codes + (size_t)(k / 2 * d + c) * 2] = codes[k * d + c] ^ 128;
+                out[parts->codes + (size_t)(k / 2 * d + c) * 2 + 1] = codes[(k + 1) * d + c] ^ 128;
+            }
+    else if (type != KV_KV3)
+        for (int32_t k = 0; k < KV_PAGE; k += 8)
+            seal_pack_row(words + k / 8 * d, codes + k * d, d, 8, 0, 15, q4);
+    else {
+        for (int32_t k = 0; k < KV_PAGE; k += 16)
+            seal_pack_row(words + k / 16 * d, codes + k * d, d, 16, 0, 3, low);
+        for (int32_t k = 0; k < KV_PAGE; k += 32)
+            seal_pack_row(high + k / 32 * d, codes + k * d, d, 32, 2, 1, bits);
+    }
+}
+
+/* Scratch: x, f32 [d][KV_PAGE]; then bytes for twice as many codes. */
+static void seal_keys(void *keys, const uint16_t *open, enum kv_type type, int32_t d, float *x)
+{
+    struct cpu_kv_parts parts = cpu_kv_parts(type, d, true);
+    uint8_t *out = keys, *codes = (uint8_t *)(x + d * KV_PAGE);
+    seal_load(x, open, d, kv_type_rotated(type));
+    if (kv_type_rotated(type)) {
+        seal_hadamard(x, d);
+        seal_mean((uint16_t *)(void *)(out + parts.mean), x, d);
+    }
+    seal_codes(codes, (uint16_t *)(void *)(out + parts.scale), x, type, d);
+    seal_pack_keys(out, &parts, codes, type, d);
+}
+
+static void seal_values(void *values, const uint16_t *open, enum kv_type type, int32_t d, float *x)
+{
+    struct cpu_kv_parts parts = cpu_kv_parts(type, d, false);
+    uint8_t *out = values, *codes = (uint8_t *)(x + d * KV_PAGE), *turned = codes + d * KV_PAGE;
+    uint16_t *columns = (uint16_t *)(void *)codes;
+    for (int32_t k = 0; k < KV_PAGE; k++)
+        for (int32_t c = 0; c < d; c++)
+            columns[c * KV_PAGE + k] = open[k * d + c];
+    seal_load(x, columns, d, kv_type_rotated(type));
+    if (kv_type_rotated(type))
+        seal_hadamard(x, d);
+    seal_codes(codes, (uint16_t *)(void *)(out + parts.scale), x, type, d);
+    for (int32_t k = 0; k < KV_PAGE; k++)
+        for (int32_t c = 0; c < d; c++)
+            turned[k * d + c] = codes[c * KV_PAGE + k];
+    seal_pack_values(out, &parts, turned, type, d);
+}
+
+/* Every byte of a page is a function of its tokens: what aligning adds is 0. */
+static void seal_pad(void *out, size_t n_bytes)
+{
+    memset((uint8_t *)out + n_bytes - 64, 0, 64);
+}
+
+static void seal(void *keys, void *values, const uint16_t *open_keys, const uint16_t *open_values,
+                 const struct cpu_kv_shape *shape, float *scratch)
+{
+    size_t open_bytes = (size_t)shape->d * KV_PAGE * sizeof(uint16_t);
+    if (shape->k == KV_F16)
+        memcpy(keys, open_keys, open_bytes);
+    else {
+        seal_pad(keys, kv_sealed_key_bytes(shape->k, shape->d));
+        seal_keys(keys, open_keys, shape->k, shape->d, scratch);
+    }
+    if (shape->v == KV_F16)
+        memcpy(values, open_values, open_bytes);
+    else {
+        seal_pad(values, kv_sealed_value_bytes(shape->v, shape->d));
+        seal_values(values, open_values, shape->v, shape->d, scratch);
+    }
+}
+
+#endif

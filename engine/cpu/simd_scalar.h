@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_CPU_SIMD_SCALAR_H
+#define QUIP_ENGINE_CPU_SIMD_SCALAR_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/quant/f16.h"
+
+/* The vector words of x86/simd_avx2.h that kv_seal_loops.h uses, for one lane in plain C. */
+enum { LANES = 1 };
+typedef float vec;
+typedef bool vec_mask;
+
+static inline vec v_set(float a) { return a; }
+static inline vec v_load(const float *p) { return *p; }
+static inline void v_store(float *p, vec a) { *p = a; }
+static inline vec v_load_f16(const uint16_t *p) { return f16_to_f32(*p); }
+static inline void v_store_f16(uint16_t *p, vec a) { *p = f16_from_f32(a); }
+static inline vec v_add(vec a, vec b) { return a + b; }
+static inline vec v_sub(vec a, vec b) { return a - b; }
+static inline vec v_mul(vec a, vec b) { return a * b; }
+static inline vec v_div(vec a, vec b) { return a / b; }
+static inline vec v_fma(vec a, vec b, vec c) { return fmaf(a, b, c); }
+static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
+static inline vec v_abs(vec a) { return fabsf(a); }
+static inline vec_mask v_less(vec a, vec b) { return a < b; }
+static inline vec_mask v_nan(vec a) { return a != a; }
+static inline vec v_select(vec_mask m, vec yes, vec no) { return m ? yes : no; }
+
+/* Whole part, 0 to 255. */
+static inline void v_store_u8(uint8_t *p, vec a) { *p = (uint8_t)(int32_t)a; }
+
+static inline float v_fold_add(vec lanes[16 / LANES])
+{
+    for (int half = 8; half >= 1; half /= 2)
+        for (int i = 0; i < half; i++)
+            lanes[i] = lanes[i] + lanes[i + half];
+    return lanes[0];
+}
+
+#endif
