@@ -2,212 +2,10 @@
 #ifndef QUIP_ENGINE_CPU_ATTN_SIMD_H
 #define QUIP_ENGINE_CPU_ATTN_SIMD_H
 
-#include <math.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "engine/cpu/attn_stages_simd.h"
 
-#include "engine/cpu/vec_simd.h"
-
-/* Attention over a page (cpu_vec.h) over a tier's vector words; only the tier's own file includes this.
- *
- * Up to four queries go through a page together, so that each key and value is read and converted once for
- * the four, in three stages:
- *
- *   scores    lanes are keys: acc[q][v] = fma(q_c, K[c][..], acc) over all components c
- *   weights   scale, mask, maximum, exp, sums: per query, four (eight) vectors
- *   values    lanes are components: acc[q][v] = fma(p_k, V[k][..], acc) over all keys k
- *
- * Masking. Lanes of keys outside a query's range hold garbage until the second stage replaces their scores
- * by -infinity. In the third stage a weight of 0 would not do, since 0 * NaN is NaN and 0 + -0 is +0: keys
- * that all four queries see are added together, those at the ends of differing ranges one query at a time.
- *
- * Tile shapes are constants of the tier (ATTN_KEYS_1.. vectors of keys for 1.. queries): enough sums in
- * flight to hide the latency of an fma, few enough to stay in registers. The functions are inlined with
- * constant counts, so that acc[][] is registers. */
-
-#if defined(__clang__)
-#define ATTN_UNROLL _Pragma("unroll")
-#else
-#define ATTN_UNROLL _Pragma("GCC unroll 8")
-#endif
-#define ATTN_INLINE static inline __attribute__((always_inline))
-
-enum { ATTN_TILE = 4, ATTN_MAX_VECS = CPU_PAGE / LANES };
-
-/* Weights of a tile and the keys that count, per query; none when begin == end. */
-struct attn_tile {
-    float p[ATTN_TILE][CPU_PAGE];
-    int32_t begin[ATTN_TILE], end[ATTN_TILE];
-};
-
-ATTN_INLINE vec load_element(const void *page, ptrdiff_t i, bool half)
-{
-    return half ? v_load_f16((const uint16_t *)page + i) : v_load((const float *)page + i);
-}
-
-/* Products of n_q queries with n_v vectors of keys from key on. */
-ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, const void *keys,
-                              int32_t d_k, int32_t key, bool half, const int n_q, const int n_v)
-{
-    vec acc[ATTN_TILE][ATTN_MAX_VECS];
-    const float *q[ATTN_TILE];
-    ATTN_UNROLL
-    for (int i = 0; i < n_q; i++) {
-        q[i] = a[i].q;
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++)
-            acc[i][v] = v_set(0.0f);
-    }
-    for (ptrdiff_t c = 0; c < d_k; c++) {
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++) {
-            vec k = load_element(keys, c * CPU_PAGE + key + v * LANES, half);
-            ATTN_UNROLL
-            for (int i = 0; i < n_q; i++)
-                acc[i][v] = v_fma(v_set(q[i][c]), k, acc[i][v]);
-        }
-    }
-    ATTN_UNROLL
-    for (int i = 0; i < n_q; i++) {
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++)
-            v_store(s[i] + key + v * LANES, acc[i][v]);
-    }
-}
-
-/* Only the blocks of keys that a query of the tile sees; the others keep what stands in s. */
-ATTN_INLINE void scores(struct attn_tile *t, const struct cpu_attn *a, const void *keys, int32_t d_k,
-                        bool half, const int n_q, const int n_v)
-{
-    int32_t begin = a[0].key0, end = a[0].key1;
-    for (int i = 1; i < n_q; i++) {
-        begin = a[i].key0 < begin ? a[i].key0 : begin;
-        end = a[i].key1 > end ? a[i].key1 : end;
-    }
-    for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES)
-        if (key < end && key + n_v * LANES > begin)
-            scores_block(t->p, a, keys, d_k, key, half, n_q, n_v);
-}
-
-/* Turns a query's scores into weights and brings its m and l up to date; false when all are -infinity.
- * *rescale is what the output so far is to be multiplied by. */
-static bool weights(struct cpu_attn *a, float p[CPU_PAGE], float cap, float *rescale)
-{
-    vec lanes[16 / LANES];
-    for (int i = 0; i < 16 / LANES; i++)
-        lanes[i] = v_set(-VEC_INFINITY);
-    for (int v = 0; v < ATTN_MAX_VECS; v++) {
-        vec s = v_load(p + v * LANES);
-        if (cap != 0)
-            s = v_mul(v_set(cap), v_tanh(v_div(s, v_set(cap))));
-        s = v_keep_range(s, v * LANES, a->key0, a->key1);
-        lanes[v % (16 / LANES)] = v_max(s, lanes[v % (16 / LANES)]);
-        v_store(p + v * LANES, s);
-    }
-    float m = v_fold_max(lanes);
-    m = m > a->m ? m : a->m;
-    if (m == -VEC_INFINITY)
-        return false;
-    for (int i = 0; i < 16 / LANES; i++)
-        lanes[i] = v_set(0.0f);
-    for (int v = 0; v < ATTN_MAX_VECS; v++) {
-        vec e = v_exp(v_sub(v_load(p + v * LANES), v_set(m)));
-        lanes[v % (16 / LANES)] = v_add(lanes[v % (16 / LANES)], e);
-        v_store(p + v * LANES, e);
-    }
-    *rescale = v_first(v_exp(v_set(a->m - m)));
-    a->m = m;
-    a->l = fmaf(a->l, *rescale, v_fold_add(lanes));
-    return true;
-}
-
-static void rescale_output(float *o, float f, int32_t d_v)
-{
-    int32_t c = 0;
-    for (; d_v - c >= LANES; c += LANES)
-        v_store(o + c, v_mul(v_load(o + c), v_set(f)));
-    if (c < d_v)
-        v_store_n(o + c, v_mul(v_load_n(o + c, d_v - c), v_set(f)), d_v - c);
-}
-
-/* o_c += p_k V[k][c] for keys begin <= k < end and n_v vectors of components from c on. */
-ATTN_INLINE void values_block(const struct cpu_attn *a, const float (*p)[CPU_PAGE], const void *values,
-                              int32_t d_v, ptrdiff_t c, int32_t begin, int32_t end, bool half,
-                              const int n_q, const int n_v)
-{
-    vec acc[ATTN_TILE][ATTN_MAX_VECS];
-    ATTN_UNROLL
-    for (int i = 0; i < n_q; i++) {
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++)
-            acc[i][v] = v_load(a[i].o + c + v * LANES);
-    }
-    for (ptrdiff_t k = begin; k < end; k++) {
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++) {
-            vec x = load_element(values, k * d_v + c + v * LANES, half);
-            ATTN_UNROLL
-            for (int i = 0; i < n_q; i++)
-                acc[i][v] = v_fma(v_set(p[i][k]), x, acc[i][v]);
-        }
-    }
-    ATTN_UNROLL
-    for (int i = 0; i < n_q; i++) {
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++)
-            v_store(a[i].o + c + v * LANES, acc[i][v]);
-    }
-}
-
-/* The last n < LANES components. */
-ATTN_INLINE void values_tail(const struct cpu_attn *a, const float (*p)[CPU_PAGE], const void *values,
-                             int32_t d_v, ptrdiff_t c, int32_t begin, int32_t end, bool half,
-                             const int n_q)
-{
-    int n = (int)(d_v - c);
-    for (int i = 0; i < n_q; i++) {
-        vec acc = v_load_n(a[i].o + c, n);
-        for (ptrdiff_t k = begin; k < end; k++) {
-            ptrdiff_t at = k * d_v + c;
-            vec x = half ? v_load_f16_n((const uint16_t *)values + at, n)
-                         : v_load_n((const float *)values + at, n);
-            acc = v_fma(v_set(p[i][k]), x, acc);
-        }
-        v_store_n(a[i].o + c, acc, n);
-    }
-}
-
-ATTN_INLINE void values_range(const struct cpu_attn *a, const float (*p)[CPU_PAGE], const void *values,
-                              int32_t d_v, int32_t begin, int32_t end, bool half, const int n_q,
-                              const int n_v)
-{
-    if (begin >= end)
-        return;
-    ptrdiff_t c = 0;
-    for (; d_v - c >= n_v * LANES; c += n_v * LANES)
-        values_block(a, p, values, d_v, c, begin, end, half, n_q, n_v);
-    for (; d_v - c >= LANES; c += LANES)
-        values_block(a, p, values, d_v, c, begin, end, half, n_q, 1);
-    if (c < d_v)
-        values_tail(a, p, values, d_v, c, begin, end, half, n_q);
-}
-
-static int32_t clamp(int32_t x, int32_t low, int32_t high)
-{
-    return x < low ? low : x > high ? high : x;
-}
-
-/* One query's own keys, before or after those the tile shares. */
-static void values_alone(const struct cpu_attn *a, const float p[CPU_PAGE], const void *values,
-                         int32_t d_v, int32_t begin, int32_t end, bool half)
-{
-    const float (*one)[CPU_PAGE] = (const float (*)[CPU_PAGE])p;
-    if (half)
-        values_range(a, one, values, d_v, begin, end, true, 1, ATTN_COLS_1);
-    else
-        values_range(a, one, values, d_v, begin, end, false, 1, ATTN_COLS_1);
-}
+/* Attention over open pages (cpu_vec.h): the stages of attn_stages_simd.h one after the other; only the
+ * tier's own file includes this. */
 
 ATTN_INLINE void page_tile(struct cpu_attn *a, const void *keys, const void *values, int32_t d_k,
                            int32_t d_v, float cap, bool half, const int n_q, const int n_keys,
@@ -215,7 +13,6 @@ ATTN_INLINE void page_tile(struct cpu_attn *a, const void *keys, const void *val
 {
     struct attn_tile t;
     scores(&t, a, keys, d_k, half, n_q, n_keys);
-    int32_t begin = 0, end = CPU_PAGE;    /* seen by all */
     for (int i = 0; i < n_q; i++) {
         float f;
         bool any = weights(&a[i], t.p[i], cap, &f);
@@ -223,18 +20,8 @@ ATTN_INLINE void page_tile(struct cpu_attn *a, const void *keys, const void *val
             rescale_output(a[i].o, f, d_v);
         t.begin[i] = a[i].key0;
         t.end[i] = any ? a[i].key1 : a[i].key0;
-        begin = t.begin[i] > begin ? t.begin[i] : begin;
-        end = t.end[i] < end ? t.end[i] : end;
     }
-    if (begin > end)
-        end = begin;
-    if (n_q > 1)
-        for (int i = 0; i < n_q; i++)
-            values_alone(&a[i], t.p[i], values, d_v, t.begin[i], clamp(begin, t.begin[i], t.end[i]), half);
-    values_range(a, (const float (*)[CPU_PAGE])t.p, values, d_v, begin, end, half, n_q, n_cols);
-    if (n_q > 1)
-        for (int i = 0; i < n_q; i++)
-            values_alone(&a[i], t.p[i], values, d_v, clamp(end, t.begin[i], t.end[i]), t.end[i], half);
+    values_tile(a, &t, values, d_v, half, n_q, n_cols);
 }
 
 ATTN_INLINE void attn_page(struct cpu_attn *a, int32_t n_q, const void *keys, const void *values,

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_CPU_ATTN_SEALED_SIMD_H
+#define QUIP_ENGINE_CPU_ATTN_SEALED_SIMD_H
+
+#include <string.h>
+
+#include "engine/cpu/attn_stages_simd.h"
+#include "engine/cpu/kern_tiers.h"
+#include "engine/cpu/kv_tiers.h"
+
+/* Attention over sealed pages (cpu_kv.h) over a tier's words; only the tier's own file includes this, after
+ * its vector words and these integer ones:
+ *
+ *   vint                  a register of bytes, words or dwords; i_zero, i_load, i_store, i_set16, i_set32, i_and,
+ *                         i_add32, i_right, i_left (dwords), i_spread32 (one dword of memory in all lanes)
+ *   i_dot16(t, a, b)      t + the sum of the i16 products in each dword
+ *   i_round, v_from_i32   between f32 and i32; a NaN becomes the lowest number
+ *   i_pack16(a, b)        i32 to i16, bounded to +-32767, in the order that weight_at() knows
+ *   i_store8(p, a)        LANES i32 to i8, bounded below by -127
+ *   i_widen8(p)           2 LANES i8 of memory to i16
+ *   key_start .. key_finish   sums of four products of bytes per dword: codes of a key, codes of a query
+ *   key_level, value_level    kv3: two low bits and a third (bit 2) to a code; other bits may be anything
+ *   fold8_max, fold8_add  lane i of the result (i < 8) is the largest of, or the sum over, a[i]'s lanes
+ *   v_partner(a, n)       lane i holds what lane i ^ n held
+ *   v_odd_sign(a, n)      lanes i with i & n change sign;  v_kv_sign(a, c): times kv_sign(c + lane)
+ *
+ * As in attn_stages_simd.h lanes are keys for the scores, components for the values, and the layouts are
+ * made for it: a dword of keys holds four components of one key, a dword of values two keys of one component,
+ * so that whole registers are multiplied by one dword of the query's codes, or by two weights, in all lanes.
+ * Codes stay unsigned where that is cheaper; what this adds to a sum is taken off with the sum of the codes
+ * or weights they meet.
+ *
+ * Up to SEALED_TILE queries go through a page together, each code being unpacked once for all of them. */
+
+enum { SEALED_TILE = 8, SEALED_CHUNK = 4, KV_MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK, SEALED_LINE = KV_PAGE * 4 };
+
+/* How codes are stored; q4_0 and kv4 share one. */
+enum sealed_code { CODE_3 = 3, CODE_4 = 4, CODE_8 = 8, N_CODES };
+
+static inline enum sealed_code sealed_code(enum kv_type type)
+{
+    return type == KV_Q8_0 ? CODE_8 : type == KV_KV3 ? CODE_3 : CODE_4;
+}
+
+/* One head's keys or values. */
+struct sealed_side {
+    const uint16_t *mean, *scale;     /* mean: NULL where there is none */
+    const uint8_t *codes, *high;
+    int32_t d, n_blocks;
+};
+
+/* Queries of a tile. Codes and sums are copied so that one pointer with constant offsets reaches all. */
+struct sealed_tile {
+    float p[SEALED_TILE][CPU_PAGE];               /* scores, then weights */
+    float *o[SEALED_TILE];
+    float f[SEALED_TILE];                         /* the factor on o */
+    _Alignas(64) int8_t codes[SEALED_TILE][KV_MAX_HEAD];
+    float scale[SEALED_TILE][KV_MAX_BLOCKS];
+    int32_t sum[SEALED_TILE][KV_MAX_BLOCKS];      /* times what codes of keys are too large by */
+    int16_t w[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];
+    float step[SEALED_CHUNK][16];                 /* [block][query]; 16: a vector of any tier */
+    int32_t excess[SEALED_CHUNK][16];             /* sum of w times what codes of values are too large by */
+    float unused[KV_MAX_HEAD];                    /* o of a query that sees nothing */
+};
+
+static inline struct sealed_side sealed_side(const void *at, enum kv_type type, int32_t d, bool keys)
+{
+    struct cpu_kv_parts parts = cpu_kv_parts(type, d, keys);
+    const uint8_t *bytes = at;
+    return (struct sealed_side){
+        .mean = keys && kv_type_rotated(type) ? (const uint16_t *)(const void *)(bytes + parts.mean) : NULL,
+        .scale = (const uint16_t *)(const void *)(bytes + parts.scale),
+        .codes = bytes + parts.codes,
+        .high = bytes + parts.high,
+        .d = d,
+        .n_blocks = cpu_kv_blocks(d),
+    };
+}
+
+/* ---- scores ----------------------------------------------------------------------------------------- */
+
+static inline void tile_queries(struct sealed_tile *t, const struct cpu_kv_query *query, enum sealed_code code,
+                                int32_t n_blocks, int n_q)
+{
+    int32_t offset = code == CODE_8 ? KEY_OFFSET_8 : code == CODE_4 ? 8 : KEY_OFFSET_3;
+    for (int i = 0; i < n_q; i++) {
+        for (int32_t b = 0; b < n_blocks; b++) {
+            memcpy(t->codes[i] + b * KV_BLOCK, query[i].codes + b * KV_BLOCK, KV_BLOCK);
+            t->scale[i][b] = query[i].scale[b];
+            t->sum[i][b] = -offset * query[i].sum[b];
+        }
+    }
+}
+
+/* q . mean for each query, the score of a key whose codes are all 0. */
+ATTN_INLINE void mean_parts(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k,
+                            const int n_q)
+{
+    vec lanes[SEALED_TILE][16 / LANES];
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++)
+        for (int v = 0; v < 16 / LANES; v++)
+            lanes[i][v] = v_set(0.0f);
+    for (int32_t c = 0; k->mean && c < k->d; c += 16)
+        ATTN_UNROLL
+        for (int v = 0; v < 16 / LANES; v++) {
+            vec mean = v_load_f16(k->mean + c + v * LANES);
+            ATTN_UNROLL
+            for (int i = 0; i < n_q; i++)
+                lanes[i][v] = v_fma(v_load(query[i].q + c + v * LANES), mean, lanes[i][v]);
+        }
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++) {
+        vec s = v_set(k->mean ? v_fold_add(lanes[i]) : 0.0f);
+        for (int v = 0; v < ATTN_MAX_VECS; v++)
+            v_store(t->p[i] + v * LANES, s);
+    }
+}
+
+/* Line j of a block: components 4 j to 4 j + 3 of LANES keys, in bytes. */
+ATTN_INLINE vint key_line(const uint8_t *codes, vint high, enum sealed_code code, const int j)
+{
+    if (code == CODE_8)
+        return i_load(codes + j * SEALED_LINE);
+    if (code == CODE_4) {
+        vint x = i_load(codes + j / 2 * SEALED_LINE);
+        return i_and(j % 2 ? i_right(x, 4) : x, i_set32(0x0f0f0f0f));
+    }
+    vint low = i_right(i_load(codes + j / 4 * SEALED_LINE), j % 4 * 2);
+    return key_level(low, j <= 2 ? i_left(high, 2 - j) : i_right(high, j - 2));
+}
+
+/* Adds the block's products to the scores of n_v vectors of keys from key on. */
+ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *k, int32_t b, int32_t key,
+                               enum sealed_code code, const int n_q, const int n_v)
+{
+    const int block_lines = code == CODE_8 ? 8 : code == CODE_4 ? 4 : 2;
+    const uint8_t *codes = k->codes + (b * block_lines * KV_PAGE + key) * 4;
+    const int8_t *q = t->codes[0] + b * KV_BLOCK;
+    vint acc[SEALED_TILE][ATTN_MAX_VECS], high[ATTN_MAX_VECS], u[ATTN_MAX_VECS];
+    ATTN_UNROLL
+    for (int v = 0; v < n_v; v++)
+        high[v] = code == CODE_3 ? i_load(k->high + (b * KV_PAGE + key + v * LANES) * 4) : i_zero();
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++)
+        ATTN_UNROLL
+        for (int v = 0; v < n_v; v++)
+            acc[i][v] = key_start(&t->sum[i][b], code);
+    ATTN_UNROLL
+    for (int j = 0; j < 8; j++) {
+        if (j == 4 && b * KV_BLOCK + 16 == k->d)    /* a last block of 16 */
+            break;
+        ATTN_UNROLL
+        for (int v = 0; v < n_v; v++)
+            u[v] = key_line(codes + v * LANES * 4, high[v], code, j);
+        ATTN_UNROLL
+        for (int i = 0; i < n_q; i++) {
+            vint four = i_spread32(q + i * KV_MAX_HEAD + 4 * j);
+            ATTN_UNROLL
+            for (int v = 0; v < n_v; v++)
+                acc[i][v] = key_add(acc[i][v], u[v], four, code);
+        }
+    }
+    ATTN_UNROLL
+    for (int v = 0; v < n_v; v++) {
+        vec scale = v_load_f16(k->scale + b * KV_PAGE + key + v * LANES);
+        ATTN_UNROLL
+        for (int i = 0; i < n_q; i++) {
+            float *s = t->p[i] + key + v * LANES;
+            vec sum = v_from_i32(key_finish(acc[i][v], &t->sum[i][b], code));
+            v_store(s, v_fma(sum, v_mul(v_set(t->scale[i][b]), scale), v_load(s)));
+        }
+    }
+}
+
+ATTN_INLINE void keys_sealed(struct sealed_tile *t, const struct sealed_side *k, enum sealed_code code,
+                             const int n_q, const int n_v)
+{
+    for (int32_t b = 0; b < k->n_blocks; b++)
+        for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES)
+            scores_sealed(t, k, b, key, code, n_q, n_v);
+}
+
+/* ---- values ----------------------------------------------------------------------------------------- */
+
+/* Weights of block b of components: p times the scales, in whole steps. */
+ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, int32_t b, int at, int offset,
+                       const int n_q)
+{
+    vec scale[ATTN_MAX_VECS], top[SEALED_TILE];
+    vint sum[SEALED_TILE];
+    for (int v = 0; v < ATTN_MAX_VECS; v++)
+        scale[v] = v_load_f16(values->scale + b * KV_PAGE + v * LANES);
+    ATTN_UNROLL
+    for (int i = 0; i < SEALED_TILE; i++) {
+        top[i] = v_set(0.0f);
+        ATTN_UNROLL
+        for (int v = 0; i < n_q && v < ATTN_MAX_VECS; v++)
+            top[i] = v_max(v_abs(v_mul(v_load(t->p[i] + v * LANES), scale[v])), top[i]);
+    }
+    vec a = fold8_max(top), inverse[SEALED_TILE];
+    a = v_select(v_less(a, v_set(CPU_BLOCK_FLOOR)), v_set(0.0f), a);
+    float inverses[16];
+    v_store(inverses, v_select(v_less(v_set(0.0f), a), v_div(v_set(32767.0f), a), v_set(0.0f)));
+    v_store(t->step[at], v_div(a, v_set(32767.0f)));
+    ATTN_UNROLL
+    for (int i = 0; i < SEALED_TILE; i++) {
+        inverse[i] = v_set(inverses[i]);
+        sum[i] = i_zero();
+        ATTN_UNROLL
+        for (int v = 0; i < n_q && v < ATTN_MAX_VECS; v += 2) {
+            vec x = v_mul(v_mul(v_load(t->p[i] + v * LANES), scale[v]), inverse[i]);
+            vec y = v_mul(v_mul(v_load(t->p[i] + (v + 1) * LANES), scale[v + 1]), inverse[i]);
+            vint w = i_pack16(i_round(x), i_round(y));
+            i_store(t->w[at][i] + v * LANES, w);
+            if (offset)
+                sum[i] = i_dot16(sum[i], w, i_set16(-offset));
+        }
+    }
+    i_store(t->excess[at], offset ? fold8_add(sum) : i_zero());
+}
+
+/* Keys 16 k16 + 2 n and the next, of LANES components, in words. */
+ATTN_INLINE vint value_pair(const uint8_t *codes, vint low, vint high, ptrdiff_t row, enum sealed_code code,
+                            const int n)
+{
+    if (code == CODE_8)
+        return i_widen8(codes + n * row);
+    if (code == CODE_4) {
+        vint x = i_load(codes + n / 4 * row);
+        return i_and(n % 4 ? i_right(x, n % 4 * 4) : x, i_set32(0x000f000f));
+    }
+    return value_level(i_right(low, 2 * n), n <= 2 ? i_left(high, 2 - n) : i_right(high, n - 2));
+}
+
+/* o_c for n_v vectors of components from c on, a part of one block. */
+ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int at,
+                               enum sealed_code code, const int n_q, const int n_v)
+{
+    /* bytes from one k16 to the next; bytes from one load of a component to the next */
+    ptrdiff_t d = values->d, stride = code == CODE_8 ? 16 * d : code == CODE_4 ? 8 * d : 4 * d;
+    ptrdiff_t row = code == CODE_8 ? 2 * d : 4 * d;
+    const uint8_t *codes = values->codes + c * (code == CODE_8 ? 2 : 4);
+    vint acc[SEALED_TILE][ATTN_MAX_VECS], pair[ATTN_MAX_VECS], low[ATTN_MAX_VECS], high[ATTN_MAX_VECS];
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++)
+        ATTN_UNROLL
+        for (int v = 0; v < n_v; v++)
+            acc[i][v] = i_spread32(&t->excess[at][i]);
+    for (int k16 = 0; k16 < KV_PAGE / 16; k16++, codes += stride) {
+        const int16_t *w = t->w[at][0] + weight_at(k16);
+        ATTN_UNROLL
+        for (int v = 0; v < n_v; v++) {
+            low[v] = high[v] = i_zero();
+            if (code == CODE_3) {
+                low[v] = i_load(codes + v * LANES * 4);
+                high[v] = i_right(i_load(values->high + (k16 / 2 * d + c + v * LANES) * 4), k16 % 2 * 8);
+            }
+        }
+        ATTN_UNROLL
+        for (int n = 0; n < 8; n++) {
+            ATTN_UNROLL
+            for (int v = 0; v < n_v; v++)
+                pair[v] = value_pair(codes + v * LANES * (code == CODE_8 ? 2 : 4), low[v], high[v], row, code, n);
+            ATTN_UNROLL
+            for (int i = 0; i < n_q; i++) {
+                vint two = i_spread32(w + i * CPU_PAGE + 2 * weight_order[n]);
+                ATTN_UNROLL
+                for (int v = 0; v < n_v; v++)
+                    acc[i][v] = i_dot16(acc[i][v], two, pair[v]);
+            }
+        }
+    }
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++)
+        ATTN_UNROLL
+        for (int v = 0; v < n_v; v++) {
+            float *o = t->o[i] + c + v * LANES;
+            v_store(o, v_fma(v_from_i32(acc[i][v]), v_set(t->step[at][i]), v_mul(v_load(o), v_set(t->f[i]))));
+        }
+}
+
+ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, enum sealed_code code,
+                            const int n_q, const int n_v)
+{
+    const int offset = code == CODE_8 ? 0 : code == CODE_4 ? 8 : VALUE_OFFSET_3;
+    for (int32_t b0 = 0; b0 < values->n_blocks; b0 += SEALED_CHUNK) {
+        int n = values->n_blocks - b0 < SEALED_CHUNK ? values->n_blocks - b0 : SEALED_CHUNK;
+        for (int i = 0; i < n; i++)
+            weigh(t, values, b0 + i, i, offset, n_q);
+        for (int i = 0; i < n; i++) {
+            int32_t c = (b0 + i) * KV_BLOCK, end = c + KV_BLOCK < values->d ? c + KV_BLOCK : values->d;
+            for (; end - c >= n_v * LANES; c += n_v * LANES)
+                values_sealed(t, values, c, i, code, n_q, n_v);
+            if (n_v * LANES > 16 && c < end)
+                values_sealed(t, values, c, i, code, n_q, 16 / LANES);
+        }
+    }
+}
+
+/* ---- sides that are f16 ----------------------------------------------------------------------------- */
+
+/* Up to ATTN_TILE queries. */
+ATTN_INLINE void scores_open(struct sealed_tile *t, int first, const struct cpu_attn *a,
+                             const struct cpu_kv_query *query, const void *keys, int32_t d, const int n_q,
+                             const int n_v)
+{
+    struct attn_tile part;
+    struct cpu_attn with_q[ATTN_TILE];
+    for (int i = 0; i < n_q; i++) {
+        with_q[i] = a[first + i];
+        with_q[i].q = query[first + i].q;
+    }
+    scores(&part, with_q, keys, d, true, n_q, n_v);
+    memcpy(t->p[first], part.p, (size_t)n_q * sizeof part.p[0]);
+}
+
+static void keys_open(struct sealed_tile *t, const struct cpu_attn *a, const struct cpu_kv_query *query,
+                      const void *keys, int32_t d, int n_q)
+{
+    int i = 0;
+    for (; n_q - i >= 4; i += 4)
+        scores_open(t, i, a, query, keys, d, 4, ATTN_KEYS_4);
+    if (n_q - i >= 2) {
+        scores_open(t, i, a, query, keys, d, 2, ATTN_KEYS_2);
+        i += 2;
+    }
+    if (n_q - i == 1)
+        scores_open(t, i, a, query, keys, d, 1, ATTN_KEYS_1);
+}
+
+ATTN_INLINE void values_open(struct sealed_tile *t, int first, const struct cpu_attn *a, const void *values,
+                             int32_t d, const int n_q, const int n_cols)
+{
+    struct attn_tile part;
+    struct cpu_attn with_o[ATTN_TILE];
+    memcpy(part.p, t->p[first], (size_t)n_q * sizeof part.p[0]);
+    for (int i = 0; i < n_q; i++) {
+        with_o[i] = a[first + i];
+        with_o[i].o = t->o[first + i];
+        rescale_output(with_o[i].o, t->f[first + i], d);
+        part.begin[i] = a[first + i].key0;
+        part.end[i] = a[first + i].key1;
+    }
+    values_tile(with_o, &part, values, d, true, n_q, n_cols);
+}
+
+static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void *values, int32_t d, int n_q)
+{
+    int i = 0;
+    for (; n_q - i >= 4; i += 4)
+        values_open(t, i, a, values, d, 4, ATTN_COLS_4);
+    if (n_q - i >= 2) {
+        values_open(t, i, a, values, d, 2, ATTN_COLS_2);
+        i += 2;
+    }
+    if (n_q - i == 1)
+        values_open(t, i, a, values, d, 1, ATTN_COLS_1);
+}
+
+/* ---- a page ----------------------------------------------------------------------------------------- */
+
+/* The functions of one count of queries. */
+#define SEALED_COUNT(n)                                                                                    \
+    static void mean_##n(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k) \
+    {                                                                                                      \
+        mean_parts(t, query, k, n);                                                                        \
+    }                                                                                                      \
+    SEALED_CODE(n, 8)                                                                                      \
+    SEALED_CODE(n, 4)                                                                                      \
+    SEALED_CODE(n, 3)
+#define SEALED_CODE(n, bits)                                                                               \
+    static void keys_##bits##_##n(struct sealed_tile *t, const struct sealed_side *k)                      \
+    {                                                                                                      \
+        keys_sealed(t, k, CODE_##bits, n, SEALED_KEYS_##n);                                                \
+    }                                                                                                      \
+    static void values_##bits##_##n(struct sealed_tile *t, const struct sealed_side *values)               \
+    {                                                                                                      \
+        add_sealed(t, values, CODE_##bits, n, SEALED_COLS_##n);                                            \
+    }
+#define SEALED_TABLE(n)                                                                                    \
+    { n, mean_##n, { [CODE_8] = keys_8_##n, [CODE_4] = keys_4_##n, [CODE_3] = keys_3_##n },                    \
+      { [CODE_8] = values_8_##n, [CODE_4] = values_4_##n, [CODE_3] = values_3_##n } }
+
+SEALED_COUNT(1)
+SEALED_COUNT(2)
+SEALED_COUNT(3)
+SEALED_COUNT(4)
+SEALED_COUNT(6)
+SEALED_COUNT(8)
+
+struct sealed_count {
+    int n_q;
+    void (*mean)(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k);
+    void (*keys[N_CODES])(struct sealed_tile *t, const struct sealed_side *k);
+    void (*values[N_CODES])(struct sealed_tile *t, const struct sealed_side *values);
+};
+
+static const struct sealed_count sealed_counts[] = {
+    SEALED_TABLE(8), SEALED_TABLE(6), SEALED_TABLE(4), SEALED_TABLE(3), SEALED_TABLE(2), SEALED_TABLE(1)
+};
+
+static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, const struct sealed_count *f,
+                        const void *keys, const void *values, const struct cpu_kv_shape *shape, float cap)
+{
+    struct sealed_tile t;
+    int n_q = f->n_q;
+    if (shape->k == KV_F16) {
+        keys_open(&t, a, query, keys, shape->d, n_q);
+    } else {
+        struct sealed_side side = sealed_side(keys, shape->k, shape->d, true);
+        enum sealed_code code = sealed_code(shape->k);
+        tile_queries(&t, query, code, side.n_blocks, n_q);
+        f->mean(&t, query, &side);
+        f->keys[code](&t, &side);
+    }
+    for (int i = 0; i < n_q; i++) {
+        t.o[i] = a[i].o;
+        if (!weights(&a[i], t.p[i], cap, &t.f[i])) {
+            memset(t.p[i], 0, sizeof t.p[i]);
+            memset(t.unused, 0, sizeof t.unused);
+            t.o[i] = t.unused;
+            t.f[i] = 0;
+        }
+    }
+    if (shape->v == KV_F16) {
+        add_open(&t, a, values, shape->d, n_q);
+    } else {
+        struct sealed_side side = sealed_side(values, shape->v, shape->d, false);
+        f->values[sealed_code(shape->v)](&t, &side);
+    }
+}
+
+static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q, const void *keys,
+                   const void *values, const struct cpu_kv_shape *shape, float cap)
+{
+    const struct sealed_count *f = sealed_counts;
+    while (n_q > 0) {
+        while (f->n_q > n_q || (n_q == 7 && f->n_q == 6) || (n_q == 5 && f->n_q == 4))    /* 4 + 3, 3 + 2 */
+            f++;
+        attend_tile(a, query, f, keys, values, shape, cap);
+        n_q -= f->n_q;
+        a += f->n_q;
+        query += f->n_q;
+    }
+}
+
+/* ---- rotation and codes of queries ------------------------------------------------------------------ */
+
+/* Stages of a run that stay within a vector, then those that do not; d is a multiple of 16. */
+static void hadamard(float *x, int32_t d)
+{
+    int32_t run = kv_rotation(d);
+    vec norm = v_set(1.0f / sqrtf((float)run));
+    for (int32_t c = 0; c < d; c += LANES) {
+        vec a = v_load(x + c);
+        ATTN_UNROLL
+        for (int half = 1; half < LANES; half *= 2)
+            a = v_add(v_partner(a, half), v_odd_sign(a, half));
+        v_store(x + c, a);
+    }
+    for (int32_t half = LANES; half < run; half *= 2)
+        for (int32_t c = 0; c < d; c += LANES)
+            if (!(c & half)) {
+                vec a = v_load(x + c), b = v_load(x + c + half);
+                v_store(x + c, v_add(a, b));
+                v_store(x + c + half, v_sub(a, b));
+            }
+    for (int32_t c = 0; c < d; c += LANES)
+        v_store(x + c, v_mul(v_load(x + c), norm));
+}
+
+static void unrotate(float *x, int32_t d)
+{
+    hadamard(x, d);
+    for (int32_t c = 0; c < d; c += LANES)
+        v_store(x + c, v_kv_sign(v_load(x + c), c));
+}
+
+/* One block of n components, 32 or 16. */
+static void prepare_block(int8_t *codes, float *scale, int32_t *sum, const float *x, int32_t n)
+{
+    vec top[SEALED_TILE];
+    vint sums[SEALED_TILE];
+    for (int i = 0; i < SEALED_TILE; i++) {
+        top[i] = v_set(0.0f);
+        sums[i] = i_zero();
+    }
+    for (int32_t c = 0; c < n; c += LANES)
+        top[0] = v_max(v_abs(v_load(x + c)), top[0]);
+    float a = v_first(fold8_max(top));
+    if (a < CPU_BLOCK_FLOOR)
+        a = 0;
+    vec inverse = v_set(a > 0 ? 127.0f / a : 0);
+    memset(codes, 0, KV_BLOCK);
+    for (int32_t c = 0; c < n; c += LANES) {
+        vint code = i_max32(i_round(v_mul(v_load(x + c), inverse)), i_set32(-127));
+        i_store8(codes + c, code);
+        sums[0] = i_add32(sums[0], code);
+    }
+    int32_t folded[16];
+    i_store(folded, fold8_add(sums));
+    *scale = a / 127.0f;
+    *sum = folded[0];
+}
+
+static void prepare(struct cpu_kv_query *out, float *rotated, int8_t *codes, float *scale, int32_t *sum,
+                    const float *q, const struct cpu_kv_shape *shape)
+{
+    *out = (struct cpu_kv_query){ .q = q, .codes = codes, .scale = scale, .sum = sum };
+    if (kv_type_rotated(shape->k)) {
+        for (int32_t c = 0; c < shape->d; c += LANES)
+            v_store(rotated + c, v_kv_sign(v_load(q + c), c));
+        hadamard(rotated, shape->d);
+        out->q = rotated;
+    }
+    for (int32_t b = 0; kv_type_sealed(shape->k) && b < cpu_kv_blocks(shape->d); b++) {
+        int32_t left = shape->d - b * KV_BLOCK;
+        prepare_block(codes + b * KV_BLOCK, &scale[b], &sum[b], out->q + b * KV_BLOCK,
+                      left < KV_BLOCK ? left : KV_BLOCK);
+    }
+}
+
+static void sealed_fill_table(struct cpu_kv_kern *k)
+{
+    k->prepare = prepare;
+    k->unrotate = unrotate;
+    k->attend = attend;
+}
+
+#endif

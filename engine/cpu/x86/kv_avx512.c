@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "engine/cpu/vec_tiers.h"
+#include "engine/cpu/x86/simd_avx512.h"
+
+/* 32 registers: 24 sums beside a line of keys, 16 beside two vectors of values. */
+enum {
+    ATTN_KEYS_1 = 4, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 4,
+    ATTN_COLS_1 = 4, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 4,
+    SEALED_KEYS_1 = 4, SEALED_KEYS_2 = 4, SEALED_KEYS_3 = 4, SEALED_KEYS_4 = 4, SEALED_KEYS_6 = 4, SEALED_KEYS_8 = 2,
+    SEALED_COLS_1 = 2, SEALED_COLS_2 = 2, SEALED_COLS_3 = 2, SEALED_COLS_4 = 2, SEALED_COLS_6 = 2, SEALED_COLS_8 = 2,
+    KEY_OFFSET_8 = 128, KEY_OFFSET_3 = 128, VALUE_OFFSET_3 = 0
+};
+
+typedef __m512i vint;
+
+static inline vint i_zero(void) { return _mm512_setzero_si512(); }
+static inline vint i_load(const void *p) { return _mm512_loadu_si512(p); }
+static inline void i_store(void *p, vint a) { _mm512_storeu_si512(p, a); }
+static inline vint i_set16(int a) { return _mm512_set1_epi16((short)a); }
+static inline vint i_set32(int a) { return _mm512_set1_epi32(a); }
+static inline vint i_and(vint a, vint b) { return _mm512_and_si512(a, b); }
+static inline vint i_add32(vint a, vint b) { return _mm512_add_epi32(a, b); }
+static inline vint i_max32(vint a, vint b) { return _mm512_max_epi32(a, b); }
+static inline vint i_right(vint a, int n) { return _mm512_srli_epi32(a, (unsigned)n); }
+static inline vint i_left(vint a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
+static inline vint i_dot16(vint t, vint a, vint b) { return _mm512_dpwssd_epi32(t, a, b); }
+static inline vint i_round(vec a) { return _mm512_cvtps_epi32(a); }
+static inline vec v_from_i32(vint a) { return _mm512_cvtepi32_ps(a); }
+
+static inline vint i_spread32(const void *p)
+{
+    int32_t value;
+    memcpy(&value, p, sizeof value);
+    return _mm512_set1_epi32(value);
+}
+
+static inline vint i_pack16(vint a, vint b)
+{
+    return _mm512_max_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(-32767));
+}
+
+/* Where i_pack16 leaves keys 16 k16 on, and in which order the pairs of them follow, in dwords. */
+static inline int weight_at(int k16) { return k16 / 2 * 32 + k16 % 2 * 4; }
+static const int weight_order[8] = { 0, 1, 4, 5, 8, 9, 12, 13 };
+
+static inline void i_store8(int8_t *p, vint a)
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a));
+}
+
+static inline vint i_widen8(const void *p)
+{
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(p));
+}
+
+/* Products of bytes (vpdpbusd): keys' codes are unsigned here, too large by KEY_OFFSET_..; `bits` is how a
+ * code is stored. The sum starts with what takes this off again. */
+static inline vint key_start(const int32_t *sum, int bits)
+{
+    (void)bits;
+    return i_spread32(sum);
+}
+
+static inline vint key_add(vint acc, vint u, vint four, int bits)
+{
+    (void)bits;
+    return _mm512_dpbusd_epi32(acc, u, four);
+}
+
+static inline vint key_finish(vint acc, const int32_t *sum, int bits)
+{
+    (void)sum;
+    (void)bits;
+    return acc;
+}
+
+/* kv3_level + 128, twice: bit 3 of an index may be anything. */
+static inline vint key_level(vint low, vint high)
+{
+    const vint levels = _mm512_broadcast_i32x4(_mm_setr_epi8(1, 49, 83, 114, -114, -83, -49, -1,
+                                                            1, 49, 83, 114, -114, -83, -49, -1));
+    vint index = _mm512_ternarylogic_epi32(i_set32(0x04040404), high, low, 0xca);    /* first ? second : third */
+    return _mm512_shuffle_epi8(levels, i_and(index, i_set32(0x07070707)));
+}
+
+/* kv3_level four times: the instruction looks at five bits. */
+static inline vint value_level(vint low, vint high)
+{
+    const vint levels = _mm512_broadcast_i32x4(_mm_setr_epi16(-127, -79, -45, -14, 14, 45, 79, 127));
+    return _mm512_permutexvar_epi16(_mm512_ternarylogic_epi32(i_set32(0x00040004), high, low, 0xca), levels);
+}
+
+static inline vec v_partner(vec a, int n)
+{
+    switch (n) {
+    case 1: return _mm512_permute_ps(a, 0xB1);
+    case 2: return _mm512_permute_ps(a, 0x4E);
+    case 4: return _mm512_shuffle_f32x4(a, a, 0xB1);
+    default: return _mm512_shuffle_f32x4(a, a, 0x4E);
+    }
+}
+
+static inline vint lane_index(void)
+{
+    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
+static inline vec v_odd_sign(vec a, int n)
+{
+    __mmask16 odd = _mm512_test_epi32_mask(lane_index(), i_set32(n));
+    return _mm512_mask_xor_ps(a, odd, a, v_set(-0.0f));
+}
+
+static inline vec v_kv_sign(vec a, int32_t component)
+{
+    vint h = _mm512_mullo_epi32(i_add32(lane_index(), i_set32(component)), i_set32((int)0x9E3779B1u));
+    h = _mm512_mullo_epi32(_mm512_xor_si512(h, i_right(h, 15)), i_set32((int)0x85EBCA77u));
+    return _mm512_xor_ps(a, _mm512_and_ps(_mm512_castsi512_ps(h), v_set(-0.0f)));
+}
+
+static inline __attribute__((always_inline)) __m512 fold_pair(__m512 a, __m512 b, const int adding)
+{
+    return adding ? _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
+                  : _mm512_max_ps(a, b);
+}
+
+/* Each step halves what is left of every register and joins two. */
+static inline __attribute__((always_inline)) __m512 fold8(const __m512 a[8], const int adding)
+{
+    __m512 two[4], four[2];
+    for (int i = 0; i < 4; i++)
+        two[i] = fold_pair(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]),
+                           adding);
+    for (int i = 0; i < 2; i++) {
+        __m512d x = _mm512_castps_pd(two[2 * i]), y = _mm512_castps_pd(two[2 * i + 1]);
+        four[i] = fold_pair(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)),
+                            adding);
+    }
+    __m512 z = fold_pair(_mm512_shuffle_f32x4(four[0], four[1], 0x44), _mm512_shuffle_f32x4(four[0], four[1], 0xEE),
+                         adding);
+    return fold_pair(_mm512_shuffle_f32x4(z, z, 0x08), _mm512_shuffle_f32x4(z, z, 0x0D), adding);
+}
+
+static inline vec fold8_max(const vec a[8]) { return fold8(a, 0); }
+
+static inline vint fold8_add(const vint a[8])
+{
+    __m512 x[8];
+    for (int i = 0; i < 8; i++)
+        x[i] = _mm512_castsi512_ps(a[i]);
+    return _mm512_castps_si512(fold8(x, 1));
+}
+
+#include "engine/cpu/attn_sealed_simd.h"
+
+void cpu_kv_init_avx512(struct cpu_kv_kern *k)
+{
+    k->name = "avx512";
+    sealed_fill_table(k);
+}
