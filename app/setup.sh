@@ -18,6 +18,7 @@ libncurses-dev         module ncursesw
 libutf8proc-dev        module libutf8proc
 libuv1-dev             module libuv
 libvulkan-dev          module vulkan
+libxxhash-dev          module libxxhash
 mesa-vulkan-drivers    file /usr/share/vulkan/icd.d/lvp_icd.x86_64.json
 glslang-tools          program glslangValidator
 '
