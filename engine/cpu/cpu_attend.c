@@ -1,111 +1,191 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention over the page table.
  *
- * The keys of a row are walked in chunks of CPU_CHUNK_PAGES pages, counted from position 0. Each chunk gives
- * a partial result (online softmax over its pages), and the partial results are merged in the order of the
- * chunks. Both orders follow from positions alone, so a row has the same bits whether its chunks are spread
- * over threads (few rows, long context) or walked by one (many rows), and whatever rows ride along.
+ * What a row reads falls in two parts, by positions alone (kv_page.h):
  *
- * All query heads of a KV head go together: a key is read and widened once for the group. */
+ *   page   0      1 2 3 4 5 6 ...       J-2   J-1   J          J = page of the row
+ *          near   far: sealed pages           near: open pages
+ *
+ * The far part is walked in chunks of CPU_CHUNK_PAGES pages, counted from page 0; each chunk gives a partial
+ * result (online softmax over its pages), merged in the order of the chunks. The near part is one partial
+ * result more, and the far one is merged into it last, turned back first when the values are rotated. All
+ * orders follow from positions, so a row has the same bits whether its chunks are spread over threads (few
+ * rows, long context) or walked by one (many rows), and whatever rows ride along. Where a layer does not seal,
+ * far pages are open ones; a page before the row's whose open form is gone counts as far.
+ *
+ * All query heads of a KV head go together: a key is read and unpacked once for the group. */
 #include "engine/cpu/cpu_run.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { CHUNK_KEYS = CPU_CHUNK_PAGES * KV_PAGE };
+/* One layer's attention in one batch, for one KV head and the rows [row0, row1) of one sequence. */
+struct span {
+    const struct cpu_run *run;
+    const struct step *s;
+    struct cpu_thread *th;
+    const struct kv_page *table;    /* of the layer */
+    struct cpu_kv_shape shape;
+    int32_t kv_head, row0, row1, group;
+};
+
+static struct span span_of(const struct cpu_run *run, const struct step *s, struct cpu_thread *th, int32_t kv_head,
+                           int32_t row0, int32_t row1)
+{
+    const struct batch *batch = run->batch;
+    const struct kv_layer *l = &batch->kv[s->layer];
+    return (struct span){ .run = run, .s = s, .th = th,
+                          .table = batch->rows[row0].pages + (int64_t)s->layer * batch->table_stride,
+                          .shape = { l->k, l->v, s->d_head }, .kv_head = kv_head, .row0 = row0, .row1 = row1,
+                          .group = s->n_head / s->n_kv_head };
+}
 
 static int32_t first_key(const struct step *s, int32_t pos)
 {
     return s->window > 0 && pos >= s->window ? pos - s->window + 1 : 0;
 }
 
-/* States of rows [row0, row1), query heads of one KV head each, adjacent. */
-static void start_states(struct cpu_attn *a, float *o, const struct placed *p, const struct step *s,
-                         int32_t row0, int32_t row1, int32_t kv_head)
+/* Far pages of a row: [far_begin, far_end), without those before its window. */
+static int32_t far_end(const struct kv_page *table, int32_t pos)
 {
-    int32_t group = s->n_head / s->n_kv_head, d = s->d_head;
-    for (int32_t row = row0; row < row1; row++)
-        for (int32_t g = 0; g < group; g++, a++, o += d) {
-            int64_t head = (int64_t)row * s->n_head + kv_head * group + g;
-            *a = (struct cpu_attn){ .q = p->q + head * d, .o = o, .m = -INFINITY };
-            memset(o, 0, (size_t)d * sizeof *o);
-        }
+    int32_t page = pos / KV_PAGE;
+    return page > 1 && !table[page - 1].open ? page : page - 1;
 }
 
-/* Runs one chunk for rows of one sequence; a holds their states. */
-static void run_chunk(const struct cpu_run *run, const struct step *s, struct cpu_attn *a, int32_t row0,
-                      int32_t row1, int32_t kv_head, int32_t chunk)
+static int32_t far_begin(const struct step *s, int32_t pos)
 {
-    const struct batch *batch = run->batch;
-    const struct batch_row *rows = batch->rows;
-    const struct cpu_vec *vec = &run->placed->b->vec;
-    int32_t group = s->n_head / s->n_kv_head, d = s->d_head;
-    bool half = batch->kv[s->layer].k != KV_F32;
-    size_t head_elems = (size_t)d * KV_PAGE, bytes = half ? 2 : 4;
-    const struct kv_page *table = rows[row0].pages + (int64_t)s->layer * batch->table_stride;
+    int32_t page = first_key(s, pos) / KV_PAGE;
+    return page > 1 ? page : 1;
+}
 
-    for (int32_t page = chunk * CPU_CHUNK_PAGES; page < (chunk + 1) * CPU_CHUNK_PAGES; page++) {
-        int32_t begin = page * KV_PAGE, end = begin + KV_PAGE;
-        int32_t from = row0, to = row1;    /* rows that see the page: positions rise with the row */
-        while (from < to && rows[from].pos < begin)
-            from++;
-        while (from < to && first_key(s, rows[to - 1].pos) >= end)
-            to--;
-        if (from == to)
-            continue;
-        for (int32_t row = from; row < to; row++) {
-            int32_t key0 = first_key(s, rows[row].pos) - begin, key1 = rows[row].pos + 1 - begin;
-            for (int32_t g = 0; g < group; g++) {
-                struct cpu_attn *state = a + (row - row0) * group + g;
-                state->key0 = key0 > 0 ? key0 : 0;
-                state->key1 = key1 < KV_PAGE ? key1 : KV_PAGE;
-            }
+static int32_t row_pos(const struct span *sp, int32_t row)
+{
+    return sp->run->batch->rows[row].pos;
+}
+
+/* Empty states of the span's rows and query heads, adjacent, outputs in o; and the queries of the thread that
+ * go with them. */
+static void start_states(const struct span *sp, struct cpu_attn *a, float *o)
+{
+    const struct placed *p = sp->run->placed;
+    int32_t d = sp->s->d_head, n = 0;
+    for (int32_t row = sp->row0; row < sp->row1; row++)
+        for (int32_t g = 0; g < sp->group; g++, n++) {
+            int64_t head = (int64_t)row * sp->s->n_head + sp->kv_head * sp->group + g;
+            a[n] = (struct cpu_attn){ .q = p->q + head * d, .o = o + (int64_t)n * d, .m = -INFINITY };
+            sp->th->queries[n] = p->queries[head];
         }
-        const char *keys = (const char *)table[page].open + (size_t)kv_head * head_elems * bytes;
-        const char *values = keys + (size_t)s->n_kv_head * head_elems * bytes;
-        struct cpu_attn *states = a + (from - row0) * group;
-        int32_t n_q = (to - from) * group;
-        if (half)
-            vec->attn_page_f16(states, n_q, (const void *)keys, (const void *)values, d, d, s->cap);
-        else
-            vec->attn_page_f32(states, n_q, (const void *)keys, (const void *)values, d, d, s->cap);
+    memset(o, 0, (size_t)n * (size_t)d * sizeof *o);
+}
+
+/* One page for rows [from, to) of the span, which all read it in the same form. */
+static void visit_page(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t page, bool far)
+{
+    const struct step *s = sp->s;
+    const struct cpu_backend *b = sp->run->placed->b;
+    int32_t begin = page * KV_PAGE, d = s->d_head;
+    while (from < to && row_pos(sp, from) < begin)    /* positions rise with the row */
+        from++;
+    while (from < to && first_key(s, row_pos(sp, to - 1)) >= begin + KV_PAGE)
+        to--;
+    if (from == to)
+        return;
+    struct cpu_attn *first = a + (from - sp->row0) * sp->group;
+    int32_t n_q = (to - from) * sp->group;
+    for (int32_t i = 0; i < n_q; i++) {
+        int32_t pos = row_pos(sp, from + i / sp->group);
+        int32_t key0 = first_key(s, pos) - begin, key1 = pos + 1 - begin;
+        first[i].key0 = key0 > 0 ? key0 : 0;
+        first[i].key1 = key1 < KV_PAGE ? key1 : KV_PAGE;
+    }
+    const char *bytes = far && sp->table[page].sealed ? sp->table[page].sealed : sp->table[page].open;
+    if (bytes != sp->table[page].open) {
+        size_t key_bytes = kv_sealed_key_bytes(sp->shape.k, d), value_bytes = kv_sealed_value_bytes(sp->shape.v, d);
+        const char *values = bytes + (size_t)s->n_kv_head * key_bytes + (size_t)sp->kv_head * value_bytes;
+        b->kv.attend(first, sp->th->queries + (from - sp->row0) * sp->group, n_q,
+                     bytes + (size_t)sp->kv_head * key_bytes, values, &sp->shape, s->cap);
+        return;
+    }
+    size_t head_bytes = (size_t)d * KV_PAGE * (sp->shape.k == KV_F32 ? 4 : 2);
+    const char *keys = bytes + (size_t)sp->kv_head * head_bytes;
+    const char *values = keys + (size_t)s->n_kv_head * head_bytes;
+    if (sp->shape.k == KV_F32)
+        b->vec.attn_page_f32(first, n_q, (const void *)keys, (const void *)values, d, d, s->cap);
+    else
+        b->vec.attn_page_f16(first, n_q, (const void *)keys, (const void *)values, d, d, s->cap);
+}
+
+/* The pages of a chunk that rows read as far ones. */
+static void visit_chunk(const struct span *sp, struct cpu_attn *a, int32_t chunk)
+{
+    int32_t page = chunk * CPU_CHUNK_PAGES;
+    for (page = page > 0 ? page : 1; page < (chunk + 1) * CPU_CHUNK_PAGES; page++) {
+        int32_t from = sp->row0;
+        while (from < sp->row1 && far_end(sp->table, row_pos(sp, from)) <= page)
+            from++;
+        visit_page(sp, a, from, sp->row1, page, true);
     }
 }
 
-static void finish_state(const struct placed *p, const struct step *s, int32_t row, int32_t head,
-                         const struct cpu_attn *a)
+static void visit_near(const struct span *sp, struct cpu_attn *a)
 {
-    float *out = p->attn + ((int64_t)row * s->n_head + head) * s->d_head;
-    float r = 1.0f / a->l;
-    for (int32_t c = 0; c < s->d_head; c++)
-        out[c] = a->o[c] * r;
+    visit_page(sp, a, sp->row0, sp->row1, 0, false);
+    int32_t first = far_end(sp->table, row_pos(sp, sp->row0)), last = row_pos(sp, sp->row1 - 1) / KV_PAGE;
+    for (int32_t page = first > 1 ? first : 1; page <= last; page++) {
+        int32_t to = sp->row1;
+        while (to > sp->row0 && far_end(sp->table, row_pos(sp, to - 1)) > page)
+            to--;
+        visit_page(sp, a, sp->row0, to, page, false);
+    }
 }
 
-/* Few rows: an item is a row, a KV head and a chunk. */
+/* Joins what a query found far and near, and writes its result. */
+static void finish_state(const struct span *sp, int32_t row, int32_t head, struct cpu_attn *near,
+                         struct cpu_attn *far)
+{
+    const struct placed *p = sp->run->placed;
+    int32_t d = sp->s->d_head;
+    if (far->l > 0) {
+        if (kv_type_rotated(sp->shape.v))
+            p->b->kv.unrotate(far->o, d);
+        p->b->vec.attn_merge(near, far, d);
+    }
+    float *out = p->attn + ((int64_t)row * sp->s->n_head + head) * d;
+    float r = 1.0f / near->l;
+    for (int32_t c = 0; c < d; c++)
+        out[c] = near->o[c] * r;
+}
+
+/* Few rows: an item is a row, a KV head, and a chunk of its far pages or, the first, its near ones. */
 static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
 {
     struct placed *p = run->placed;
     const struct batch *batch = run->batch;
+    struct cpu_thread *th = &p->threads[thread];
     int32_t group = s->n_head / s->n_kv_head, d = s->d_head;
     int64_t part_floats = (int64_t)group * (d + 2);
-    int32_t base[CPU_FEW_ROWS + 1] = { 0 }, chunk0[CPU_FEW_ROWS];
+    int32_t base[CPU_FEW_ROWS + 1] = { 0 }, n_parts[CPU_FEW_ROWS], chunk0[CPU_FEW_ROWS];
     for (int32_t row = 0; row < batch->n_rows; row++) {
-        int32_t pos = batch->rows[row].pos;
-        chunk0[row] = first_key(s, pos) / CHUNK_KEYS;
-        base[row + 1] = base[row] + (pos / CHUNK_KEYS - chunk0[row] + 1) * s->n_kv_head;
+        struct span sp = span_of(run, s, th, 0, row, row + 1);
+        int32_t pos = row_pos(&sp, row), begin = far_begin(s, pos), end = far_end(sp.table, pos);
+        chunk0[row] = begin / CPU_CHUNK_PAGES;
+        n_parts[row] = 1 + (begin < end ? (end - 1) / CPU_CHUNK_PAGES - chunk0[row] + 1 : 0);
+        base[row + 1] = base[row] + n_parts[row] * s->n_kv_head;
     }
     int32_t begin, end, row = 0;
     pool_share(base[batch->n_rows], 1, thread, n_threads, &begin, &end);
     for (int32_t item = begin; item < end && !cpu_cancelled(run); item++) {
         while (item >= base[row + 1])
             row++;
-        int32_t n_chunks = (base[row + 1] - base[row]) / s->n_kv_head;
-        int32_t kv_head = (item - base[row]) / n_chunks;
-        int32_t chunk = chunk0[row] + (item - base[row]) % n_chunks;
+        struct span sp = span_of(run, s, th, (item - base[row]) / n_parts[row], row, row + 1);
+        int32_t i = (item - base[row]) % n_parts[row];
         float *part = p->parts + item * part_floats;
-        struct cpu_attn *a = p->threads[thread].attn[0];
-        start_states(a, part + 2 * group, p, s, row, row + 1, kv_head);
-        run_chunk(run, s, a, row, row + 1, kv_head, chunk);
+        struct cpu_attn *a = th->attn[0];
+        start_states(&sp, a, part + 2 * group);
+        if (i == 0)
+            visit_near(&sp, a);
+        else
+            visit_chunk(&sp, a, chunk0[row] + i - 1);
         for (int32_t g = 0; g < group; g++) {
             part[2 * g] = a[g].m;
             part[2 * g + 1] = a[g].l;
@@ -116,53 +196,67 @@ static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread
     pool_share(batch->n_rows * s->n_kv_head, 1, thread, n_threads, &begin, &end);
     for (int32_t item = begin; item < end; item++) {
         int32_t r = item / s->n_kv_head, kv_head = item % s->n_kv_head;
-        int32_t n_chunks = (base[r + 1] - base[r]) / s->n_kv_head;
-        struct cpu_attn *a = p->threads[thread].attn[0];
-        start_states(a, p->threads[thread].attn_o, p, s, r, r + 1, kv_head);
-        for (int32_t i = 0; i < n_chunks; i++) {
-            float *part = p->parts + (base[r] + kv_head * n_chunks + i) * part_floats;
-            for (int32_t g = 0; g < group; g++) {
+        struct span sp = span_of(run, s, th, kv_head, r, r + 1);
+        float *parts = p->parts + (base[r] + kv_head * n_parts[r]) * part_floats;
+        struct cpu_attn *far = th->attn[0];
+        start_states(&sp, far, th->attn_o);
+        for (int32_t g = 0; g < group; g++) {
+            struct cpu_attn near = { 0 };
+            for (int32_t i = 0; i < n_parts[r]; i++) {
+                float *part = parts + i * part_floats;
                 struct cpu_attn b = { .o = part + 2 * group + (int64_t)g * d, .m = part[2 * g], .l = part[2 * g + 1] };
-                p->b->vec.attn_merge(&a[g], &b, d);
+                if (i == 0)
+                    near = b;
+                else
+                    p->b->vec.attn_merge(&far[g], &b, d);
             }
+            finish_state(&sp, r, kv_head * group + g, &near, &far[g]);
         }
-        for (int32_t g = 0; g < group; g++)
-            finish_state(p, s, r, kv_head * group + g, &a[g]);
     }
 }
 
 /* Many rows: an item is a block of rows of one sequence and a KV head. Items are dealt out in turn, since
  * later rows see more keys. */
+static void attend_block(const struct span *sp)
+{
+    struct cpu_thread *th = sp->th;
+    const struct placed *p = sp->run->placed;
+    int32_t d = sp->s->d_head, n_q = (sp->row1 - sp->row0) * sp->group;
+    int64_t floats = (int64_t)CPU_ATTN_QUERIES * d;
+    struct cpu_attn *near = th->attn[0], *far = th->attn[1], *part = th->attn[2];
+    start_states(sp, far, th->attn_o + floats);
+    int32_t last = row_pos(sp, sp->row1 - 1);
+    int32_t begin = far_begin(sp->s, row_pos(sp, sp->row0)), end = far_end(sp->table, last);
+    for (int32_t chunk = begin / CPU_CHUNK_PAGES; chunk * CPU_CHUNK_PAGES < end && begin < end; chunk++) {
+        if (cpu_cancelled(sp->run))
+            return;
+        start_states(sp, part, th->attn_o + 2 * floats);
+        visit_chunk(sp, part, chunk);
+        for (int32_t i = 0; i < n_q; i++)
+            if (part[i].l > 0)    /* a row that saw no key of the chunk has no partial result */
+                p->b->vec.attn_merge(&far[i], &part[i], d);
+    }
+    start_states(sp, near, th->attn_o);
+    visit_near(sp, near);
+    for (int32_t i = 0; i < n_q; i++)
+        finish_state(sp, sp->row0 + i / sp->group, sp->kv_head * sp->group + i % sp->group, &near[i], &far[i]);
+}
+
 static void attend_many(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
 {
     struct placed *p = run->placed;
     const struct batch *batch = run->batch;
-    struct cpu_thread *th = &p->threads[thread];
-    int32_t group = s->n_head / s->n_kv_head, d = s->d_head;
+    int32_t group = s->n_head / s->n_kv_head, item = 0;
     int32_t block = CPU_ATTN_QUERIES / group > 0 ? CPU_ATTN_QUERIES / group : 1;
-    float *part_o = th->attn_o + (int64_t)CPU_ATTN_QUERIES * d;
-    int32_t item = 0;
     for (int32_t row0 = 0, row1; row0 < batch->n_rows; row0 = row1) {
         row1 = row0 + 1;
         while (row1 < batch->n_rows && row1 - row0 < block && batch->rows[row1].pages == batch->rows[row0].pages)
             row1++;
-        for (int32_t kv_head = 0; kv_head < s->n_kv_head; kv_head++) {
-            if (item++ % n_threads != thread)
-                continue;
-            int32_t n_q = (row1 - row0) * group;
-            start_states(th->attn[0], th->attn_o, p, s, row0, row1, kv_head);
-            int32_t chunk0 = first_key(s, batch->rows[row0].pos) / CHUNK_KEYS;
-            int32_t chunk1 = batch->rows[row1 - 1].pos / CHUNK_KEYS;
-            for (int32_t chunk = chunk0; chunk <= chunk1 && !cpu_cancelled(run); chunk++) {
-                start_states(th->attn[1], part_o, p, s, row0, row1, kv_head);
-                run_chunk(run, s, th->attn[1], row0, row1, kv_head, chunk);
-                for (int32_t i = 0; i < n_q; i++)
-                    if (th->attn[1][i].l > 0)    /* a row that saw no key of the chunk has no partial result */
-                        p->b->vec.attn_merge(&th->attn[0][i], &th->attn[1][i], d);
+        for (int32_t kv_head = 0; kv_head < s->n_kv_head; kv_head++)
+            if (item++ % n_threads == thread && !cpu_cancelled(run)) {
+                struct span sp = span_of(run, s, &p->threads[thread], kv_head, row0, row1);
+                attend_block(&sp);
             }
-            for (int32_t i = 0; i < n_q; i++)
-                finish_state(p, s, row0 + i / group, kv_head * group + i % group, &th->attn[0][i]);
-        }
     }
 }
 

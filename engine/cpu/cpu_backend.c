@@ -227,6 +227,7 @@ enum err_code cpu_backend_create(struct backend **out, enum cpu_tier tier, struc
     b->pool = pool;
     cpu_kern_init(&b->kern, tiers[tier].features);
     cpu_vec_init(&b->vec, tiers[tier].features);
+    cpu_kv_init(&b->kv, tiers[tier].features, tier == CPU_TIER_EXACT);
     *out = &b->base;
     return ERR_OK;
 }

@@ -7,6 +7,7 @@
 #include "engine/base/pool.h"
 #include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/cpu_kern.h"
+#include "engine/cpu/cpu_kv.h"
 #include "engine/cpu/cpu_vec.h"
 
 /* Inside of the CPU backend. A batch is one pool_run(): every thread walks the steps and meets the others
@@ -14,7 +15,7 @@
  * when the rows are few, because a barrier costs more. */
 enum {
     CPU_FEW_ROWS = 4,       /* up to so many rows every thread prepares its own inputs */
-    CPU_CHUNK_PAGES = 2,    /* pages of one partial attention; part of the arithmetic: merges follow it */
+    CPU_CHUNK_PAGES = 4,    /* pages of one partial attention; part of the arithmetic: merges follow it */
     CPU_ATTN_QUERIES = 64   /* queries of one attention kernel call at most */
 };
 
@@ -22,6 +23,7 @@ struct cpu_backend {
     struct backend base;
     struct cpu_kern kern;
     struct cpu_vec vec;
+    struct cpu_kv_kern kv;
     struct pool *pool;
     enum cpu_tier tier;
 };
@@ -32,8 +34,10 @@ struct cpu_thread {
     struct cpu_acts acts;        /* for CPU_FEW_ROWS rows */
     float *residual;             /* [max_cols] */
     void *matmul;                /* scratch of the kernels */
-    float *attn_o;               /* [2][CPU_ATTN_QUERIES][max d_head] */
-    struct cpu_attn attn[2][CPU_ATTN_QUERIES];
+    float *attn_o;               /* [3][CPU_ATTN_QUERIES][max d_head] */
+    struct cpu_attn attn[3][CPU_ATTN_QUERIES];
+    struct cpu_kv_query queries[CPU_ATTN_QUERIES];
+    float *seal;                 /* cpu_kv_seal_floats(max d_head) */
     float *row;                  /* [max_cols]: a weight row, exact tier */
 };
 
@@ -48,6 +52,10 @@ struct placed {
     struct arena scratch;
     int32_t max_rows, max_logits, n_ctx;
     float *x, *in, *q, *k, *v, *attn, *gate, *up, *branch;
+    struct cpu_kv_query *queries;    /* [max_rows][n_head]: q made ready for sealed pages, in the arrays below */
+    float *q_rotated, *q_scale;
+    int8_t *q_codes;
+    int32_t *q_sum;
     float *cos_sin;              /* [n_ropes][max_rows][max n_rot] */
     int32_t max_rot;
     struct cpu_acts acts;

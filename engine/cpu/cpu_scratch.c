@@ -41,10 +41,10 @@ static void take_acts(struct taker *t, struct cpu_acts *acts, uint64_t rows, int
 }
 
 /* Floats of the partial attentions of CPU_FEW_ROWS rows: for each query head and chunk of keys an output and
- * two figures. */
+ * two figures; one chunk more for the near pages. */
 static uint64_t parts_floats(const struct program *g, int32_t n_ctx)
 {
-    uint64_t most = 0, chunks = (uint64_t)n_ctx / (CPU_CHUNK_PAGES * KV_PAGE) + 1;
+    uint64_t most = 0, chunks = (uint64_t)n_ctx / (CPU_CHUNK_PAGES * KV_PAGE) + 2;
     for (int32_t i = 0; i < g->n_steps; i++) {
         const struct step *s = &g->steps[i];
         uint64_t floats = s->kind == STEP_ATTN ? (uint64_t)s->n_head * ((uint64_t)s->d_head + 2) * chunks : 0;
@@ -66,8 +66,28 @@ static void take_thread(struct taker *t, const struct placed *p, struct cpu_thre
     th->residual = take_floats(t, 1, (uint64_t)g->max_cols);
     th->row = take_floats(t, 1, (uint64_t)g->max_cols);
     th->matmul = take(t, cpu_matmul_scratch_bytes(rows, widest), 1);
-    th->attn_o = take_floats(t, 2 * CPU_ATTN_QUERIES, (uint64_t)d_head);
+    th->attn_o = take_floats(t, 3 * CPU_ATTN_QUERIES, (uint64_t)d_head);
+    th->seal = take_floats(t, cpu_kv_seal_floats(d_head), 1);
     take_acts(t, &th->acts, CPU_FEW_ROWS, g->max_cols);
+}
+
+/* Queries made ready for sealed pages; a head's codes, scales and sums are rounded up to whole blocks. */
+static void take_queries(struct taker *t, struct placed *p, uint64_t rows)
+{
+    const struct program *g = p->program;
+    uint64_t heads = 0, blocks = 0;
+    for (int32_t i = 0; i < g->n_steps; i++) {
+        const struct step *s = &g->steps[i];
+        uint64_t n = s->kind == STEP_ATTN ? (uint64_t)s->n_head : 0;
+        heads = n > heads ? n : heads;
+        n *= (uint64_t)cpu_kv_blocks(s->d_head);
+        blocks = n > blocks ? n : blocks;
+    }
+    p->queries = take(t, rows * heads, sizeof *p->queries);
+    p->q_rotated = take_floats(t, rows, (uint64_t)g->max_q);
+    p->q_codes = take(t, rows * blocks, KV_BLOCK);
+    p->q_scale = take_floats(t, rows * blocks, 1);
+    p->q_sum = take(t, rows * blocks, sizeof *p->q_sum);
 }
 
 /* Everything, into p (or nowhere). Rows with logits pass through the same buffers as rows of a batch. */
@@ -85,6 +105,7 @@ static void take_all(struct taker *t, struct placed *p, int32_t max_rows, int32_
     p->in = take_floats(t, rows, (uint64_t)g->max_cols);
     p->q = take_floats(t, rows, (uint64_t)g->max_q);
     p->attn = take_floats(t, rows, (uint64_t)g->max_q);
+    take_queries(t, p, rows);
     p->k = take_floats(t, rows, (uint64_t)g->max_kv);
     p->v = take_floats(t, rows, (uint64_t)g->max_kv);
     p->gate = take_floats(t, rows, (uint64_t)g->max_ff);

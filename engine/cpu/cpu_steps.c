@@ -148,6 +148,16 @@ static void finish_q(struct cpu_run *run, const struct step *s, int32_t row, int
                   rope->n_rot, rope->halves);
     }
     vec->scale(q, s->scale, s->d_head);
+
+    /* For sealed pages, where the row can meet some. */
+    const struct kv_layer *l = &run->batch->kv[s->layer];
+    if (!kv_layer_seals(l) || run->batch->rows[row].pos < 2 * KV_PAGE)
+        return;
+    int32_t n_blocks = cpu_kv_blocks(s->d_head);
+    int64_t at = (int64_t)row * s->n_head + head;
+    p->b->kv.prepare(&p->queries[at], p->q_rotated + at * s->d_head, p->q_codes + at * n_blocks * KV_BLOCK,
+                     p->q_scale + at * n_blocks, p->q_sum + at * n_blocks, q,
+                     &(struct cpu_kv_shape){ l->k, l->v, s->d_head });
 }
 
 /* The same for a KV head; key and value go to their page. */
@@ -179,6 +189,46 @@ static void finish_kv(struct cpu_run *run, const struct step *s, int32_t row, in
     }
 }
 
+static bool completes_page(const struct cpu_run *run, const struct step *s, int32_t row)
+{
+    const struct batch_row *br = &run->batch->rows[row];
+    return br->pos % KV_PAGE == KV_PAGE - 1 &&
+           br->pages[(int64_t)s->layer * run->batch->table_stride + br->pos / KV_PAGE].sealed;
+}
+
+/* Seals the pages whose last token is in the batch; all their rows are written when every thread is here. */
+static void seal_pages(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
+{
+    const struct placed *p = run->placed;
+    const struct batch *batch = run->batch;
+    const struct kv_layer *l = &batch->kv[s->layer];
+    const struct cpu_kv_shape shape = { l->k, l->v, s->d_head };
+    int32_t n_pages = 0, begin, end, item = 0;
+    if (!kv_layer_seals(l))
+        return;
+    for (int32_t row = 0; row < batch->n_rows; row++)
+        n_pages += completes_page(run, s, row);
+    if (n_pages == 0)
+        return;
+    pool_barrier(p->b->pool);
+    size_t head_bytes = (size_t)s->d_head * KV_PAGE * 2, n_head = (size_t)s->n_kv_head;
+    size_t key_bytes = kv_sealed_key_bytes(l->k, s->d_head), value_bytes = kv_sealed_value_bytes(l->v, s->d_head);
+    pool_share(n_pages * s->n_kv_head, 1, thread, n_threads, &begin, &end);
+    for (int32_t row = 0; row < batch->n_rows && item < end; row++) {
+        if (!completes_page(run, s, row))
+            continue;
+        const struct batch_row *br = &batch->rows[row];
+        const struct kv_page *page = &br->pages[(int64_t)s->layer * batch->table_stride + br->pos / KV_PAGE];
+        for (size_t head = 0; head < n_head; head++, item++)
+            if (item >= begin && item < end)
+                p->b->kv.seal((char *)page->sealed + head * key_bytes,
+                              (char *)page->sealed + n_head * key_bytes + head * value_bytes,
+                              (const uint16_t *)((const char *)page->open + head * head_bytes),
+                              (const uint16_t *)((const char *)page->open + (n_head + head) * head_bytes), &shape,
+                              p->threads[thread].seal);
+    }
+}
+
 static void attn_in(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
 {
     struct placed *p = run->placed;
@@ -198,6 +248,7 @@ static void attn_in(struct cpu_run *run, const struct step *s, int32_t thread, i
         else
             finish_kv(run, s, row, head - s->n_head);
     }
+    seal_pages(run, s, thread, n_threads);
 }
 
 /* W src onto the residual stream, with an optional norm on the branch. */
