@@ -315,10 +315,14 @@ void cpu_kv_init(struct cpu_kv_kern *k, uint32_t features, bool exact)
     k->attend = attend;
     cpu_kv_seal_init_scalar(k);
 #if CPU_X86_64
-    if (features & CPUID_AVX2)
+    if (features & CPUID_AVX2) {
         cpu_kv_init_avx2(k);
-    if (features & CPUID_AVX512)
+        cpu_kv_seal_init_avx2(k);
+    }
+    if (features & CPUID_AVX512) {
         cpu_kv_init_avx512(k);
+        cpu_kv_seal_init_avx512(k);
+    }
 #endif
     if (exact)
         init_exact(k, features);

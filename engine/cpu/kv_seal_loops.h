@@ -32,8 +32,7 @@
 #endif
 #define SEAL_INLINE static inline __attribute__((always_inline))
 
-/* Tries that go through a block together: two sums each, in registers. */
-enum { SEAL_TRIES = 8, SEAL_AT_ONCE = 4 };
+enum { SEAL_TRIES = 4 };
 
 #define SEAL_F16_MAX 65504.0f
 #define SEAL_MAGIC 12582912.0f    /* 1.5 * 2^23: adding it rounds to a whole number, ties to even */
@@ -45,8 +44,7 @@ SEAL_INLINE vec seal_round(vec x)
 
 SEAL_INLINE vec seal_clamp(vec x, float low, float high)
 {
-    x = v_max(x, v_set(low));
-    return v_select(v_less(v_set(high), x), v_set(high), x);
+    return v_min(v_max(x, v_set(low)), v_set(high));
 }
 
 SEAL_INLINE vec seal_inverse(vec d)
@@ -112,41 +110,39 @@ SEAL_INLINE vec seal_level_kv3(vec magnitude)
 /* Best refitted scale of a block, starting from 1 / (start[i] * unit). */
 SEAL_INLINE vec seal_search(const float *x, const int n, vec unit, const float *start, const bool kv3)
 {
+    vec inverse[SEAL_TRIES], xq[SEAL_TRIES], qq[SEAL_TRIES];
+    SEAL_UNROLL
+    for (int i = 0; i < SEAL_TRIES; i++) {
+        inverse[i] = v_mul(unit, v_set(start[i]));
+        xq[i] = qq[i] = v_set(0.0f);
+    }
+    for (int c = 0; c < n; c++) {
+        vec a = v_load(x + c * KV_PAGE);
+        if (kv3)
+            a = v_abs(a);
+        SEAL_UNROLL
+        for (int i = 0; i < SEAL_TRIES; i++) {
+            vec q = v_mul(a, inverse[i]);
+            q = kv3 ? seal_level_kv3(q) : seal_code_kv4(q);
+            xq[i] = v_fma(a, q, xq[i]);
+            qq[i] = v_fma(q, q, qq[i]);
+        }
+    }
     vec best = v_set(0.0f), best_xq = v_set(0.0f), best_qq = v_set(1.0f);
-    for (int first = 0; first < SEAL_TRIES; first += SEAL_AT_ONCE) {
-        vec inverse[SEAL_AT_ONCE], xq[SEAL_AT_ONCE], qq[SEAL_AT_ONCE];
-        SEAL_UNROLL
-        for (int i = 0; i < SEAL_AT_ONCE; i++) {
-            inverse[i] = v_mul(unit, v_set(start[first + i]));
-            xq[i] = qq[i] = v_set(0.0f);
-        }
-        for (int c = 0; c < n; c++) {
-            vec a = v_load(x + c * KV_PAGE);
-            if (kv3)
-                a = v_abs(a);
-            SEAL_UNROLL
-            for (int i = 0; i < SEAL_AT_ONCE; i++) {
-                vec q = v_mul(a, inverse[i]);
-                q = kv3 ? seal_level_kv3(q) : seal_code_kv4(q);
-                xq[i] = v_fma(a, q, xq[i]);
-                qq[i] = v_fma(q, q, qq[i]);
-            }
-        }
-        SEAL_UNROLL
-        for (int i = 0; i < SEAL_AT_ONCE; i++) {    /* xq^2 / qq against the best, without dividing */
-            vec gain = v_mul(xq[i], xq[i]);
-            vec_mask more = v_less(v_mul(best, qq[i]), v_mul(gain, best_qq));
-            best = v_select(more, gain, best);
-            best_xq = v_select(more, xq[i], best_xq);
-            best_qq = v_select(more, qq[i], best_qq);
-        }
+    SEAL_UNROLL
+    for (int i = 0; i < SEAL_TRIES; i++) {    /* xq^2 / qq against the best, without dividing */
+        vec gain = v_mul(xq[i], xq[i]);
+        vec_mask more = v_less(v_mul(best, qq[i]), v_mul(gain, best_qq));
+        best = v_select(more, gain, best);
+        best_xq = v_select(more, xq[i], best_xq);
+        best_qq = v_select(more, qq[i], best_qq);
     }
     return v_div(best_xq, best_qq);
 }
 
 SEAL_INLINE void seal_block_kv4(uint8_t *codes, uint16_t *scale, const float *x, const int n)
 {
-    static const float start[SEAL_TRIES] = { -5.8f, -6.4f, -7.0f, -7.6f, -8.2f, 5.6f, 6.4f, 7.2f };
+    static const float start[SEAL_TRIES] = { -8.8f, -8.4f, -8.0f, -7.2f };
     vec d = seal_search(x, n, seal_inverse(seal_extreme(x, n)), start, false);
     vec inverse = seal_inverse(seal_scale(scale, d));
     for (int c = 0; c < n; c++) {
@@ -157,7 +153,7 @@ SEAL_INLINE void seal_block_kv4(uint8_t *codes, uint16_t *scale, const float *x,
 
 SEAL_INLINE void seal_block_kv3(uint8_t *codes, uint16_t *scale, const float *x, const int n)
 {
-    static const float start[SEAL_TRIES] = { 95, 105, 115, 125, 135, 145, 160, 175 };
+    static const float start[SEAL_TRIES] = { 125.0f, 137.5f, 150.0f, 165.0f };
     vec d = seal_search(x, n, seal_inverse(v_abs(seal_extreme(x, n))), start, true);
     vec inverse = seal_inverse(seal_scale(scale, d));
     for (int c = 0; c < n; c++) {
@@ -208,23 +204,48 @@ static void seal_load(float *x, const uint16_t *open, int32_t d, bool signs)
     }
 }
 
+/* log2(n) stages of the transform at once, on n rows in registers: (a, b) -> (a + b, a - b) for rows half, 2 half
+ * .. apart, in this order. */
+SEAL_INLINE void seal_stages(float *x, int32_t d, int32_t half, float factor, const int n)
+{
+    for (int32_t c = 0; c < d; c++) {
+        if (c & half * (n - 1))
+            continue;
+        for (int t = 0; t < KV_PAGE; t += LANES) {
+            vec row[8];
+            SEAL_UNROLL
+            for (int i = 0; i < n; i++)
+                row[i] = v_load(x + (c + i * half) * KV_PAGE + t);
+            SEAL_UNROLL
+            for (int apart = 1; apart < n; apart *= 2) {
+                SEAL_UNROLL
+                for (int i = 0; i < n; i++)
+                    if (!(i & apart)) {
+                        vec a = row[i], b = row[i + apart];
+                        row[i] = v_add(a, b);
+                        row[i + apart] = v_sub(a, b);
+                    }
+            }
+            SEAL_UNROLL
+            for (int i = 0; i < n; i++)
+                v_store(x + (c + i * half) * KV_PAGE + t, v_mul(row[i], v_set(factor)));
+        }
+    }
+}
+
 static void seal_hadamard(float *x, int32_t d)
 {
     int32_t run = kv_rotation(d);
-    for (int32_t half = 1; half < run; half *= 2)
-        for (int32_t c = 0; c < d; c++) {
-            if (c & half)
-                continue;
-            float *low = x + c * KV_PAGE, *high = low + half * KV_PAGE;
-            for (int t = 0; t < KV_PAGE; t += LANES) {
-                vec a = v_load(low + t), b = v_load(high + t);
-                v_store(low + t, v_add(a, b));
-                v_store(high + t, v_sub(a, b));
-            }
-        }
-    vec norm = v_set(1.0f / sqrtf((float)run));
-    for (int32_t i = 0; i < d * KV_PAGE; i += LANES)
-        v_store(x + i, v_mul(v_load(x + i), norm));
+    float norm = 1.0f / sqrtf((float)run);
+    for (int32_t half = 1; half < run; half *= 8) {
+        int32_t left = run / half;    /* a factor of 1 changes no bit */
+        if (left >= 8)
+            seal_stages(x, d, half, left == 8 ? norm : 1.0f, 8);
+        else if (left == 4)
+            seal_stages(x, d, half, norm, 4);
+        else
+            seal_stages(x, d, half, norm, 2);
+    }
 }
 
 static void seal_mean(uint16_t *mean, float *x, int32_t d)
@@ -244,43 +265,53 @@ static void seal_mean(uint16_t *mean, float *x, int32_t d)
     }
 }
 
-/* Packing: dword i of a row of n takes bit fields of the i-th codes of some rows of codes, the same for keys
+/* Packing: dword i of a row of n takes a bit field of the i-th codes of some rows of codes, the same for keys
  * (rows are components, [d][KV_PAGE]) and values (rows are tokens, [KV_PAGE][d]); only which row goes to which
- * bit differs. */
-SEAL_INLINE void seal_pack_row(uint32_t *out, const uint8_t *codes, int32_t n, const int n_rows, const int down,
-                               const uint32_t mask, const uint8_t *to_bit)
+ * bit differs. No field crosses a byte, so that the four bytes are made first, eight columns to a word. */
+SEAL_INLINE void seal_pack_row(uint8_t *out, const uint8_t *codes, int32_t n, const int n_rows, const int down,
+                               const uint64_t mask, const uint8_t *to_bit)
 {
-    for (int32_t i = 0; i < n; i++) {
-        uint32_t word = 0;
-        SEAL_UNROLL
-        for (int r = 0; r < n_rows; r++)
-            word |= (codes[r * n + i] >> down & mask) << to_bit[r];
-        out[i] = word;
-    }
+    uint64_t part[4][KV_MAX_HEAD / 8];
+    SEAL_UNROLL
+    for (int byte = 0; byte < 4; byte++)
+        for (int32_t i = 0; i < n / 8; i++) {
+            uint64_t word = 0, column;
+            SEAL_UNROLL
+            for (int r = 0; r < n_rows; r++)
+                if (to_bit[r] / 8 == byte) {
+                    memcpy(&column, codes + r * n + 8 * i, sizeof column);
+                    word |= (column >> down & mask * 0x0101010101010101) << to_bit[r] % 8;
+                }
+            part[byte][i] = word;
+        }
+    const uint8_t *bytes = (const uint8_t *)part;
+    enum { APART = sizeof part[0] };
+    v_zip_u8(out, bytes, bytes + APART, bytes + 2 * APART, bytes + 3 * APART, n);
 }
 
 static void seal_pack_keys(uint8_t *out, const struct cpu_kv_parts *parts, const uint8_t *codes, enum kv_type type,
                            int32_t d)
 {
-    static const uint8_t q8[4] = { 0, 8, 16, 24 }, q4[8] = { 0, 8, 16, 24, 4, 12, 20, 28 };
+    static const uint8_t q4[8] = { 0, 8, 16, 24, 4, 12, 20, 28 };
     static const uint8_t low[16] = { 0, 8, 16, 24, 2, 10, 18, 26, 4, 12, 20, 28, 6, 14, 22, 30 };
     static const uint8_t bits[32] = { 0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27,
                                       4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31 };
-    uint32_t *words = (uint32_t *)(void *)(out + parts->codes), *high = (uint32_t *)(void *)(out + parts->high);
+    uint8_t *words = out + parts->codes, *high = out + parts->high;
     if (type == KV_Q8_0)
-        for (int32_t c = 0; c < d; c += 4)
-            seal_pack_row(words + c / 4 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 4, 0, 255, q8);
+        for (int32_t i = 0; i < d * KV_PAGE; i += 4 * KV_PAGE)
+            v_zip_u8(words + i, codes + i, codes + i + KV_PAGE, codes + i + 2 * KV_PAGE, codes + i + 3 * KV_PAGE,
+                     KV_PAGE);
     else if (type != KV_KV3)
         for (int32_t c = 0; c < d; c += 8)
-            seal_pack_row(words + c / 8 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 8, 0, 15, q4);
+            seal_pack_row(words + c / 2 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 8, 0, 15, q4);
     else {
         for (int32_t c = 0; c < d; c += 16)
-            seal_pack_row(words + c / 16 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 16, 0, 3, low);
+            seal_pack_row(words + c / 4 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 16, 0, 3, low);
         int32_t c = 0;
         for (; c + KV_BLOCK <= d; c += KV_BLOCK)
-            seal_pack_row(high + c / KV_BLOCK * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, KV_BLOCK, 2, 1, bits);
+            seal_pack_row(high + c / 8 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, KV_BLOCK, 2, 1, bits);
         if (c < d)
-            seal_pack_row(high + c / KV_BLOCK * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, KV_BLOCK / 2, 2, 1, bits);
+            seal_pack_row(high + c / 8 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, KV_BLOCK / 2, 2, 1, bits);
     }
 }
 
@@ -291,21 +322,18 @@ static void seal_pack_values(uint8_t *out, const struct cpu_kv_parts *parts, con
     static const uint8_t low[16] = { 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30 };
     static const uint8_t bits[32] = { 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
-    uint32_t *words = (uint32_t *)(void *)(out + parts->codes), *high = (uint32_t *)(void *)(out + parts->high);
+    uint8_t *words = out + parts->codes, *high = out + parts->high;
     if (type == KV_Q8_0)
-        for (int32_t k = 0; k < KV_PAGE; k += 2)    /* signed: the bias of 128 is a flipped top bit */
-            for (int32_t c = 0; c < d; c++) {
-                out[parts->codes + (size_t)(k / 2 * d + c) * 2] = codes[k * d + c] ^ 128;
-                out[parts->codes + (size_t)(k / 2 * d + c) * 2 + 1] = codes[(k + 1) * d + c] ^ 128;
-            }
+        for (int32_t i = 0; i < KV_PAGE * d; i += 2 * d)
+            v_zip_signed(words + i, codes + i, codes + i + d, d);
     else if (type != KV_KV3)
         for (int32_t k = 0; k < KV_PAGE; k += 8)
-            seal_pack_row(words + k / 8 * d, codes + k * d, d, 8, 0, 15, q4);
+            seal_pack_row(words + k / 2 * d, codes + k * d, d, 8, 0, 15, q4);
     else {
         for (int32_t k = 0; k < KV_PAGE; k += 16)
-            seal_pack_row(words + k / 16 * d, codes + k * d, d, 16, 0, 3, low);
+            seal_pack_row(words + k / 4 * d, codes + k * d, d, 16, 0, 3, low);
         for (int32_t k = 0; k < KV_PAGE; k += 32)
-            seal_pack_row(high + k / 32 * d, codes + k * d, d, 32, 2, 1, bits);
+            seal_pack_row(high + k / 8 * d, codes + k * d, d, 32, 2, 1, bits);
     }
 }
 
@@ -328,16 +356,12 @@ static void seal_values(void *values, const uint16_t *open, enum kv_type type, i
     struct cpu_kv_parts parts = cpu_kv_parts(type, d, false);
     uint8_t *out = values, *codes = (uint8_t *)(x + d * KV_PAGE), *turned = codes + d * KV_PAGE;
     uint16_t *columns = (uint16_t *)(void *)codes;
-    for (int32_t k = 0; k < KV_PAGE; k++)
-        for (int32_t c = 0; c < d; c++)
-            columns[c * KV_PAGE + k] = open[k * d + c];
+    v_turn_u16(columns, open, KV_PAGE, d);
     seal_load(x, columns, d, kv_type_rotated(type));
     if (kv_type_rotated(type))
         seal_hadamard(x, d);
     seal_codes(codes, (uint16_t *)(void *)(out + parts.scale), x, type, d);
-    for (int32_t k = 0; k < KV_PAGE; k++)
-        for (int32_t c = 0; c < d; c++)
-            turned[k * d + c] = codes[c * KV_PAGE + k];
+    v_turn_u8(turned, codes, d, KV_PAGE);
     seal_pack_values(out, &parts, turned, type, d);
 }
 

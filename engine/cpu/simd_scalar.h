@@ -24,6 +24,7 @@ static inline vec v_mul(vec a, vec b) { return a * b; }
 static inline vec v_div(vec a, vec b) { return a / b; }
 static inline vec v_fma(vec a, vec b, vec c) { return fmaf(a, b, c); }
 static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
+static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
 static inline vec v_abs(vec a) { return fabsf(a); }
 static inline vec_mask v_less(vec a, vec b) { return a < b; }
 static inline vec_mask v_nan(vec a) { return a != a; }
@@ -31,6 +32,42 @@ static inline vec v_select(vec_mask m, vec yes, vec no) { return m ? yes : no; }
 
 /* Whole part, 0 to 255. */
 static inline void v_store_u8(uint8_t *p, vec a) { *p = (uint8_t)(int32_t)a; }
+
+/* [n_rows][n_cols] turned round. */
+static inline void v_turn_u16(uint16_t *out, const uint16_t *in, int32_t n_rows, int32_t n_cols)
+{
+    for (int32_t r = 0; r < n_rows; r++)
+        for (int32_t c = 0; c < n_cols; c++)
+            out[c * n_rows + r] = in[r * n_cols + c];
+}
+
+static inline void v_turn_u8(uint8_t *out, const uint8_t *in, int32_t n_rows, int32_t n_cols)
+{
+    for (int32_t r = 0; r < n_rows; r++)
+        for (int32_t c = 0; c < n_cols; c++)
+            out[c * n_rows + r] = in[r * n_cols + c];
+}
+
+/* Bytes a0 b0 c0 d0 a1 .., n of each. */
+static inline void v_zip_u8(uint8_t *out, const uint8_t *a, const uint8_t *b, const uint8_t *c, const uint8_t *d,
+                            int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        out[4 * i] = a[i];
+        out[4 * i + 1] = b[i];
+        out[4 * i + 2] = c[i];
+        out[4 * i + 3] = d[i];
+    }
+}
+
+/* Bytes a0 b0 a1 .., less 128. */
+static inline void v_zip_signed(uint8_t *out, const uint8_t *a, const uint8_t *b, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        out[2 * i] = a[i] ^ 128;
+        out[2 * i + 1] = b[i] ^ 128;
+    }
+}
 
 static inline float v_fold_add(vec lanes[16 / LANES])
 {

@@ -111,3 +111,36 @@ TEST(kv_seal_normal_data_comes_back_within_the_error_of_the_type)
         head_finish(&h);
     }
 }
+
+static void check_tiers(struct test *t, struct head *h, enum kv_type k, enum kv_type v, const char *what)
+{
+    struct cpu_kv_kern kern;
+    size_t n_k = kv_sealed_key_bytes(k, h->d), n_v = kv_sealed_value_bytes(v, h->d);
+    unsigned char *want_k = kv_need(n_k), *want_v = kv_need(n_v);
+    head_seal(h, 0, k, v);
+    memcpy(want_k, h->k, n_k);
+    memcpy(want_v, h->v, n_v);
+    for (int tier = 1; tier < 3; tier++) {
+        if (!tier_init(&kern, tier))
+            continue;
+        memset(h->k, 0xAA, n_k);
+        memset(h->v, 0xAA, n_v);
+        head_seal(h, tier, k, v);
+        CHECK_BYTES(t, h->k, want_k, n_k, "%s: %s keys, tier %d, d %d", what, kv_type_name(k), tier, h->d);
+        CHECK_BYTES(t, h->v, want_v, n_v, "%s: %s values, tier %d, d %d", what, kv_type_name(v), tier, h->d);
+    }
+    free(want_k);
+    free(want_v);
+}
+
+TEST(kv_seal_every_tier_writes_the_bytes_of_scalar)
+{
+    for (int d = 16; d <= KV_MAX_HEAD; d += 16) {
+        struct head h;
+        head_init(&h, d);
+        head_normal(t, &h);
+        for (int i = 0; i < N_KV_TYPES; i++)
+            check_tiers(t, &h, kv_types[i], kv_types[(i + d / 16) % N_KV_TYPES], "normal");
+        head_finish(&h);
+    }
+}
