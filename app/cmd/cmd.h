@@ -49,7 +49,9 @@ enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum
 int32_t cmd_warn(const struct model *m, int32_t first);
 void cmd_model_close(struct cmd_model *cm);    /* takes a zeroed one */
 
-/* A session of one sequence; n_ctx 0: the engine's default. Says on stderr what failed. */
+/* A session of one sequence; n_ctx 0: the engine's default. Where an answer is wanted it keeps what it read, in
+ * memory and in files, as far as the options allow; measuring keeps nothing and takes the types of the cache as
+ * asked for. Says on stderr what failed. */
 enum exit_code cmd_session(struct session **out, const struct app *app, struct model *m, int32_t n_ctx,
                            int32_t n_batch);
 

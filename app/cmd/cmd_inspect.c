@@ -14,8 +14,12 @@ struct sizes {
     bool known;
     const struct model_info *info;
     int32_t n_ctx;
+    const char *kv_type_k, *kv_type_v;
     struct model_memory memory;
+    uint64_t kv_bytes[5];    /* of kv_types, for K and V both */
 };
+
+static const char *const kv_types[5] = { "f16", "q8_0", "q4_0", "kv4", "kv3" };
 
 static void print_pair(const char *key, const char *value)
 {
@@ -61,6 +65,9 @@ static void print_memory(const struct sizes *s)
     print_pair("cache", cmd_size(m->kv_bytes, kv));
     print_pair("scratch", cmd_size(m->scratch_bytes, scratch));
     print_pair("together", cmd_size(m->weight_bytes + m->kv_bytes + m->scratch_bytes, all));
+    printf("\nCache by type (-ctk, -ctv; here %s and %s)\n", s->kv_type_k, s->kv_type_v);
+    for (size_t i = 0; i < sizeof kv_types / sizeof kv_types[0]; i++)
+        print_pair(kv_types[i], cmd_size(s->kv_bytes[i], kv));
 }
 
 static void print_text(struct model *m, const struct sizes *s)
@@ -136,10 +143,13 @@ static void print_json(struct model *m, const struct sizes *s)
         json_object_set_new(all, "width", json_integer(s->info->n_embd));
         json_object_set_new(all, "vocabulary", json_integer(s->info->n_vocab));
         json_object_set_new(all, "context", json_integer(s->info->n_ctx_train));
+        json_t *by_type = json_object();
+        for (size_t i = 0; i < sizeof kv_types / sizeof kv_types[0]; i++)
+            json_object_set_new(by_type, kv_types[i], json_integer((json_int_t)s->kv_bytes[i]));
         json_object_set_new(all, "memory",
-                            json_pack("{si sI sI sI}", "context", s->n_ctx, "weights",
+                            json_pack("{si sI sI sI so}", "context", s->n_ctx, "weights",
                                       (json_int_t)s->memory.weight_bytes, "cache", (json_int_t)s->memory.kv_bytes,
-                                      "scratch", (json_int_t)s->memory.scratch_bytes));
+                                      "scratch", (json_int_t)s->memory.scratch_bytes, "cache_by_type", by_type));
     }
     json_object_set_new(all, "metadata", lists_json(m, tensors));
     json_object_set_new(all, "tensors", tensors);
@@ -172,7 +182,13 @@ enum exit_code cmd_inspect(const struct app *app)
         s.n_ctx = c->n_ctx > 0 ? c->n_ctx : s.info->n_ctx_train;
         if (c->n_ctx == 0 && s.n_ctx > INSPECT_CONTEXT)
             s.n_ctx = INSPECT_CONTEXT;
-        model_memory(whole, s.n_ctx, 1, NULL, NULL, &s.memory);
+        s.kv_type_k = c->kv_type_k;
+        s.kv_type_v = c->kv_type_v;
+        for (size_t i = 0; i < sizeof kv_types / sizeof kv_types[0]; i++) {
+            model_memory(whole, s.n_ctx, 1, kv_types[i], kv_types[i], &s.memory);
+            s.kv_bytes[i] = s.memory.kv_bytes;
+        }
+        model_memory(whole, s.n_ctx, 1, s.kv_type_k, s.kv_type_v, &s.memory);
     } else if (has_weights) {
         cmd_complain("cannot be run: %s", e.text);
     }

@@ -12,6 +12,8 @@
 #include "app/cmd/interrupt.h"
 #include "app/ui/neutral.h"
 
+enum { RUN_FLUSH_MS = 10000 };
+
 struct run {
     const struct config *config;
     struct cmd_model cm;
@@ -91,6 +93,7 @@ static enum err_code make_tokens(struct run *r, const char *prompt, struct err *
             messages[in.n_messages++] = (struct chat_message){ .role = "system", .content = buf_text(&system) };
         messages[in.n_messages++] = (struct chat_message){ .role = "user", .content = prompt };
         rc = model_chat(m, &in, &r->prompt, &made, e);
+        r->generate.n_shared = made.n_shared;
     }
     const struct model_info *info = model_info(m);
     think_init(&r->think, info->think_open, info->think_close, made.opens_thinking);
@@ -165,13 +168,19 @@ static void print_json(const struct run *r)
                                 "generate_ms", t->generate_ms, "prompt_per_second",
                                 t->prompt_ms > 0 ? n_read * 1e3 / t->prompt_ms : 0.0, "tokens_per_second",
                                 t->generate_ms > 0 && n_after_first > 0 ? n_after_first * 1e3 / t->generate_ms : 0.0);
-    json_t *tokens = json_pack("{si si si so}", "prompt", t->n_prompt, "reused", t->n_reused, "generated",
-                               t->n_generated, "ids", json_incref(r->ids));
-    json_t *all = json_pack("{so so so so ss sI so so}", "text", cmd_json_text(buf_text(&r->answer), r->answer.n_bytes),
+    json_t *tokens = json_pack("{si si si si so}", "prompt", t->n_prompt, "reused", t->n_reused, "loaded", t->n_loaded,
+                               "generated", t->n_generated, "ids", json_incref(r->ids));
+    struct session_stats stats;
+    session_stats(r->session, &stats);
+    json_t *kv = json_pack("{ss ss sI sI}", "type_k", stats.kv_type_k, "type_v", stats.kv_type_v, "bytes",
+                           (json_int_t)stats.kv_bytes, "context", (json_int_t)stats.n_ctx);
+    json_t *all = json_pack("{so so so so ss sI so so so}", "text",
+                            cmd_json_text(buf_text(&r->answer), r->answer.n_bytes),
                             "thinking", cmd_json_text(buf_text(&r->thoughts), r->thoughts.n_bytes), "model",
                             cmd_json_text(info->name, strlen(info->name)), "level",
                             cmd_json_text(info->level, strlen(info->level)), "reason", reason_name(r->end.reason),
-                            "seed", (json_int_t)r->generate.sampling.seed, "tokens", tokens, "timings", timings);
+                            "seed", (json_int_t)r->generate.sampling.seed, "tokens", tokens, "kv", kv, "timings",
+                            timings);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(all);
@@ -205,6 +214,19 @@ static enum exit_code conclude(struct run *r)
     return EXIT_CODE_FAILURE;
 }
 
+/* What was read goes to its file, so that the next start has it. The answer is out already; whoever waits
+ * for the end of the program waits no longer than this. */
+static void keep_for_later(struct run *r)
+{
+    if (r->end.reason == DONE_CANCELLED || r->end.reason == DONE_ERROR)
+        return;
+    fflush(stdout);
+    session_close_chat(r->session, 0);
+    if (!session_flush(r->session, RUN_FLUSH_MS))
+        cmd_complain("the cache file was not written within %d s; the next start reads this prompt again",
+                     RUN_FLUSH_MS / 1000);
+}
+
 static enum exit_code complain(const struct err *e, enum exit_code code)
 {
     cmd_complain("%s", e->text);
@@ -230,12 +252,18 @@ static enum exit_code answer(struct run *r, const struct app *app, const char *p
     code = cmd_session(&r->session, app, r->cm.model, c->n_ctx, 0);
     if (code != EXIT_CODE_OK)
         return code;
+    struct session_stats stats;
+    session_stats(r->session, &stats);
+    if (stats.kv_note[0])
+        cmd_complain("%s", stats.kv_note);
     interrupt_watch(&r->interrupt, r->session);
     enum err_code rc = generate(r, &e);
     interrupt_watch(&r->interrupt, NULL);
     if (rc != ERR_OK)
         return complain(&e, rc == ERR_UNSUPPORTED ? EXIT_CODE_CONTEXT : EXIT_CODE_FAILURE);
-    return conclude(r);
+    code = conclude(r);
+    keep_for_later(r);
+    return code;
 }
 
 enum exit_code cmd_run(const struct app *app)

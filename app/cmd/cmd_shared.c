@@ -169,11 +169,17 @@ enum exit_code cmd_session(struct session **out, const struct app *app, struct m
 {
     const struct config *c = app->config;
     struct session_options options = { .n_ctx = n_ctx, .n_seqs = 1, .n_batch = n_batch, .kv_type_k = c->kv_type_k,
-                                       .kv_type_v = c->kv_type_v };
+                                       .kv_type_v = c->kv_type_v, .keep_kv_type = true };
+    if (c->command == COMMAND_RUN || c->command == COMMAND_CHAT) {
+        options.keep_kv_type = c->keep_kv_type;
+        options.cache_ram_bytes = (uint64_t)c->cache_ram_mib << 20;
+        options.cache_disk_bytes = (uint64_t)c->cache_disk_mib << 20;
+        options.cache_dir = c->cache_disk_mib > 0 && app->paths->kv_cache[0] ? app->paths->kv_cache : NULL;
+    }
     struct err e;
     if (session_create(out, m, &options, &e) != ERR_OK) {
         cmd_complain("%s", e.text);
-        return e.code == ERR_FORMAT ? EXIT_CODE_USAGE : EXIT_CODE_FAILURE;
+        return e.code == ERR_FORMAT || e.code == ERR_UNSUPPORTED ? EXIT_CODE_USAGE : EXIT_CODE_FAILURE;
     }
     return EXIT_CODE_OK;
 }

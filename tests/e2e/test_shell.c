@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The commands from a shell: what goes to which stream, and how they end. */
 #include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -276,6 +277,62 @@ TEST(perplexity_and_its_file)
     shell_finish(&r.s);
 }
 
+/* The number after this text. */
+static double figure(struct test *t, const struct rig *r, const char *name)
+{
+    const char *at = strstr(r->s.out, name);
+    CHECK(t, at != NULL, "%s: %s", name, r->s.out);
+    return at ? strtod(at + strlen(name), NULL) : 0;
+}
+
+TEST(perplexity_against_its_own_file_and_a_changed_one)
+{
+    struct rig r;
+    char text[2000], path[HOME_PATH_BYTES], saved[HOME_PATH_BYTES];
+    rig_make(t, &r, NULL, false);
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        text[i] = (char)('a' + test_below(t, 26));
+    text[sizeof text - 1] = '\0';
+    home_write(t, &r.home, "text.txt", text);
+    home_path(&r.home, "text.txt", path);
+    home_path(&r.home, "saved.kld", saved);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "-f", path, "-c", "64", "--chunks", "2", "--save-logits", saved);
+    double ppl = figure(t, &r, "PPL = ");
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", saved);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, figure(t, &r, "Final estimate: PPL = ") == ppl, "%s", r.s.out);
+    CHECK(t, fabs(figure(t, &r, "Mean KLD: ")) < 1e-5, "%s", r.s.out);
+    CHECK(t, figure(t, &r, "Same top p: ") == 100, "%s", r.s.out);
+
+    /* The last row says that one token is certain which is not. */
+    size_t n_bytes;
+    char *file = test_read_file(saved, &n_bytes);
+    int32_t head[3];
+    memcpy(head, file + 8, sizeof head);
+    size_t row = (2 * (((size_t)head[1] + 1) / 2) + 4) * 2;
+    float scale[2] = { 16.0f / 65535, -16 };
+    memset(file + n_bytes - row, 0, row);
+    memcpy(file + n_bytes - row, scale, sizeof scale);
+    memset(file + n_bytes - row + 8, 0xff, 2);    /* token 0 */
+    FILE *f = fopen(saved, "wb");
+    CHECK(t, f && fwrite(file, 1, n_bytes, f) == n_bytes && fclose(f) == 0);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", saved);
+    double worst = figure(t, &r, "Maximum KLD: "), mean = figure(t, &r, "Mean KLD: ");
+    CHECK(t, worst > 1 && fabs(mean - worst / 62) < 1e-4, "%s", r.s.out);
+    CHECK(t, fabs(figure(t, &r, "Same top p: ") - 100 * 61.0 / 62) < 0.01, "%s", r.s.out);
+
+    f = fopen(saved, "wb");
+    CHECK(t, f && fwrite(file, 1, n_bytes - 1, f) == n_bytes - 1 && fclose(f) == 0);
+    free(file);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", saved);
+    CHECK_INT(t, r.s.code, 1);
+    CHECK(t, strstr(r.s.err, "ends too early") != NULL, "%s", r.s.err);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", path);
+    CHECK_INT(t, r.s.code, 1);
+    CHECK(t, strstr(r.s.err, "not a file of --save-logits") != NULL, "%s", r.s.err);
+    shell_finish(&r.s);
+}
+
 TEST(bench_has_the_fields_of_llama_bench)
 {
     static const char *const fields[] = { "build_commit", "cpu_info", "model_filename", "model_type", "model_size",
@@ -292,6 +349,31 @@ TEST(bench_has_the_fields_of_llama_bench)
     CHECK_INT(t, json_array_size(json_object_get(json_array_get(list, 2), "samples_ns")), 2);
     CHECK_INT(t, json_integer_value(json_object_get(json_array_get(list, 2), "n_gen")), 8);
     json_decref(list);
+    shell_finish(&r.s);
+}
+
+TEST(bench_goes_on_from_a_depth)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, NULL, "bench", "-m", "small", "-p", "200", "-n", "4", "-d", "0,300,100", "-r", "2", "-t", "1", "-o",
+         "json");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    json_t *list = json_loads(r.s.out, 0, NULL);
+    CHECK_INT(t, json_array_size(list), 6);
+    CHECK_INT(t, json_integer_value(json_object_get(json_array_get(list, 3), "n_depth")), 300);
+    CHECK_INT(t, json_integer_value(json_object_get(json_array_get(list, 3), "n_gen")), 4);
+    json_decref(list);
+    QUIP(t, &r, NULL, "bench", "-m", "small", "-p", "0", "-n", "4", "-d", "100", "-r", "1", "-t", "1");
+    CHECK(t, strstr(r.s.out, " tg4 @ d100 ") != NULL, "%s", r.s.out);
+    QUIP(t, &r, NULL, "bench", "-m", "small", "--memory", "-d", "200,400", "-o", "json");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    list = json_loads(r.s.out, 0, NULL);
+    CHECK_INT(t, json_array_size(list), 2);
+    CHECK(t, json_integer_value(json_object_get(json_array_get(list, 0), "computed_bytes")) > 0, "%s", r.s.out);
+    json_decref(list);
+    QUIP(t, &r, NULL, "bench", "-m", "small", "--memory", "-d", "400,200");
+    CHECK_INT(t, r.s.code, 2);
     shell_finish(&r.s);
 }
 
