@@ -297,4 +297,32 @@ enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens
  * quantised types a place further back than two pages may need some tokens evaluated again. */
 int32_t session_truncate(struct session *s, int32_t seq, int32_t n_keep);
 
+/* ---- prefixes in files ---------------------------------------------------------------------------- */
+
+/* What sessions with a cache_dir have left there, whatever the model. */
+struct cache_file {
+    const char *name;            /* in the folder; made of hashes */
+    uint64_t n_bytes;
+    int64_t used_s;              /* last use, seconds since 1970 */
+    const char *why;             /* why nobody can use it; "": it is fine. What follows is known then: */
+    int32_t n_tokens;
+    const char *model, *file;    /* name of the model, and of its file without folder and .gguf */
+    const char *level;
+    const char *type_k, *type_v; /* those most layers have */
+};
+
+struct cache_list {
+    struct cache_file *files;    /* the one used last comes first */
+    int32_t n_files;
+    uint64_t n_bytes;
+    void *held;
+};
+
+/* A folder that does not exist has no files. Errors: ERR_IO, ERR_NOMEM; out is empty then */
+enum err_code cache_list(struct cache_list *out, const char *dir, struct err *e);
+void cache_list_finish(struct cache_list *list);    /* takes a zeroed one */
+/* Removes all of them, or those of the model that is called so (model or file, whatever the case of letters).
+ * Tells how many and how much, also after an error. Errors: ERR_IO, ERR_NOMEM */
+enum err_code cache_clear(const char *dir, const char *model, int32_t *n_files, uint64_t *n_bytes, struct err *e);
+
 #endif
