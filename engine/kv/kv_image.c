@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* Images. An image holds blocks as a sequence does: those of the sequence it was taken of, or, made for
+ * filling, blocks of its own that no tree has yet. The block a sequence still writes to is copied. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/kv/kv_impl.h"
+
+struct held {
+    struct kv_image image;
+    struct kv_path path;
+    struct kv_anchor *anchor;    /* of an image to be committed: committing cannot fail */
+    int32_t *tokens;
+    bool own;
+};
+
+void kv_image_drop(struct kv_image *image)
+{
+    if (!image)
+        return;
+    struct held *h = image->held;
+    for (int32_t j = h->path.n_pages - 1; j >= 0; j--)
+        kv_block_drop_path(image->kv, h->path.blocks[j], &h->path, h->path.masks[j], true);
+    kv_path_remove(image->kv, &h->path);
+    kv_tree_evict(image->kv);
+    free(h->anchor);
+    free(h->tokens);
+    free(image->pieces);
+    free(h->path.blocks);
+    free(h->path.masks);
+    free(h);
+}
+
+/* Without blocks yet. */
+static struct held *create(struct kv_cache *kv, const int32_t *tokens, int32_t n_tokens)
+{
+    struct kv_want want = kv_want_resume(n_tokens, KV_NOT_ROUGH);
+    struct held *h = calloc(1, sizeof *h);
+    if (!h)
+        return NULL;
+    size_t n_pages = (size_t)kv_pages(n_tokens);
+    int32_t n_pieces = 0;
+    kv_path_add(kv, &h->path);
+    h->path.blocks = calloc(n_pages, sizeof *h->path.blocks);
+    h->path.masks = calloc(n_pages, sizeof *h->path.masks);
+    h->tokens = calloc((size_t)n_tokens, sizeof *h->tokens);
+    h->path.n_tokens = n_tokens;
+    h->image = (struct kv_image){ .n_tokens = n_tokens, .tokens = h->tokens, .kv = kv, .held = h };
+    if (!h->path.blocks || !h->path.masks || !h->tokens) {
+        kv_image_drop(&h->image);
+        return NULL;
+    }
+    memcpy(h->tokens, tokens, (size_t)n_tokens * sizeof *tokens);
+    for (size_t j = 0; j < n_pages; j++) {
+        h->path.masks[j] = kv_mask(&kv->shape, &want, (int32_t)j);
+        for (int k = 0; k < KV_BUFS; k++)
+            n_pieces += h->path.masks[j] >> k & 1;
+    }
+    h->image.pieces = calloc((size_t)n_pieces, sizeof *h->image.pieces);
+    if (!h->image.pieces) {
+        kv_image_drop(&h->image);
+        return NULL;
+    }
+    return h;
+}
+
+static void put_block(struct held *h, struct kv_block *b)
+{
+    struct kv_image *image = &h->image;
+    int32_t page = h->path.n_pages++;
+    h->path.blocks[page] = b;
+    kv_block_add_path(image->kv, b);
+    kv_block_hold(image->kv, b, h->path.masks[page]);
+    for (int k = 0; k < KV_BUFS; k++)
+        if (h->path.masks[page] >> k & 1)
+            image->pieces[image->n_pieces++] =
+                (struct kv_piece){ b->buf[k], image->kv->shape.groups[k / 2].bytes[k % 2] };
+}
+
+/* A block of the image's own, with the tokens of its page. */
+static struct kv_block *put_new(struct held *h)
+{
+    int32_t page = h->path.n_pages, begin = page * KV_PAGE, left = h->path.n_tokens - begin;
+    struct kv_block *b = kv_block_new(h->image.kv, page, h->path.masks[page]);
+    if (!b)
+        return NULL;
+    b->n_tokens = left < KV_PAGE ? left : KV_PAGE;
+    memcpy(b->tokens, h->tokens + begin, (size_t)b->n_tokens * sizeof *b->tokens);
+    put_block(h, b);
+    return b;
+}
+
+enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e)
+{
+    struct kv_cache *kv = s->kv;
+    int32_t n = s->path.n_tokens;
+    if (n == 0)
+        return err_set(e, ERR_UNSUPPORTED, "image of a sequence: it holds 0 tokens, at least 1 wanted");
+    if (kv_seq_rough(s))
+        return err_set(e, ERR_UNSUPPORTED, "image of a sequence: evaluated over sealed pages from token %d on, "
+                       "others must not go on from it", s->rough_at);
+    struct held *h = create(kv, s->tokens, n);
+    bool ok = h != NULL;
+    for (int32_t j = 0; ok && j < n / KV_PAGE; j++)
+        put_block(h, s->path.blocks[j]);
+    if (ok && n % KV_PAGE) {
+        const struct kv_block *tail = s->path.blocks[n / KV_PAGE];
+        struct kv_block *b = put_new(h);
+        ok = b != NULL;
+        for (int k = 0; ok && k < KV_BUFS; k++)
+            if (b->buf[k])
+                memcpy(b->buf[k], tail->buf[k], kv->shape.groups[k / 2].bytes[k % 2]);
+    }
+    if (!ok) {
+        kv_image_drop(h ? &h->image : NULL);
+        return err_set(e, ERR_NOMEM, "no memory for the image of %d tokens", n);
+    }
+    *out = &h->image;
+    return ERR_OK;
+}
+
+enum err_code kv_image_new(struct kv_image **out, struct kv_cache *kv, const int32_t *tokens, int32_t n_tokens,
+                           struct err *e)
+{
+    struct held *h = create(kv, tokens, n_tokens);
+    bool ok = h != NULL;
+    if (ok) {
+        h->own = true;
+        h->anchor = malloc(sizeof *h->anchor);
+        ok = h->anchor != NULL;
+    }
+    while (ok && h->path.n_pages < kv_pages(n_tokens))
+        ok = put_new(h) != NULL;
+    if (!ok) {
+        kv_image_drop(h ? &h->image : NULL);
+        return err_set(e, ERR_NOMEM, "no memory for the image of %d tokens", n_tokens);
+    }
+    *out = &h->image;
+    return ERR_OK;
+}
+
+void kv_image_commit_take(struct kv_image *image)
+{
+    struct held *h = image->held;
+    struct kv_cache *kv = image->kv;
+    struct kv_block *parent = &kv->root;
+    assert(h->own);
+    for (int32_t j = 0; j < h->path.n_pages; j++) {
+        struct kv_block *b = h->path.blocks[j];
+        uint8_t mask = h->path.masks[j];
+        struct kv_block *twin = kv_block_twin(parent, b, mask);
+        if (twin) {
+            kv_block_add_path(kv, twin);
+            kv_block_give(kv, b, twin, mask);
+            kv_block_hold(kv, twin, mask);
+            h->path.blocks[j] = twin;
+            kv_block_drop_path(kv, b, &h->path, mask & kv_block_present(b), false);
+        } else
+            kv_block_link(kv, b, parent);
+        parent = h->path.blocks[j];
+    }
+    kv_tree_touch(kv, &h->path);
+    kv_tree_anchor_take(kv, h->anchor, parent, image->n_tokens);
+    h->anchor = NULL;
+    kv_image_drop(image);
+}
