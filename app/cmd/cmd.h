@@ -31,6 +31,7 @@ enum exit_code cmd_template(const struct app *app);
 enum exit_code cmd_logits(const struct app *app);
 enum exit_code cmd_perplexity(const struct app *app);
 enum exit_code cmd_bench(const struct app *app);
+enum exit_code cmd_cache(const struct app *app);
 
 /* ---- Shared ---------------------------------------------------------------------------------- */
 

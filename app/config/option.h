@@ -26,6 +26,7 @@ enum command {
     COMMAND_LOGITS,
     COMMAND_PERPLEXITY,
     COMMAND_BENCH,
+    COMMAND_CACHE,
     COMMAND_COUNT
 };
 

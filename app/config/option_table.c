@@ -27,6 +27,9 @@ static const struct command_row commands[COMMAND_COUNT] = {
         0, 0, "" },
     [COMMAND_BENCH] = { "bench", "-m MODEL [options]", "speed of reading a prompt and of answering",
         "Fields and tests are those of llama-bench, so results can be laid side by side.", 0, 0, "" },
+    [COMMAND_CACHE] = { "cache", "[clear] [-m MODEL] [--json]", "what was kept of prompts read before",
+        "Lists the files in which system prompts and chats are kept, so that a later start need not read them "
+        "again. `quip cache clear` removes them.", 0, 1, "clear" },
 };
 
 const struct command_row *command_row(enum command c)
@@ -45,6 +48,7 @@ const struct command_row *command_row(enum command c)
 #define LOGITS (1u << COMMAND_LOGITS)
 #define PERPLEXITY (1u << COMMAND_PERPLEXITY)
 #define BENCH (1u << COMMAND_BENCH)
+#define CACHE (1u << COMMAND_CACHE)
 #define ALL ((1u << COMMAND_COUNT) - 1)
 #define MEASURE (LOGITS | PERPLEXITY | BENCH)
 #define ENGINE (CHAT | RUN | MEASURE)
@@ -59,6 +63,9 @@ static const struct option rows[] = {
     { .names = "-m --model", .kind = OPTION_TEXT, .offset = AT(model), .value = "MODEL",
       .commands = ENGINE | INSPECT | TOKENIZE | TEMPLATE,
       .help = "a GGUF file, or a name that `quip models` shows" },
+
+    { .names = "-m --model", .kind = OPTION_TEXT, .offset = AT(model), .value = "MODEL", .commands = CACHE,
+      .help = "only what belongs to this model, called as the list calls it" },
 
     { .names = "-p --prompt", .kind = OPTION_TEXT, .offset = AT(prompt), .value = "TEXT",
       .commands = RUN, .help = "what to ask" },
@@ -157,7 +164,7 @@ static const struct option rows[] = {
       .help = "files of system prompts and chats, which later starts need not read again; 0: none" },
 
     { .names = "--json", .kind = OPTION_FLAG, .offset = AT(json),
-      .commands = RUN | INSPECT | MODELS | TOKENIZE, .help = "one JSON object instead of text" },
+      .commands = RUN | INSPECT | MODELS | TOKENIZE | CACHE, .help = "one JSON object instead of text" },
     { .names = "-h --help", .kind = OPTION_FLAG, .offset = AT(help), .commands = ALL, .help = "this text" },
     { .names = "--version", .kind = OPTION_FLAG, .offset = AT(version), .commands = ALL,
       .help = "the program's version" },

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* quip cache: prefixes of prompts that were read before and kept in files. */
+#include "app/cmd/cmd.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+/* What the files may have, unless a start says otherwise: the default of --cache-disk. */
+static uint64_t usual_cap(const struct app *app)
+{
+    static const char name[] = "--cache-disk";
+    const struct option *o = option_find(app->options, COMMAND_RUN, name, sizeof name - 1);
+    return o ? strtoull(o->preset, NULL, 10) << 20 : 0;
+}
+
+static bool is_wanted(const struct cache_file *f, const char *model)
+{
+    return !model || (!f->why[0] && (strcasecmp(f->model, model) == 0 || strcasecmp(f->file, model) == 0));
+}
+
+static const char *age(int64_t used_s, char out[32])
+{
+    int64_t s = (int64_t)time(NULL) - used_s;
+    if (s < 60)
+        snprintf(out, 32, "now");
+    else if (s < 3600)
+        snprintf(out, 32, "%d min", (int)(s / 60));
+    else if (s < 48 * 3600)
+        snprintf(out, 32, "%d h", (int)(s / 3600));
+    else
+        snprintf(out, 32, "%lld d", (long long)(s / 86400));
+    return out;
+}
+
+/* ---- as JSON ---------------------------------------------------------------------------------------- */
+
+static json_t *text_of(const char *text)
+{
+    return cmd_json_text(text, strlen(text));
+}
+
+static json_t *to_json(const struct cache_file *f)
+{
+    if (f->why[0])
+        return json_pack("{so sI sI so}", "name", text_of(f->name), "bytes", (json_int_t)f->n_bytes, "used",
+                         (json_int_t)f->used_s, "problem", text_of(f->why));
+    return json_pack("{so sI sI si so so so so so}", "name", text_of(f->name), "bytes", (json_int_t)f->n_bytes, "used",
+                     (json_int_t)f->used_s, "tokens", (int)f->n_tokens, "model", text_of(f->model), "file",
+                     text_of(f->file), "level", text_of(f->level), "type_k", text_of(f->type_k), "type_v",
+                     text_of(f->type_v));
+}
+
+static void print_json(json_t *value)
+{
+    json_dumpf(value, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(value);
+}
+
+static void list_json(const struct app *app, const struct cache_list *list)
+{
+    json_t *files = json_array();
+    for (int32_t i = 0; i < list->n_files; i++)
+        if (is_wanted(&list->files[i], app->config->model))
+            json_array_append_new(files, to_json(&list->files[i]));
+    print_json(json_pack("{so sI sI so}", "folder", text_of(app->paths->kv_cache), "bytes", (json_int_t)list->n_bytes,
+                         "cap", (json_int_t)usual_cap(app), "files", files));
+}
+
+/* ---- as text ---------------------------------------------------------------------------------------- */
+
+static void print_file(const struct cache_file *f)
+{
+    char line[512], used[32], size[32], types[32], tokens[16];
+    snprintf(types, sizeof types, "%s%s%s", f->type_k, strcmp(f->type_k, f->type_v) ? "/" : "",
+             strcmp(f->type_k, f->type_v) ? f->type_v : "");
+    snprintf(tokens, sizeof tokens, "%d", f->n_tokens);
+    snprintf(line, sizeof line, "%8s  %7s  %8s  %-9s  %-8s  %s%s", age(f->used_s, used), f->why[0] ? "-" : tokens,
+             cmd_size(f->n_bytes, size), f->why[0] ? "-" : types, f->why[0] ? "-" : f->level,
+             f->why[0] ? "of no use: " : f->file, f->why);
+    cmd_put_line(stdout, line);
+    putchar('\n');
+}
+
+static void list_text(const struct app *app, const struct cache_list *list)
+{
+    char size[32], cap[32], line[PATHS_BYTES + 128];
+    int32_t n = 0;
+    for (int32_t i = 0; i < list->n_files; i++) {
+        if (!is_wanted(&list->files[i], app->config->model))
+            continue;
+        if (n++ == 0)
+            printf("%8s  %7s  %8s  %-9s  %-8s  %s\n", "USED", "TOKENS", "SIZE", "TYPES", "LEVEL", "MODEL");
+        print_file(&list->files[i]);
+    }
+    if (n > 0)
+        putchar('\n');
+    snprintf(line, sizeof line, "%d file%s, %s of %s (--cache-disk), in %s", list->n_files,
+             list->n_files == 1 ? "" : "s", cmd_size(list->n_bytes, size), cmd_size(usual_cap(app), cap),
+             app->paths->kv_cache);
+    cmd_put_line(stdout, line);
+    putchar('\n');
+}
+
+/* ----------------------------------------------------------------------------------------------------- */
+
+static enum exit_code clear(const struct app *app)
+{
+    int32_t n_files;
+    uint64_t n_bytes;
+    struct err e;
+    char size[32];
+    const char *model = app->config->model;
+    enum err_code rc = cache_clear(app->paths->kv_cache, model, &n_files, &n_bytes, &e);
+    if (rc == ERR_OK && model && n_files == 0) {
+        cmd_complain("nothing is kept for a model '%s'; `quip cache` shows the names", model);
+        return EXIT_CODE_FAILURE;
+    }
+    if (app->config->json)
+        print_json(json_pack("{si sI}", "removed", (int)n_files, "bytes", (json_int_t)n_bytes));
+    else
+        printf("Removed %d file%s, %s\n", n_files, n_files == 1 ? "" : "s", cmd_size(n_bytes, size));
+    if (rc != ERR_OK)
+        cmd_complain("%s", e.text);
+    return rc == ERR_OK ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
+}
+
+enum exit_code cmd_cache(const struct app *app)
+{
+    const struct config *c = app->config;
+    struct cache_list list;
+    struct err e;
+    if (c->n_args > 0 && strcmp(c->args[0], "clear") != 0) {
+        cmd_complain("'%s' is nothing `quip cache` can do; wanted: clear, or nothing for a list", c->args[0]);
+        return EXIT_CODE_USAGE;
+    }
+    if (!app->paths->kv_cache[0]) {
+        cmd_complain("there is no place for cached prefixes: neither XDG_CACHE_HOME nor HOME says one");
+        return EXIT_CODE_FAILURE;
+    }
+    if (c->n_args > 0)
+        return clear(app);
+    if (cache_list(&list, app->paths->kv_cache, &e) != ERR_OK) {
+        cmd_complain("%s", e.text);
+        return EXIT_CODE_FAILURE;
+    }
+    if (c->json)
+        list_json(app, &list);
+    else
+        list_text(app, &list);
+    cache_list_finish(&list);
+    return EXIT_CODE_OK;
+}
