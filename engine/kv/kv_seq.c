@@ -285,10 +285,11 @@ enum err_code kv_seq_reserve(struct kv_seq *s, int32_t n_tokens, struct err *e)
     if (old && !copies) {
         old->writer = path;
         old->n_tokens = slot;
-        kv_block_trim(kv, old);
     }
     s->n_reserved = n_tokens;
     refresh(s, tail);
+    if (old && !copies)
+        kv_block_trim(kv, old);    /* a sealed form of what it was; not one to come, which is held now */
     kv_tree_evict(kv);
     return ERR_OK;
 }
