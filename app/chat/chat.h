@@ -14,8 +14,9 @@
  *
  *   CHAT_EMPTY --open--> CHAT_LOADING --MAIL_MODEL--> CHAT_READY --send--> CHAT_ANSWERING --DONE--> CHAT_READY
  *
- * What is typed while the model loads or answers waits and is sent as soon as possible. Opening another model in mid-chat stops the answer, keeps the messages, and the next answer
- * reads them all again. */
+ * What is typed while the model loads or answers waits and is sent as soon as possible. Opening another model
+ * in mid-chat stops the answer, keeps the messages, and the next answer reads them all again. A context that is
+ * full is a question to the person (chat_context.c). */
 
 enum chat_state { CHAT_EMPTY, CHAT_LOADING, CHAT_READY, CHAT_ANSWERING };
 
@@ -23,6 +24,48 @@ enum { CHAT_MAX_SETTINGS = 48, CHAT_RESERVE = 256, CHAT_SYSTEM_MAX_BYTES = 1 << 
 
 struct chat_setting {
     char name[32], value[32];
+};
+
+/* ---- a full context ------------------------------------------------------------------------------- */
+
+enum chat_room { ROOM_DROP, ROOM_SUMMARISE, ROOM_LARGER, ROOM_STOP, CHAT_ROOMS };
+
+struct chat_choice {
+    const char *label;
+    char text[224];      /* what it would do, in numbers; or why it cannot be done */
+    bool possible;
+};
+
+enum chat_context_state {
+    CONTEXT_IDLE,
+    CONTEXT_COUNTING,       /* the engine counts what each choice would leave */
+    CONTEXT_ASKING,         /* the choices are there */
+    CONTEXT_SUMMARISING,    /* an answer that becomes the summary */
+    CONTEXT_GROWING         /* a larger context is being made */
+};
+
+enum chat_context_cause {
+    CONTEXT_MESSAGE,    /* a message does not fit; it waits for room */
+    CONTEXT_ANSWER,     /* an answer was cut */
+    CONTEXT_WISH        /* the person asked */
+};
+
+struct chat_context {
+    enum chat_context_state state;
+    enum chat_context_cause cause;
+    bool warned;                      /* said that it is nearly full, and it still is */
+    uint64_t request;                 /* of the count */
+    uint64_t question;                /* the message that waits for room; 0: none */
+    const char *title;                /* of the question to the person */
+    char text[224];
+    struct chat_choice choices[CHAT_ROOMS];
+    struct port_counts counts;
+    int32_t cuts[PORT_PROMPTS];       /* where on the path each counted prompt begins; the first is all of it */
+    int32_t n_cuts;
+    int32_t cut;                      /* the one that the choices are about */
+    int32_t n_ctx_wanted;             /* of the larger context */
+    int32_t summary_from;             /* the cut from which on the summary reads */
+    int32_t n_summary;                /* its tokens at most */
 };
 
 struct chat {
@@ -36,8 +79,11 @@ struct chat {
     uint32_t version;               /* counts changes: who draws compares it */
 
     struct port_model *model;       /* NULL until one answered */
+    struct port_session session, session_before;    /* as asked for; as it was, should that fail */
     struct port_stats stats;
+    struct chat_context context;
     int32_t n_ctx_used;             /* tokens of the conversation, as far as known */
+    int32_t n_prompt, n_reused;     /* of the prompt read last; 0: none yet */
     char opening[PORT_PATH_BYTES];  /* the model being opened */
     uint64_t last_id;               /* of requests */
     uint64_t model_request;
@@ -52,6 +98,7 @@ struct chat {
     double first_s, think_start_s;  /* clock at the first token, at the start of thinking */
     double tokens_per_s;            /* live, then of the last answer */
     uint64_t seed_shift;            /* added to the seed when an answer is made again */
+    size_t begun_bytes, begun_thinking_bytes;    /* of an answer that is gone on with: there before */
 
     struct buf system;              /* system prompt */
     char system_file[PATHS_BYTES];  /* where it came from, "" for typed text */
@@ -74,6 +121,7 @@ void chat_send(struct chat *c, const char *text);
 void chat_stop(struct chat *c);          /* keeps what came; what waits becomes a draft again */
 bool chat_is_busy(const struct chat *c); /* something that chat_stop() would stop */
 void chat_regenerate(struct chat *c);
+void chat_continue(struct chat *c);      /* goes on with an answer that was stopped or cut */
 void chat_new(struct chat *c);
 void chat_note_pause(struct chat *c);    /* the process was stopped and goes on now */
 
@@ -83,6 +131,12 @@ void chat_open_model(struct chat *c, const char *name, bool fetch);
 enum err_code chat_system_file(struct chat *c, const char *path, struct err *e);
 void chat_system_text(struct chat *c, const char *text);    /* "": none */
 void chat_set_context(struct chat *c, int32_t n_ctx);
+/* What cached keys and values are asked to be. keys or values may be NULL: as before. False: no such type. */
+bool chat_set_kv_types(struct chat *c, const char *keys, const char *values);
+/* Shows how full the context is and what can be done about it. */
+void chat_show_context(struct chat *c);
+/* The answer to that, while context.state is CONTEXT_ASKING; ROOM_STOP also earlier. False: not possible. */
+bool chat_make_room(struct chat *c, enum chat_room choice);
 void chat_set_think(struct chat *c, enum think_mode mode);
 bool chat_set(struct chat *c, const char *name, const char *value);
 /* What sampling is in force. */
@@ -98,6 +152,18 @@ void chat_fetched(struct chat *c, const char *error);
 /* A card in the flow. hint may be NULL. */
 void chat_card(struct chat *c, enum message_role role, const char *title, const char *hint, const char *format,
                ...) __attribute__((format(printf, 5, 6)));
+
+/* What the program knows about the model, its cache and the last answer, row by row. */
+enum { CHAT_FIGURES = 16 };
+struct chat_figure {
+    const char *name;
+    char text[PORT_TEXT_BYTES];
+};
+int32_t chat_figures(const struct chat *c, struct chat_figure out[CHAT_FIGURES]);
+/* "98.4 MB" */
+void chat_size_text(uint64_t n_bytes, char *out, size_t out_bytes);
+/* "kv4", or "kv4/q8_0" for keys and values that differ; "" before there is a cache. */
+void chat_kv_types(const struct chat *c, char *out, size_t out_bytes);
 
 /* Name for the model that a person would type, else the file's name. */
 void chat_model_label(const struct chat *c, char *out, size_t n_bytes);

@@ -20,6 +20,15 @@ static bool drop_empty_answer(struct chat *c, const struct message *m)
     return true;
 }
 
+/* The chat was emptied while the answer was written: nobody wants to hear of it. */
+static bool is_forgotten(const struct chat *c, const struct message *m)
+{
+    for (int32_t i = c->transcript.n_path - 1; i >= 0; i--)
+        if (c->transcript.path[i] == m)
+            return false;
+    return true;
+}
+
 static void end_answer(struct chat *c)
 {
     c->state = c->model ? CHAT_READY : CHAT_EMPTY;
@@ -53,11 +62,24 @@ static void take_token(struct chat *c, struct message *m, const struct eng_event
     }
     if (ev->token < 0)
         return;
-    c->n_ctx_used++;
+    c->n_ctx_used += !is_forgotten(c, m);
     if (c->n_answer++ == 0)
         c->first_s = now;
     else if (now > c->first_s && !c->paused)
         c->tokens_per_s = (c->n_answer - 1) / (now - c->first_s);
+}
+
+/* The answer that was to be a summary. */
+static void take_summary(struct chat *c, struct message *m, const struct eng_event *ev)
+{
+    char text[EVENT_TEXT_BYTES + 1];
+    snprintf(text, sizeof text, "%.*s", ev->n_text, ev->text);
+    if (ev->reason != DONE_CANCELLED) {
+        chat_context_summarised(c, m, ev->reason == DONE_ERROR ? text : NULL);
+        return;
+    }
+    transcript_remove(&c->transcript, m->id);
+    chat_make_room(c, ROOM_STOP);
 }
 
 static void take_done(struct chat *c, struct message *m, const struct eng_event *ev)
@@ -76,7 +98,19 @@ static void take_done(struct chat *c, struct message *m, const struct eng_event 
     m->tokens_per_s = c->tokens_per_s;
     if (c->paused)
         m->timings.first_ms = 0;
+    if (is_forgotten(c, m)) {
+        end_answer(c);
+        chat_send_waiting(c);
+        chat_prepare(c);
+        return;
+    }
+    c->n_prompt = ev->timings.n_prompt ? ev->timings.n_prompt : c->n_prompt;
+    c->n_reused = ev->timings.n_prompt ? ev->timings.n_reused : c->n_reused;
     end_answer(c);
+    if (c->context.state == CONTEXT_SUMMARISING) {
+        take_summary(c, m, ev);
+        return;
+    }
     bool dropped = drop_empty_answer(c, m);
     if (dropped && ev->reason == DONE_CANCELLED)
         chat_card(c, MESSAGE_NOTICE, "Stopped before the first word", "Alt+R or /regen answers it after all",
@@ -84,10 +118,12 @@ static void take_done(struct chat *c, struct message *m, const struct eng_event 
     else if (ev->reason == DONE_ERROR)
         chat_card(c, MESSAGE_ERROR, "The answer ended in an error", "Alt+R or /regen tries again", "%.*s", ev->n_text,
                   ev->text);
-    else if (ev->reason == DONE_CONTEXT)
-        chat_card(c, MESSAGE_WARNING, "The context is full", "/new starts an empty chat; /ctx N makes the context larger",
-                  "The answer stops here: all %d tokens of the context are used.", c->model ? c->model->n_ctx : 0);
+    else if (ev->reason == DONE_CONTEXT && c->waiting.n_bytes == 0)    /* else the message asks for room, and gets it */
+        chat_context_full(c, CONTEXT_ANSWER, 0);
+    else
+        chat_context_warn(c);
     chat_send_waiting(c);
+    chat_prepare(c);
 }
 
 static void take_event(struct chat *c, const struct mail *mail)
@@ -112,66 +148,87 @@ static void take_event(struct chat *c, const struct mail *mail)
     }
 }
 
-/* Nothing was evaluated: the message becomes a draft again, and both numbers are said. */
-static void take_too_long(struct chat *c, const struct mail *mail)
+/* Nothing was evaluated. The message waits while the person is asked; an answer that was to go on is as it was. */
+static void take_too_long(struct chat *c)
 {
     struct message *m = current_answer(c);
     if (!m)
         return;
-    int32_t n_prompt = mail->prompt.n_prompt, n_ctx = mail->prompt.n_ctx, wanted = n_ctx;
     end_answer(c);
-    drop_empty_answer(c, m);
-    struct message *question = transcript_find(&c->transcript, m->parent);
-    if (question && question->role == MESSAGE_USER) {
-        c->port.give_back(c->port.self, buf_text(&question->text));
-        transcript_remove(&c->transcript, question->id);
+    if (is_forgotten(c, m))
+        return;
+    if (c->context.state == CONTEXT_SUMMARISING) {
+        chat_context_summary_too_long(c, m);
+        return;
     }
-    while (wanted < n_prompt + chat_reserve(c) && wanted < c->model->n_ctx_train)
-        wanted = wanted * 2 < c->model->n_ctx_train ? wanted * 2 : c->model->n_ctx_train;
-    char hint[160];
-    if (wanted >= n_prompt + chat_reserve(c))
-        snprintf(hint, sizeof hint, "/ctx %d makes the context larger; /new starts an empty chat", wanted);
-    else
-        snprintf(hint, sizeof hint, "Shorten the message, or start an empty chat with /new");
-    chat_card(c, MESSAGE_ERROR, "Not sent: the context would overflow", hint,
-              "With this message the conversation has %d tokens. The context holds %d, of which %d are kept for "
-              "the answer.", n_prompt, n_ctx, chat_reserve(c));
+    m->state = MESSAGE_FULL;
+    bool dropped = drop_empty_answer(c, m);
+    const struct message *question = dropped ? transcript_last(&c->transcript, MESSAGE_USER) : NULL;
+    chat_context_full(c, question ? CONTEXT_MESSAGE : CONTEXT_ANSWER, question ? question->id : 0);
+}
+
+/* What is new about the session, and why its cache is as it is. */
+static void say_session(struct chat *c, const struct port_stats *before, int32_t n_ctx_before)
+{
+    char types[2 * PORT_TYPE_BYTES];
+    chat_kv_types(c, types, sizeof types);
+    if (c->model->n_ctx != n_ctx_before)
+        chat_card(c, MESSAGE_NOTICE, "Context", NULL, "The context holds %d tokens now.", c->model->n_ctx);
+    if (strcmp(before->kv_type_k, c->stats.kv_type_k) != 0 || strcmp(before->kv_type_v, c->stats.kv_type_v) != 0)
+        chat_card(c, MESSAGE_NOTICE, "KV cache", NULL, "Keys and values are cached as %s now.", types);
 }
 
 static void take_model(struct chat *c, struct mail *mail)
 {
     bool first = c->model == NULL;
     bool same = c->model && strcmp(c->model->path, mail->model->path) == 0;
+    bool noted = same && strcmp(c->stats.kv_note, mail->stats.kv_note) == 0;
+    int32_t n_ctx_before = c->model ? c->model->n_ctx : 0;
+    struct port_stats before = c->stats;
     free(c->model);
     c->model = mail->model;
     c->stats = mail->stats;
-    c->n_ctx_used = 0;
-    if (!same)
+    c->n_prompt = c->n_reused = 0;
+    if (!same) {
+        c->n_ctx_used = 0;
         c->tokens_per_s = 0;    /* the speed shown was the other model's */
-    if (mail->request == c->model_request)
+    }
+    if (mail->request == c->model_request) {
         c->opening[0] = '\0';
+        c->session_before = c->session;
+    }
     if (c->state != CHAT_ANSWERING)
         c->state = c->opening[0] ? CHAT_LOADING : CHAT_READY;
     char label[PORT_TEXT_BYTES];
     chat_model_label(c, label, sizeof label);
     if (same)
-        chat_card(c, MESSAGE_NOTICE, "Context", NULL, "The context holds %d tokens now.", c->model->n_ctx);
+        say_session(c, &before, n_ctx_before);
     else if (!first)
         chat_card(c, MESSAGE_NOTICE, "Model", NULL, "%s (%s) answers from here on; it reads the chat again with the "
                   "next message.", label, c->model->level);
     for (int32_t i = 0; !same && i < c->model->n_warnings; i++)
         chat_card(c, MESSAGE_WARNING, label, NULL, "%s", c->model->warnings[i]);
+    if (!noted && c->stats.kv_note[0])
+        chat_card(c, MESSAGE_NOTICE, "KV cache", "/set kv-type-k and /set kv-type-v choose others", "%s", c->stats.kv_note);
     c->version++;
+    chat_context_session(c, NULL);
     chat_send_waiting(c);
+    chat_prepare(c);
 }
 
 static void take_failure(struct chat *c, const struct mail *mail)
 {
     if (mail->kind == MAIL_MODEL_FAILED) {
-        if (mail->request == c->model_request)
+        if (mail->request == c->model_request) {
             c->opening[0] = '\0';
+            c->session = c->session_before;
+        }
         if (c->state == CHAT_LOADING)
             c->state = c->model ? CHAT_READY : CHAT_EMPTY;
+        if (c->context.state == CONTEXT_GROWING && mail->request == c->model_request) {
+            chat_context_session(c, mail->text);
+            return;
+        }
         chat_card(c, MESSAGE_ERROR, "The model could not be opened", "F2 or /model lists models", "%s", mail->text);
         chat_send_waiting(c);
         return;
@@ -182,27 +239,57 @@ static void take_failure(struct chat *c, const struct mail *mail)
     m->state = MESSAGE_STOPPED;
     close_thinking(c, m);
     end_answer(c);
+    if (is_forgotten(c, m))
+        return;
+    if (c->context.state == CONTEXT_SUMMARISING) {
+        chat_context_summarised(c, m, mail->text);
+        return;
+    }
     drop_empty_answer(c, m);
     chat_card(c, MESSAGE_ERROR, "No answer", "Alt+R or /regen tries again", "%s", mail->text);
 }
 
+static void take_prompt(struct chat *c, const struct mail *mail)
+{
+    const struct message *m = current_answer(c);
+    if (m && !is_forgotten(c, m)) {
+        c->n_ctx_used = c->n_prompt = mail->prompt.n_prompt;
+        c->n_reused = mail->prompt.n_reused;
+    }
+    think_init(&c->think, c->model ? c->model->think_open : "", c->model ? c->model->think_close : "",
+               mail->prompt.opens_thinking);
+}
+
+/* Mails about an answer count while that answer is the one that is written. */
+static bool is_current(const struct chat *c, const struct mail *mail)
+{
+    switch (mail->kind) {
+    case MAIL_MODEL:
+    case MAIL_MODEL_FAILED:
+    case MAIL_COUNTS:
+    case MAIL_STATS:
+        return true;
+    default:
+        return mail->request == c->answer_request;
+    }
+}
+
 void chat_take(struct chat *c, struct mail *mail)
 {
-    bool is_answer = mail->kind != MAIL_MODEL && mail->kind != MAIL_MODEL_FAILED;
     c->version++;
-    if (is_answer && mail->request != c->answer_request)    /* of an answer that is no longer there */
+    if (mail->kind == MAIL_FAILED && c->context.state == CONTEXT_COUNTING && mail->request == c->context.request)
+        chat_context_not_counted(c, mail->text);
+    if (!is_current(c, mail))
         return;
     switch (mail->kind) {
     case MAIL_MODEL:
         take_model(c, mail);
         break;
     case MAIL_PROMPT:
-        c->n_ctx_used = mail->prompt.n_prompt;
-        think_init(&c->think, c->model ? c->model->think_open : "", c->model ? c->model->think_close : "",
-                   mail->prompt.opens_thinking);
+        take_prompt(c, mail);
         break;
     case MAIL_TOO_LONG:
-        take_too_long(c, mail);
+        take_too_long(c);
         break;
     case MAIL_EVENT:
         take_event(c, mail);
@@ -210,6 +297,12 @@ void chat_take(struct chat *c, struct mail *mail)
     case MAIL_MODEL_FAILED:
     case MAIL_FAILED:
         take_failure(c, mail);
+        break;
+    case MAIL_COUNTS:
+        chat_context_counted(c, mail);
+        break;
+    case MAIL_STATS:
+        c->stats = mail->stats;
         break;
     }
 }

@@ -13,6 +13,28 @@ void chat_send_waiting(struct chat *c);
 void chat_cancel(struct chat *c);
 /* A full context is said before anything is evaluated: this many tokens are kept for the answer. */
 int32_t chat_reserve(const struct chat *c);
+/* Asks for an answer to the path as it is. */
+void chat_ask(struct chat *c);
+/* Lets request stream into m. The state is CHAT_ANSWERING after that; false: no memory, nothing changed. */
+bool chat_start_answer(struct chat *c, struct message *m, const struct port_request *request);
+/* A request for an answer with the settings in force. */
+void chat_fill_request(struct chat *c, struct port_request *out);
+/* Tells the engine what the next prompt will begin with. */
+void chat_prepare(struct chat *c);
+
+/* chat_context.c: the conversation's way through a full context. */
+/* question: the message that does not fit, on the path; 0: none. */
+void chat_context_full(struct chat *c, enum chat_context_cause cause, uint64_t question);
+void chat_context_counted(struct chat *c, const struct mail *mail);
+void chat_context_not_counted(struct chat *c, const char *reason);
+/* The summary ended, or never began. reason NULL: it is whole. */
+void chat_context_summarised(struct chat *c, struct message *m, const char *reason);
+void chat_context_summary_too_long(struct chat *c, struct message *m);
+/* A model or a session arrived; reason: it did not. */
+void chat_context_session(struct chat *c, const char *reason);
+void chat_context_warn(struct chat *c);
+void chat_context_forget(struct chat *c);
+
 /* Reads the system prompt's file again when it changed. */
 void chat_system_refresh(struct chat *c);
 

@@ -68,15 +68,47 @@ void chat_open_model(struct chat *c, const char *name, bool fetch)
     model_table_finish(&table);
 }
 
-void chat_set_context(struct chat *c, int32_t n_ctx)
+/* Another session for the model in use. False: there is none, or no memory. */
+static bool ask_session(struct chat *c, const char *what)
 {
-    if (!c->model || !c->port.set_context(c->port.self, ++c->last_id, n_ctx)) {
-        chat_card(c, MESSAGE_ERROR, "Context", NULL, "There is no model to change the context of.");
-        return;
+    if (!c->model || !c->port.set_session(c->port.self, ++c->last_id, &c->session)) {
+        chat_card(c, MESSAGE_ERROR, what, NULL, "There is no model to change this of.");
+        c->session = c->session_before;
+        return false;
     }
     c->model_request = c->last_id;
     chat_cancel(c);
     c->version++;
+    return true;
+}
+
+void chat_set_context(struct chat *c, int32_t n_ctx)
+{
+    c->session.n_ctx = n_ctx;
+    ask_session(c, "Context");
+}
+
+static bool is_kv_type(const char *name)
+{
+    static const char *const names[] = { "f16", "q8_0", "q4_0", "kv4", "kv3", "auto" };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+bool chat_set_kv_types(struct chat *c, const char *keys, const char *values)
+{
+    if ((keys && !is_kv_type(keys)) || (values && !is_kv_type(values))) {
+        chat_card(c, MESSAGE_ERROR, "Not set", NULL, "'%s' is no type of the KV cache: f16, q8_0, q4_0, kv4, kv3 or auto wanted.",
+                  keys && !is_kv_type(keys) ? keys : values);
+        return false;
+    }
+    if (keys)
+        snprintf(c->session.kv_type_k, PORT_TYPE_BYTES, "%s", keys);
+    if (values)
+        snprintf(c->session.kv_type_v, PORT_TYPE_BYTES, "%s", values);
+    return ask_session(c, "KV cache");
 }
 
 void chat_fetch_progress(struct chat *c, uint64_t done, uint64_t total)
@@ -193,6 +225,7 @@ enum err_code chat_system_file(struct chat *c, const char *path, struct err *e)
     c->system_changed_ns = when_ns;
     chat_card(c, MESSAGE_NOTICE, "System prompt", NULL, "%s (%zu bytes) holds from the next message on.", real,
               text.n_bytes);
+    chat_prepare(c);
     return ERR_OK;
 }
 
@@ -219,6 +252,7 @@ void chat_system_text(struct chat *c, const char *text)
     c->system_file[0] = '\0';
     chat_card(c, MESSAGE_NOTICE, "System prompt", NULL, "%s",
               text[0] ? "It holds from the next message on." : "There is none from the next message on.");
+    chat_prepare(c);
 }
 
 /* ---- sampling and thinking ------------------------------------------------------------------------ */
@@ -241,6 +275,10 @@ bool chat_set(struct chat *c, const char *name, const char *value)
 {
     struct sampler_params p;
     struct err e;
+    if (strcmp(name, "kv-type-k") == 0 || strcmp(name, "kv-type-v") == 0) {
+        bool keys = name[strlen(name) - 1] == 'k';
+        return chat_set_kv_types(c, keys ? value : NULL, keys ? NULL : value);
+    }
     chat_sampling(c, &p);
     if (sampling_set(&p, name, value, &e) != ERR_OK) {
         chat_card(c, MESSAGE_ERROR, "Not set", "/set alone lists the settings", "%s", e.text);

@@ -7,7 +7,15 @@
 /* Where the chat touches the rest of the program. It asks through a table of functions that return at once
  * and hears what came of it as mails, so it can be tested without a screen, a loop or an engine. */
 
-enum { PORT_WARNINGS = 8, PORT_TEXT_BYTES = 192, PORT_TAG_BYTES = 64, PORT_PATH_BYTES = 1024 };
+enum {
+    PORT_WARNINGS = 8,
+    PORT_TEXT_BYTES = 192,
+    PORT_TAG_BYTES = 64,
+    PORT_PATH_BYTES = 1024,
+    PORT_TYPE_BYTES = 8,
+    PORT_PROMPTS = 32,    /* counted at once */
+    PORT_SIZES = 8
+};
 
 /* A model that answers now, in copies of what the engine knows: the model itself stays on its thread.
  * Texts come from the file: not safe for a terminal. */
@@ -24,9 +32,28 @@ struct port_model {
     double load_s;
 };
 
+/* Fields as in struct session_stats. */
 struct port_stats {
     int32_t n_held;                    /* tokens in the cache */
     uint64_t resident_bytes, available_bytes, total_bytes;
+    uint64_t kv_bytes, kv_full_bytes;
+    char kv_type_k[PORT_TYPE_BYTES], kv_type_v[PORT_TYPE_BYTES];    /* "" before there is a session */
+    char kv_note[PORT_TEXT_BYTES];
+    int32_t n_open, n_sealed, n_shared;
+    uint64_t cached_bytes, cache_ram_bytes;
+    int32_t n_disk_files, n_disk_writing;
+    uint64_t disk_bytes;
+};
+
+/* Lengths of some prompts, and what larger contexts would take. */
+struct port_counts {
+    int32_t tokens[PORT_PROMPTS];
+    int32_t n;
+    struct {
+        int32_t n_ctx;
+        uint64_t kv_bytes;             /* full, with the types in force */
+    } sizes[PORT_SIZES];               /* twice the context in force, four times ... up to the model's own */
+    int32_t n_sizes;
 };
 
 enum mail_kind {
@@ -35,7 +62,9 @@ enum mail_kind {
     MAIL_PROMPT,          /* prompt: the conversation as tokens, about to be evaluated */
     MAIL_TOO_LONG,        /* prompt: it does not fit, nothing was evaluated */
     MAIL_EVENT,           /* event; stats with EVENT_DONE */
-    MAIL_FAILED           /* text: no answer, and why */
+    MAIL_FAILED,          /* text: no answer, and why */
+    MAIL_COUNTS,          /* counts; stats */
+    MAIL_STATS            /* stats alone; of no request */
 };
 
 /* Mails cross threads by value; the model is too big for that and comes as a pointer. */
@@ -46,8 +75,10 @@ struct mail {
         struct port_model *model;    /* malloc; the receiver's */
         struct {
             int32_t n_prompt, n_ctx;
+            int32_t n_reused;    /* as far as memory tells; what files add is known at the end */
             bool opens_thinking;
         } prompt;
+        struct port_counts counts;
         struct eng_event event;
         char text[ERR_TEXT_BYTES];
     };
@@ -62,16 +93,36 @@ struct port_request {
     int32_t enable_thinking;
     struct generate_options generate;
     int32_t n_reserve;      /* tokens that must be left for the answer, or it is MAIL_TOO_LONG */
+    const char *begun;      /* the answer so far, to be gone on with; NULL: a new one */
+    const char *begun_thinking;    /* with begun: thoughts before it; whole if there is text after them. NULL: none */
 };
 
-enum port_panel { PANEL_HELP, PANEL_MODELS, PANEL_SETTINGS };
+/* Messages whose length as a prompt is wanted. */
+struct port_prompt {
+    const struct chat_message *messages;
+    int32_t n_messages;
+};
+
+/* What a session is made with. */
+struct port_session {
+    int32_t n_ctx;                               /* 0: the engine's choice */
+    char kv_type_k[PORT_TYPE_BYTES], kv_type_v[PORT_TYPE_BYTES];
+};
+
+enum port_panel { PANEL_HELP, PANEL_MODELS, PANEL_SETTINGS, PANEL_STATS, PANEL_CONTEXT };
 
 /* self comes first in every call. Those that return bool say false when there is no memory. */
 struct port {
     void *self;
     bool (*open_model)(void *self, uint64_t id, const char *path);
-    bool (*set_context)(void *self, uint64_t id, int32_t n_ctx);
+    /* The model in use with another session; the chat stays. Answers with MAIL_MODEL too. */
+    bool (*set_session)(void *self, uint64_t id, const struct port_session *session);
     bool (*answer)(void *self, const struct port_request *request);
+    bool (*count)(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking);
+    /* Evaluates what the next prompt will begin with, while nothing else is to be done; gives way to anything. */
+    bool (*prepare)(void *self, const struct port_prompt *prompt, int32_t enable_thinking);
+    void (*close_chat)(void *self);                     /* what was said last is over and may be kept in a file */
+    void (*want_stats)(void *self);                     /* MAIL_STATS when there is time */
     void (*cancel)(void *self, uint64_t id);
     /* Fetches a model of the list; the chat hears of its end through chat_fetched(). */
     bool (*fetch)(void *self, const char *name);

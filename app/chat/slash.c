@@ -81,6 +81,20 @@ static bool run_regen(struct chat *c, const char *argument)
     return true;
 }
 
+static bool run_continue(struct chat *c, const char *argument)
+{
+    (void)argument;
+    chat_continue(c);
+    return true;
+}
+
+static bool run_context(struct chat *c, const char *argument)
+{
+    (void)argument;
+    chat_show_context(c);
+    return true;
+}
+
 static bool run_set(struct chat *c, const char *argument)
 {
     char name[32];
@@ -135,17 +149,7 @@ static bool run_save(struct chat *c, const char *argument)
 static bool run_stats(struct chat *c, const char *argument)
 {
     (void)argument;
-    const struct message *m = transcript_last(&c->transcript, MESSAGE_MODEL);
-    if (!m || m->timings.n_prompt == 0) {
-        chat_card(c, MESSAGE_NOTICE, "Figures", NULL, "There is no answer yet.");
-        return true;
-    }
-    const struct eng_timings *t = &m->timings;
-    chat_card(c, MESSAGE_NOTICE, "Figures of the last answer", NULL,
-              "prompt %d tokens, %d of them kept from before, the rest read in %.2f s; first token after %.2f s; "
-              "answer %d tokens, %.1f per second; context %d of %d; memory %.0f MB",
-              t->n_prompt, t->n_reused, t->prompt_ms / 1e3, t->first_ms / 1e3, t->n_generated, m->tokens_per_s,
-              c->n_ctx_used, c->model ? c->model->n_ctx : 0, (double)c->stats.resident_bytes / 1e6);
+    c->port.show(c->port.self, PANEL_STATS);
     return true;
 }
 
@@ -164,12 +168,14 @@ static const struct slash_command table[] = {
     { "/new", "", "an empty chat", run_new },
     { "/stop", "", "stop the answer and keep what came", run_stop },
     { "/regen", "", "answer again, with another seed", run_regen },
-    { "/set", "[NAME VALUE]", "set a sampling option; alone: show them all", run_set },
+    { "/continue", "", "go on with an answer that was stopped or cut", run_continue },
+    { "/set", "[NAME VALUE]", "set a sampling option or a KV type; alone: show them", run_set },
     { "/temp", "N", "temperature", run_temp },
     { "/seed", "N", "seed of the draws", run_seed },
     { "/ctx", "N", "tokens that the context holds", run_ctx },
+    { "/context", "", "how full it is, and ways to make room", run_context },
     { "/think", "fold, on or off", "thoughts: in one line, shown, or none wanted", run_think },
-    { "/stats", "", "figures of the last answer", run_stats },
+    { "/stats", "", "figures: context, cache, speeds", run_stats },
     { "/save", "FILE", "write the chat as text", run_save },
     { "/quit", "", "leave", run_quit },
 };

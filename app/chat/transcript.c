@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+static const char summary_head[] = "Summary of our conversation so far:\n";
+
 static void free_message(struct message *m)
 {
     buf_finish(&m->text);
@@ -56,6 +58,24 @@ struct message *transcript_add(struct transcript *t, enum message_role role, con
     return m;
 }
 
+struct message *transcript_insert(struct transcript *t, uint64_t after, enum message_role role, const char *text)
+{
+    struct message *m = transcript_add(t, role, text);
+    if (!m)
+        return NULL;
+    for (int32_t i = 0; i < t->n_all; i++)
+        if (t->all[i] != m && t->all[i]->parent == after)
+            t->all[i]->parent = m->id;
+    m->parent = after;
+    int32_t at = t->n_path - 1;
+    while (at > 0 && t->path[at - 1]->id != after) {
+        t->path[at] = t->path[at - 1];
+        at--;
+    }
+    t->path[at] = m;
+    return m;
+}
+
 struct message *transcript_find(const struct transcript *t, uint64_t id)
 {
     return id >= 1 && id <= (uint64_t)t->n_all ? t->all[id - 1] : NULL;
@@ -98,43 +118,63 @@ struct message *transcript_last(const struct transcript *t, enum message_role ro
     return NULL;
 }
 
-static bool is_sent(const struct message *m)
+bool message_is_read(const struct message *m)
 {
-    return (m->role == MESSAGE_USER || m->role == MESSAGE_MODEL) && m->state != MESSAGE_STREAMING;
+    bool said = m->role == MESSAGE_USER || m->role == MESSAGE_MODEL || m->role == MESSAGE_SUMMARY;
+    return said && m->state != MESSAGE_STREAMING && !m->left_out;
 }
 
-static void add_sent(struct transcript_prompt *p, const struct message *m)
+/* A text of the prompt's own, for what no message says as it stands. */
+static struct buf *own_text(struct transcript_prompt *p, const char *begin)
 {
-    const char *role = m->role == MESSAGE_USER ? "user" : "assistant";
+    struct buf *text = &p->joined[p->n_joined++];
+    buf_add_text(text, begin);
+    return text;
+}
+
+static void add_read(struct transcript_prompt *p, const struct message *m)
+{
+    const char *role = m->role == MESSAGE_MODEL ? "assistant" : "user";
+    bool summary = m->role == MESSAGE_SUMMARY;
     struct chat_message *last = p->n_messages ? &p->messages[p->n_messages - 1] : NULL;
-    if (!last || strcmp(last->role, role) != 0) {
-        p->messages[p->n_messages++] = (struct chat_message){
-            .role = role, .content = buf_text(&m->text),
-            .thinking = m->thinking.n_bytes > 0 ? buf_text(&m->thinking) : NULL };
+    bool joins = last && strcmp(last->role, role) == 0;
+    if (!joins) {
+        last = &p->messages[p->n_messages++];
+        *last = (struct chat_message){ .role = role, .content = buf_text(&m->text),
+                                       .thinking = m->thinking.n_bytes > 0 ? buf_text(&m->thinking) : NULL };
+    }
+    if (!joins && !summary)
         return;
-    }
     struct buf *text = p->n_joined ? &p->joined[p->n_joined - 1] : NULL;
-    if (!text || text->data != last->content) {
-        text = &p->joined[p->n_joined++];
-        buf_add_text(text, last->content);
-    }
-    buf_add_text(text, "\n\n");
+    if (!joins)
+        text = own_text(p, "");
+    else if (!text || text->data != last->content)
+        text = own_text(p, last->content);
+    if (joins)
+        buf_add_text(text, "\n\n");
+    if (summary)
+        buf_add_text(text, summary_head);
     buf_add(text, buf_text(&m->text), m->text.n_bytes);
     last->content = buf_text(text);
+    if (summary)
+        last->thinking = NULL;
 }
 
-bool transcript_prompt(const struct transcript *t, const char *system, struct transcript_prompt *out)
+bool transcript_prompt(const struct transcript *t, const char *system, int32_t from, int32_t to,
+                       struct transcript_prompt *out)
 {
     memset(out, 0, sizeof *out);
-    out->messages = calloc((size_t)t->n_path + 1, sizeof *out->messages);
+    out->messages = calloc((size_t)t->n_path + 2, sizeof *out->messages);
     out->joined = calloc((size_t)t->n_path + 1, sizeof *out->joined);
     if (!out->messages || !out->joined)
         return false;
     if (system[0])
         out->messages[out->n_messages++] = (struct chat_message){ .role = "system", .content = system };
-    for (int32_t i = 0; i < t->n_path; i++)
-        if (is_sent(t->path[i]))
-            add_sent(out, t->path[i]);
+    for (int32_t i = 0; i < to; i++) {
+        const struct message *m = t->path[i];
+        if (message_is_read(m) && (i >= from || m->role == MESSAGE_SUMMARY))
+            add_read(out, m);
+    }
     bool ok = true;
     for (int32_t i = 0; i < out->n_joined; i++)
         ok = ok && buf_ok(&out->joined[i]);

@@ -15,6 +15,7 @@
 enum message_role {
     MESSAGE_USER,
     MESSAGE_MODEL,
+    MESSAGE_SUMMARY,    /* of messages before it that are left out; read in their place */
     MESSAGE_NOTICE,     /* cards of the program; never part of a prompt */
     MESSAGE_WARNING,
     MESSAGE_ERROR
@@ -37,6 +38,7 @@ struct message {
     char title[64];             /* of cards */
     char hint[160];             /* of cards: what can be done about it */
     char time[8];               /* "14:02" */
+    bool left_out;              /* stays to be seen, the model does not read it any more */
     bool thinking_open;
     int32_t n_thinking_tokens;
     double thinking_s;
@@ -57,6 +59,8 @@ void transcript_finish(struct transcript *t);    /* takes a zeroed one, which is
 struct message *transcript_add(struct transcript *t, enum message_role role, const char *text);
 /* The path ends with this message from now on; 0: it is empty. */
 void transcript_rewind(struct transcript *t, uint64_t id);
+/* A new message on the path right after this one (0: before all), whose followers follow it from now on. */
+struct message *transcript_insert(struct transcript *t, uint64_t after, enum message_role role, const char *text);
 /* Takes one message out; what followed it follows its parent. It still exists and can be found. */
 void transcript_remove(struct transcript *t, uint64_t id);
 struct message *transcript_find(const struct transcript *t, uint64_t id);
@@ -64,16 +68,22 @@ struct message *transcript_find(const struct transcript *t, uint64_t id);
 struct message *transcript_last(const struct transcript *t, enum message_role role);
 
 /* The path as a model gets it: a system message if system is not "", then users and answers in turn;
- * neighbours of one role are joined by a blank line, because templates insist on turns. Texts are borrowed
- * from the transcript and from store, which is cleared. False: no memory. */
+ * neighbours of one role are joined by a blank line, because templates insist on turns. A summary is text of
+ * the user. Texts are borrowed from the transcript and from out. False: no memory.
+ *
+ * Of the path, messages from `from` to before `to` take part, and summaries before `from`; those left out never do. */
 struct transcript_prompt {
-    struct chat_message *messages;
+    struct chat_message *messages;    /* has room for one more */
     int32_t n_messages;
     struct buf *joined;         /* one for each message that had to be joined */
     int32_t n_joined;
 };
-bool transcript_prompt(const struct transcript *t, const char *system, struct transcript_prompt *out);
+bool transcript_prompt(const struct transcript *t, const char *system, int32_t from, int32_t to,
+                       struct transcript_prompt *out);
 void transcript_prompt_finish(struct transcript_prompt *p);
+
+/* Whether a model reads it: said by somebody, whole, and not left out. */
+bool message_is_read(const struct message *m);
 
 /* The path as text to keep: a heading for each message, its text as it was. */
 void transcript_export(const struct transcript *t, const char *system, struct buf *out);

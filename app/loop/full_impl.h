@@ -18,7 +18,7 @@ enum {
     FULL_EMPTY_LINES = 5
 };
 
-enum full_panel { FULL_NONE, FULL_HELP, FULL_MODELS, FULL_SETTINGS, FULL_SYSTEM };
+enum full_panel { FULL_NONE, FULL_HELP, FULL_MODELS, FULL_SETTINGS, FULL_SYSTEM, FULL_FIGURES, FULL_CONTEXT };
 
 struct full_model_text {
     char name[MODEL_ROW_NAME_BYTES];
@@ -54,7 +54,7 @@ struct full {
     struct view_stats *stats;
     int32_t cap_messages;
     char title[FULL_TEXT_BYTES], model[FULL_TEXT_BYTES], device[FULL_TEXT_BYTES];
-    char segments[VIEW_STATUS_SEGMENTS][64];
+    char segments[VIEW_STATUS_SEGMENTS][64], briefs[VIEW_STATUS_SEGMENTS][32];
     char advice[FULL_TEXT_BYTES], about[FULL_TEXT_BYTES];
     const char *empty_lines[FULL_EMPTY_LINES];
     uint32_t advice_version;      /* of the model that the advice is about */
@@ -74,6 +74,9 @@ struct full {
     char (*slash_names)[64];
     struct view_text_row setting_rows[FULL_SETTING_ROWS];
     char setting_texts[FULL_SETTING_ROWS][FULL_TEXT_BYTES];
+    struct chat_figure figures[CHAT_FIGURES];
+    struct view_text_row figure_rows[CHAT_FIGURES];
+    struct view_choice choice;
     struct view_prompt system;
     struct editor *system_editor;
     char system_message[ERR_TEXT_BYTES];
@@ -82,8 +85,6 @@ struct full {
 /* full_views.c: fills screen from the chat. */
 void full_views_update(struct full *f);
 void full_views_finish(struct full *f);
-/* "98.4 MB" */
-void full_size_text(uint64_t n_bytes, char *out, size_t out_bytes);
 
 /* full_panels.c */
 void full_panel_open(struct full *f, enum full_panel panel);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What lies over the chat: help, models, settings, the path of a system prompt. */
+/* What lies over the chat: help, models, settings, figures, the path of a system prompt, a full context. */
 #include "app/loop/full_impl.h"
 
 #include <dirent.h>
@@ -37,21 +37,79 @@ static void open_help(struct full *f)
 
 /* ---- settings ------------------------------------------------------------------------------------- */
 
+static void add_setting(struct full *f, int32_t *n, const char *name, const char *value, const char *help)
+{
+    if (*n == FULL_SETTING_ROWS)
+        return;
+    snprintf(f->setting_texts[*n], sizeof f->setting_texts[0], "%-6s  %s", value, help);
+    f->setting_rows[*n] = (struct view_text_row){ name, f->setting_texts[*n] };
+    (*n)++;
+}
+
 static void open_settings(struct full *f)
 {
     struct sampler_params now;
-    chat_sampling(&f->talk->chat, &now);
     const struct sampler_field *field;
+    const struct chat *c = &f->talk->chat;
     int32_t n = 0;
-    for (; n < FULL_SETTING_ROWS && (field = sampler_field(n)); n++) {
+    chat_sampling(c, &now);
+    add_setting(f, &n, "kv-type-k", c->session.kv_type_k, "type of cached keys: f16, q8_0, q4_0, kv4, kv3 or auto");
+    add_setting(f, &n, "kv-type-v", c->session.kv_type_v, "type of cached values; the chat stays and is read again");
+    for (int32_t i = 0; (field = sampler_field(i)); i++) {
         char value[SAMPLING_PRESET_BYTES];
         sampling_text(&now, field, value);
-        snprintf(f->setting_texts[n], sizeof f->setting_texts[n], "%-6s  %s", value, field->help);
-        f->setting_rows[n] = (struct view_text_row){ field->name, f->setting_texts[n] };
+        add_setting(f, &n, field->name, value, field->help);
     }
-    f->text = (struct view_text){ .title = "Sampling: /set NAME VALUE", .rows = f->setting_rows, .n_rows = n };
+    f->text = (struct view_text){ .title = "Settings: /set NAME VALUE", .rows = f->setting_rows, .n_rows = n };
     f->screen.overlay = &view_text;
     f->screen.overlay_self = &f->text;
+}
+
+/* ---- figures -------------------------------------------------------------------------------------- */
+
+static void update_figures(struct full *f)
+{
+    int32_t n = chat_figures(&f->talk->chat, f->figures);
+    for (int32_t i = 0; i < n; i++)
+        f->figure_rows[i] = (struct view_text_row){ f->figures[i].name, f->figures[i].text };
+    f->text.rows = f->figure_rows;
+    f->text.n_rows = n;
+}
+
+static void open_figures(struct full *f)
+{
+    f->text = (struct view_text){ .title = "Figures" };
+    update_figures(f);
+    f->talk->chat.port.want_stats(f->talk->chat.port.self);
+    f->screen.overlay = &view_text;
+    f->screen.overlay_self = &f->text;
+}
+
+/* ---- a full context ------------------------------------------------------------------------------- */
+
+static void open_context(struct full *f)
+{
+    const struct chat_context *x = &f->talk->chat.context;
+    if (x->state != CONTEXT_ASKING)
+        return;
+    f->choice = (struct view_choice){ .title = x->title, .text = x->text, .n_choices = CHAT_ROOMS,
+                                      .chosen = CHAT_ROOMS - 1 };
+    for (int32_t i = CHAT_ROOMS - 1; i >= 0; i--) {
+        f->choice.choices[i].label = x->choices[i].label;
+        f->choice.choices[i].text = x->choices[i].text;
+        f->choice.choices[i].possible = x->choices[i].possible;
+        if (x->choices[i].possible && x->cause != CONTEXT_WISH)
+            f->choice.chosen = i;
+    }
+    f->screen.overlay = &view_choice;
+    f->screen.overlay_self = &f->choice;
+}
+
+static void accept_context(struct full *f)
+{
+    enum chat_room choice = (enum chat_room)f->choice.chosen;
+    full_panel_close(f);
+    chat_make_room(&f->talk->chat, choice);
 }
 
 /* ---- models --------------------------------------------------------------------------------------- */
@@ -79,8 +137,8 @@ static void fill_progress(struct full *f, const struct model_row *row, struct fu
     double passed_s = (double)(now_ms - f->fetch_start_ms) / 1e3;
     double speed = passed_s > 0.5 ? (double)(c->fetch_done - f->fetch_start_bytes) / passed_s : 0;
     char done[24], total[24];
-    full_size_text(c->fetch_done, done, sizeof done);
-    full_size_text(c->fetch_total, total, sizeof total);
+    chat_size_text(c->fetch_done, done, sizeof done);
+    chat_size_text(c->fetch_total, total, sizeof total);
     int n = snprintf(t->progress, sizeof t->progress, "%s of %s", done, total);
     if (speed > 0)
         snprintf(t->progress + n, sizeof t->progress - (size_t)n, ", %.1f MB/s", speed / 1e6);
@@ -95,7 +153,7 @@ static void fill_model_row(struct full *f, const struct model_row *row, struct f
     const struct chat *c = &f->talk->chat;
     bool in_use = c->model && strcmp(c->model->path, row->path) == 0;
     snprintf(t->name, sizeof t->name, "%s", row->name);
-    full_size_text(row->n_bytes, t->size, sizeof t->size);
+    chat_size_text(row->n_bytes, t->size, sizeof t->size);
     snprintf(t->where, sizeof t->where, "%s",
              in_use ? "in use" : row->is_here ? "here" : row->can_fetch ? "fetch" : "not here");
     *out = (struct view_row){ .id = id_of(row->name), .cells = { t->name, t->size, t->where, row->licence, row->good },
@@ -125,7 +183,7 @@ static void update_models(struct full *f)
     uint64_t free_bytes = f->talk->chat.stats.available_bytes;
     if (free_bytes > 0) {
         char text[24];
-        full_size_text(free_bytes, text, sizeof text);
+        chat_size_text(free_bytes, text, sizeof text);
         snprintf(f->models_summary, sizeof f->models_summary, "%s of memory free", text);
         f->models.summary = f->models_summary;
     }
@@ -257,6 +315,10 @@ void full_panel_open(struct full *f, enum full_panel panel)
         open_settings(f);
     else if (panel == FULL_SYSTEM)
         open_system(f);
+    else if (panel == FULL_FIGURES)
+        open_figures(f);
+    else if (panel == FULL_CONTEXT)
+        open_context(f);
     if (!f->screen.overlay)    /* no memory for it */
         full_panel_close(f);
 }
@@ -288,12 +350,21 @@ void full_panel_update(struct full *f)
 {
     if (f->panel == FULL_MODELS)
         update_models(f);
+    else if (f->panel == FULL_FIGURES)
+        update_figures(f);
+    else if (f->panel == FULL_CONTEXT && f->talk->chat.context.state != CONTEXT_ASKING)
+        full_panel_close(f);    /* the question is answered otherwise: another model came */
 }
 
 void full_panel_action(struct full *f, enum ui_action action)
 {
-    if (action == UI_ACT_CLOSE)
+    if (action == UI_ACT_CLOSE && f->panel == FULL_CONTEXT) {
         full_panel_close(f);
+        chat_make_room(&f->talk->chat, ROOM_STOP);
+    } else if (action == UI_ACT_CLOSE)
+        full_panel_close(f);
+    else if (f->panel == FULL_CONTEXT && action == UI_ACT_ACCEPT)
+        accept_context(f);
     else if (f->panel == FULL_MODELS && action == UI_ACT_ACCEPT)
         accept_model(f);
     else if (f->panel == FULL_MODELS && action == UI_ACT_REMOVE)

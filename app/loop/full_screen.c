@@ -205,6 +205,12 @@ static void take_action(struct full *f, enum ui_action action, bool was_interrup
     case UI_ACT_MODELS:
         full_panel_open(f, FULL_MODELS);
         break;
+    case UI_ACT_SETTINGS:
+        full_panel_open(f, FULL_SETTINGS);
+        break;
+    case UI_ACT_FIGURES:
+        full_panel_open(f, FULL_FIGURES);
+        break;
     case UI_ACT_SYSTEM_FILE:
         full_panel_open(f, FULL_SYSTEM);
         break;
@@ -317,8 +323,10 @@ static void front_changed(void *self)
 
 static void front_show(void *self, enum port_panel panel)
 {
-    struct full *f = self;
-    full_panel_open(f, panel == PANEL_HELP ? FULL_HELP : panel == PANEL_MODELS ? FULL_MODELS : FULL_SETTINGS);
+    static const enum full_panel panels[] = { [PANEL_HELP] = FULL_HELP, [PANEL_MODELS] = FULL_MODELS,
+                                              [PANEL_SETTINGS] = FULL_SETTINGS, [PANEL_STATS] = FULL_FIGURES,
+                                              [PANEL_CONTEXT] = FULL_CONTEXT };
+    full_panel_open(self, panels[panel]);
 }
 
 /* Before what was typed since. */

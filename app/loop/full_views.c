@@ -7,15 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void full_size_text(uint64_t n_bytes, char *out, size_t out_bytes)
-{
-    double mb = (double)n_bytes / 1e6;
-    if (mb >= 999.5)
-        snprintf(out, out_bytes, "%.2f GB", mb / 1e3);
-    else
-        snprintf(out, out_bytes, mb >= 99.95 ? "%.0f MB" : "%.1f MB", mb);
-}
-
 /* ---- messages ------------------------------------------------------------------------------------- */
 
 static enum view_message_kind kind_of(const struct message *m)
@@ -25,6 +16,7 @@ static enum view_message_kind kind_of(const struct message *m)
         return VIEW_MESSAGE_USER;
     case MESSAGE_MODEL:
         return VIEW_MESSAGE_MODEL;
+    case MESSAGE_SUMMARY:
     case MESSAGE_NOTICE:
         return VIEW_MESSAGE_NOTICE;
     case MESSAGE_WARNING:
@@ -63,6 +55,7 @@ static void fill_message(const struct message *m, struct view_message *out, stru
         .text = buf_text(&m->text),
         .n_text = m->text.n_bytes,
         .streaming = m->state == MESSAGE_STREAMING,
+        .left_out = m->left_out,
         .thinking = m->thinking.n_bytes > 0 || m->thinking_open ? buf_text(&m->thinking) : NULL,
         .n_thinking = m->thinking.n_bytes,
         .n_thinking_tokens = m->n_thinking_tokens,
@@ -131,7 +124,7 @@ static void fill_empty(struct full *f)
         snprintf(f->about, sizeof f->about, "Loading %s", f->model);
     } else if (c->model) {
         char size[24];
-        full_size_text(c->model->file_bytes, size, sizeof size);
+        chat_size_text(c->model->file_bytes, size, sizeof size);
         snprintf(f->about, sizeof f->about, "%s, %s, %d tokens of context", f->model, size, c->model->n_ctx);
     } else {
         snprintf(f->about, sizeof f->about, "There is no model yet: F2 lists those that can be fetched");
@@ -180,6 +173,15 @@ static char *next_segment(struct full *f, enum ui_style style)
     return text;
 }
 
+/* A shorter way to say the segment added last. */
+static void set_brief(struct full *f, const char *text)
+{
+    struct view_status *s = &f->screen.status;
+    char *brief = f->briefs[s->n_segments - 1];
+    snprintf(brief, sizeof f->briefs[0], "%s", text);
+    s->segments[s->n_segments - 1].brief = brief;
+}
+
 #define SEGMENT(f, style, ...)                            \
     do {                                                  \
         char *segment_text = next_segment(f, style);      \
@@ -205,6 +207,12 @@ static void fill_activity(struct full *f)
         SEGMENT(f, UI_WARNING, "Ctrl+N again drops this chat");
     if (c->state == CHAT_LOADING)
         fill_loading(f);
+    else if (c->context.state == CONTEXT_COUNTING)
+        SEGMENT(f, UI_NOTICE, "counting");
+    else if (c->context.state == CONTEXT_GROWING)
+        SEGMENT(f, UI_NOTICE, "making the context larger");
+    else if (c->context.state == CONTEXT_SUMMARISING)
+        SEGMENT(f, UI_NOTICE, "summarising");
     else if (c->stopping && m)
         SEGMENT(f, UI_NOTICE, "stopping");
     else if (m && c->n_answer == 0 && c->n_to_read > 0)
@@ -219,6 +227,35 @@ static void fill_activity(struct full *f)
         SEGMENT(f, UI_NOTICE, "1 waiting");
 }
 
+static void fill_cache(struct full *f)
+{
+    const struct chat *c = &f->talk->chat;
+    char size[24], types[2 * PORT_TYPE_BYTES], text[64];
+    if (c->n_prompt > 0) {
+        SEGMENT(f, UI_STATUS, "reused %d/%d", c->n_reused, c->n_prompt);
+        snprintf(text, sizeof text, "reused %d%%", (int)((int64_t)c->n_reused * 100 / c->n_prompt));
+        set_brief(f, text);
+    }
+    if (c->stats.kv_type_k[0]) {
+        chat_size_text(c->stats.kv_bytes, size, sizeof size);
+        chat_kv_types(c, types, sizeof types);
+        SEGMENT(f, UI_STATUS, "kv %s %s", size, types);
+    }
+}
+
+static void fill_memory(struct full *f)
+{
+    const struct chat *c = &f->talk->chat;
+    char used[24], all[24], text[32];
+    if (c->stats.resident_bytes == 0)
+        return;
+    chat_size_text(c->stats.resident_bytes, used, sizeof used);
+    chat_size_text(c->stats.total_bytes, all, sizeof all);
+    SEGMENT(f, UI_STATUS, "mem %s of %s", used, all);
+    snprintf(text, sizeof text, "mem %s", used);
+    set_brief(f, text);
+}
+
 static void fill_status(struct full *f)
 {
     const struct chat *c = &f->talk->chat;
@@ -226,12 +263,8 @@ static void fill_status(struct full *f)
     fill_activity(f);
     if (c->tokens_per_s > 0)
         SEGMENT(f, UI_STATUS, "%.1f tok/s", c->tokens_per_s);
-    if (c->stats.resident_bytes > 0) {
-        char used[24], all[24];
-        full_size_text(c->stats.resident_bytes, used, sizeof used);
-        full_size_text(c->stats.total_bytes, all, sizeof all);
-        SEGMENT(f, UI_STATUS, "mem %s of %s", used, all);
-    }
+    fill_cache(f);
+    fill_memory(f);
     if (c->fetching[0] && c->fetch_total > 0)
         SEGMENT(f, UI_STATUS, "fetching %d%%", (int)(c->fetch_done * 100 / c->fetch_total));
     if (c->system.n_bytes > 0)

@@ -98,8 +98,10 @@ static void stream(struct line_mode *l, const struct message *m)
     const struct chat *c = &l->talk->chat;
     bool over = m->state != MESSAGE_STREAMING;
     if (l->stream_id != m->id) {
+        bool goes_on = m->id == c->answer_id;
         l->stream_id = m->id;
-        l->stream_bytes = l->stream_thoughts = 0;
+        l->stream_bytes = goes_on ? c->begun_bytes : 0;    /* what was there before is not said again */
+        l->stream_thoughts = goes_on ? c->begun_thinking_bytes : 0;
         take_prompt_back(l);
     }
     if (c->think_mode == THINK_ON && m->thinking.n_bytes > l->stream_thoughts) {
@@ -123,7 +125,7 @@ static void stream(struct line_mode *l, const struct message *m)
             printf("(%s)\n", m->state == MESSAGE_STOPPED ? "stopped"
                              : m->state == MESSAGE_CUT   ? "cut at the limit of -n" : "context full");
         l->stream_id = 0;
-        l->shown_id = m->id;
+        l->shown_id = m->id > l->shown_id ? m->id : l->shown_id;
     }
 }
 
@@ -149,6 +151,23 @@ static void leave(struct line_mode *l)
     uv_stop(&l->talk->loop);
 }
 
+/* The person's turn: a prompt, or at the end of the input the end. */
+static void hand_over(struct line_mode *l)
+{
+    struct chat *c = &l->talk->chat;
+    bool asking = c->context.state == CONTEXT_ASKING;
+    if (asking && l->input_over)
+        chat_make_room(c, ROOM_STOP);    /* nobody is there to choose */
+    if (chat_is_busy(c) || c->state == CHAT_LOADING)
+        return;
+    if (l->input_over && !c->fetching[0]) {
+        leave(l);
+    } else if (!l->prompted && l->from_terminal && !l->input_over) {
+        put_text(l, asking ? "Choose 1 to 4: " : "You: ");
+        l->prompted = true;
+    }
+}
+
 /* Everything new, then a prompt if it is the person's turn. */
 static void changed(void *self)
 {
@@ -158,8 +177,10 @@ static void changed(void *self)
         introduce(l);
     for (int32_t i = 0; i < c->transcript.n_path; i++) {
         const struct message *m = c->transcript.path[i];
-        if (m->id <= l->shown_id)
+        if (m->id <= l->shown_id && m->id != l->stream_id && m->state != MESSAGE_STREAMING)
             continue;
+        if (m->role == MESSAGE_SUMMARY && m->state == MESSAGE_STREAMING)
+            continue;    /* a card when it is whole */
         if (m->role == MESSAGE_MODEL) {
             stream(l, m);
             if (m->state == MESSAGE_STREAMING)
@@ -171,14 +192,13 @@ static void changed(void *self)
         l->failed = l->failed || m->role == MESSAGE_ERROR;
         l->shown_id = m->id;
     }
-    bool idle = !chat_is_busy(c) && c->state != CHAT_LOADING;
-    if (idle && l->input_over && !c->fetching[0]) {
-        leave(l);
-    } else if (idle && !l->prompted && l->from_terminal && !l->input_over) {
-        put_text(l, "You: ");
-        l->prompted = true;
-    }
+    hand_over(l);
     fflush(stdout);
+}
+
+static bool is_choice(const char *text)
+{
+    return text[0] >= '1' && text[0] < '1' + CHAT_ROOMS && text[1] == '\0';
 }
 
 /* A line that ends in a backslash goes on in the next one. */
@@ -197,6 +217,8 @@ static void take_line(struct line_mode *l, char *line)
         printf("You: %s\n", buf_text(&l->draft));
     char *text = buf_take(&l->draft);
     buf_init(&l->draft);
+    if (text && !l->from_terminal && l->talk->chat.context.state == CONTEXT_ASKING && !is_choice(text))
+        chat_make_room(&l->talk->chat, ROOM_STOP);    /* whoever wrote the input did not expect a question */
     if (text)
         chat_enter(&l->talk->chat, text);
     free(text);
@@ -263,9 +285,11 @@ static void show_models(struct line_mode *l)
 
 static void show_settings(struct line_mode *l)
 {
+    const struct chat *c = &l->talk->chat;
     struct sampler_params now;
-    chat_sampling(&l->talk->chat, &now);
+    chat_sampling(c, &now);
     const struct sampler_field *field;
+    printf("  kv-type-k = %s, kv-type-v = %s: types of the KV cache\n", c->session.kv_type_k, c->session.kv_type_v);
     for (int32_t i = 0; (field = sampler_field(i)); i++) {
         char value[SAMPLING_PRESET_BYTES];
         sampling_text(&now, field, value);
@@ -273,16 +297,52 @@ static void show_settings(struct line_mode *l)
     }
 }
 
+static void show_figures(struct line_mode *l)
+{
+    struct chat_figure figures[CHAT_FIGURES];
+    int32_t n = chat_figures(&l->talk->chat, figures);
+    for (int32_t i = 0; i < n; i++) {
+        put_text(l, "  ");
+        put_text(l, figures[i].name);
+        put_text(l, figures[i].name[0] ? ": " : "  ");
+        put_text(l, figures[i].text);
+        putchar('\n');
+    }
+}
+
+/* The question, and its answers by number. */
+static void show_context(struct line_mode *l)
+{
+    const struct chat_context *x = &l->talk->chat.context;
+    if (x->state != CONTEXT_ASKING)
+        return;
+    printf("%s: %s\n", x->title, x->text);
+    for (int32_t i = 0; i < CHAT_ROOMS; i++)
+        printf("  %d  %s%s: %s\n", (int)(i + 1), x->choices[i].label, x->choices[i].possible ? "" : " (not possible)",
+               x->choices[i].text);
+}
+
 static void front_show(void *self, enum port_panel panel)
 {
     struct line_mode *l = self;
     take_prompt_back(l);
-    if (panel == PANEL_HELP)
+    switch (panel) {
+    case PANEL_HELP:
         show_help();
-    else if (panel == PANEL_MODELS)
+        break;
+    case PANEL_MODELS:
         show_models(l);
-    else
+        break;
+    case PANEL_SETTINGS:
         show_settings(l);
+        break;
+    case PANEL_STATS:
+        show_figures(l);
+        break;
+    case PANEL_CONTEXT:
+        show_context(l);
+        break;
+    }
 }
 
 static void front_give_back(void *self, const char *text)

@@ -11,14 +11,34 @@ static bool port_open_model(void *self, uint64_t id, const char *path)
     return worker_open(((struct talk *)self)->worker, id, path);
 }
 
-static bool port_set_context(void *self, uint64_t id, int32_t n_ctx)
+static bool port_set_session(void *self, uint64_t id, const struct port_session *session)
 {
-    return worker_set_context(((struct talk *)self)->worker, id, n_ctx);
+    return worker_set_session(((struct talk *)self)->worker, id, session);
 }
 
 static bool port_answer(void *self, const struct port_request *request)
 {
     return worker_answer(((struct talk *)self)->worker, request);
+}
+
+static bool port_count(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking)
+{
+    return worker_count(((struct talk *)self)->worker, id, prompts, n, enable_thinking);
+}
+
+static bool port_prepare(void *self, const struct port_prompt *prompt, int32_t enable_thinking)
+{
+    return worker_prepare(((struct talk *)self)->worker, prompt, enable_thinking);
+}
+
+static void port_close_chat(void *self)
+{
+    worker_close_chat(((struct talk *)self)->worker);    /* without memory for that nothing is kept: no harm */
+}
+
+static void port_want_stats(void *self)
+{
+    worker_want_stats(((struct talk *)self)->worker);
 }
 
 static void port_cancel(void *self, uint64_t id)
@@ -97,12 +117,28 @@ static void close_loop(struct talk *t)
     uv_loop_close(&t->loop);
 }
 
+static void init_chat(struct talk *t, const struct config *config)
+{
+    struct port port = {
+        .self = t,
+        .open_model = port_open_model, .set_session = port_set_session, .answer = port_answer, .count = port_count,
+        .prepare = port_prepare, .close_chat = port_close_chat, .want_stats = port_want_stats, .cancel = port_cancel,
+        .fetch = port_fetch, .stop_fetch = port_stop_fetch, .show = port_show, .give_back = port_give_back,
+        .quit = port_quit, .now_s = port_now_s
+    };
+    chat_init(&t->chat, config, t->paths, &port);
+}
+
 enum err_code talk_create(struct talk **out, const struct config *config, const struct paths *paths,
                           const struct talk_front *front, struct err *e)
 {
-    struct worker_options options = { .engine = { .n_threads = config->n_threads, .cpu_tier = config->cpu_tier },
-                                      .n_ctx = config->n_ctx, .kv_type_k = config->kv_type_k,
-                                      .kv_type_v = config->kv_type_v };
+    struct worker_options options = {
+        .engine = { .n_threads = config->n_threads, .cpu_tier = config->cpu_tier },
+        .keep_kv_type = config->keep_kv_type,
+        .cache_dir = config->cache_disk_mib > 0 && paths->kv_cache[0] ? paths->kv_cache : NULL,
+        .cache_ram_bytes = (uint64_t)config->cache_ram_mib << 20,
+        .cache_disk_bytes = (uint64_t)config->cache_disk_mib << 20,
+    };
     struct talk *t = calloc(1, sizeof *t);
     if (!t)
         return err_set(e, ERR_NOMEM, "no memory for the chat");
@@ -113,24 +149,22 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
         free(t);
         return err_set(e, ERR_NOMEM, "the event loop could not be made: %s", uv_strerror(error));
     }
+    t->paths = paths;
+    t->front = *front;
+    init_chat(t, config);
+    options.session = t->chat.session;
     enum err_code rc = worker_start(&t->worker, &options, &t->box, e);
     if (rc != ERR_OK) {
         uv_close((uv_handle_t *)&t->box.wake, NULL);
         close_loop(t);
         mailbox_finish(&t->box);
+        chat_finish(&t->chat);
         free(t);
         return rc;
     }
-    t->paths = paths;
-    t->front = *front;
     fetch_init(&t->fetch, &t->loop, t);
     t->fetch.on_progress = on_fetch_progress;
     t->fetch.on_end = on_fetch_end;
-    struct port port = { .self = t, .open_model = port_open_model, .set_context = port_set_context,
-                         .answer = port_answer, .cancel = port_cancel, .fetch = port_fetch,
-                         .stop_fetch = port_stop_fetch, .show = port_show, .give_back = port_give_back,
-                         .quit = port_quit, .now_s = port_now_s };
-    chat_init(&t->chat, config, paths, &port);
     *out = t;
     return ERR_OK;
 }

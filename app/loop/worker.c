@@ -2,13 +2,17 @@
 /* The engine thread.
  *
  *   loop thread                    engine thread
- *   worker_open/answer --jobs-->   one job at a time: open, context, answer
+ *   worker_open/answer --jobs-->   one job at a time
  *   worker_cancel -----cancelled-> looked at before, between and (through session_cancel) inside steps
  *                  <--mailbox---   mails
  *
  * A cancel names an answer by its id and holds for all ids up to it, so it does not matter whether the
  * answer still waits, is being made into tokens, or is half evaluated. The new model is opened beside the
- * old one, which is closed only when that worked: a bad file costs nothing but the message. */
+ * old one, which is closed only when that worked: a bad file costs nothing but the message.
+ *
+ * When an answer is there and nothing else is to be done, the beginning of the next prompt is made ready: the
+ * end of the answer, and what a template changes in earlier messages once another question follows. Whatever
+ * comes in while that is evaluated stops it; what was done of it stays in the cache and is not done again. */
 #include "app/loop/worker.h"
 
 #include <pthread.h>
@@ -18,15 +22,27 @@
 #include <string.h>
 #include <time.h>
 
-enum job_kind { JOB_OPEN, JOB_CONTEXT, JOB_ANSWER };
+enum { FLUSH_MS = 2000, STATS_MS = 250 };
+
+enum job_kind { JOB_OPEN, JOB_SESSION, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS };
+
+/* Messages of the job's own. */
+struct job_prompt {
+    struct chat_message *messages;
+    int32_t n_messages;
+};
 
 struct job {
     struct job *next;
     enum job_kind kind;
     uint64_t id;
     char *path;
-    int32_t n_ctx;
-    struct port_request request;    /* its messages and their texts are the job's */
+    struct port_session session;
+    struct port_request request;    /* of an answer; its messages are the first prompt */
+    char *begun, *begun_thinking;
+    struct job_prompt *prompts;
+    int32_t n_prompts;
+    int32_t enable_thinking;
 };
 
 struct worker {
@@ -37,14 +53,15 @@ struct worker {
     pthread_cond_t wake;
     struct job *first, **last;        /* under lock, like quit */
     bool quit;
+    bool preparing;                   /* under lock: what is evaluated gives way to any job */
     struct session *cancellable;      /* under lock: the session, for the loop thread to cancel */
     _Atomic uint64_t cancelled;       /* answers up to this one are not wanted */
 
     /* The engine thread's own. */
+    struct worker_options options;    /* session: as in force */
     struct model *model;
     struct session *session;
-    int32_t n_ctx;
-    const char *kv_type_k, *kv_type_v;
+    double stats_s;                   /* clock of the last figures */
 };
 
 /* ---- jobs ----------------------------------------------------------------------------------------- */
@@ -53,24 +70,74 @@ static void free_job(struct job *j)
 {
     if (!j)
         return;
-    for (int32_t i = 0; i < j->request.n_messages; i++) {
-        const struct chat_message *m = &j->request.messages[i];
-        free((void *)m->role);
-        free((void *)m->content);
-        free((void *)m->thinking);
+    for (int32_t i = 0; i < j->n_prompts; i++) {
+        for (int32_t k = 0; k < j->prompts[i].n_messages; k++) {
+            const struct chat_message *m = &j->prompts[i].messages[k];
+            free((void *)m->role);
+            free((void *)m->content);
+            free((void *)m->thinking);
+        }
+        free(j->prompts[i].messages);
     }
-    free((void *)j->request.messages);
+    free(j->prompts);
+    free(j->begun);
+    free(j->begun_thinking);
     free(j->path);
     free(j);
 }
 
-static void push(struct worker *w, struct job *j)
+static struct job *new_job(enum job_kind kind, uint64_t id)
 {
+    struct job *j = calloc(1, sizeof *j);
+    if (j) {
+        j->kind = kind;
+        j->id = id;
+    }
+    return j;
+}
+
+static bool copy_prompt(struct job_prompt *out, const struct chat_message *from, int32_t n)
+{
+    out->messages = calloc((size_t)n + 1, sizeof *out->messages);    /* room for one more */
+    if (!out->messages)
+        return false;
+    for (int32_t i = 0; i < n; i++) {
+        struct chat_message *m = &out->messages[out->n_messages++];
+        m->role = strdup(from[i].role);
+        m->content = strdup(from[i].content);
+        m->thinking = from[i].thinking ? strdup(from[i].thinking) : NULL;
+        if (!m->role || !m->content || (from[i].thinking && !m->thinking))
+            return false;
+    }
+    return true;
+}
+
+static bool add_prompts(struct job *j, const struct port_prompt *prompts, int32_t n)
+{
+    j->prompts = calloc((size_t)n, sizeof *j->prompts);
+    if (!j->prompts)
+        return false;
+    for (int32_t i = 0; i < n; i++)
+        if (!copy_prompt(&j->prompts[j->n_prompts++], prompts[i].messages, prompts[i].n_messages))
+            return false;
+    return true;
+}
+
+/* Takes the job; false when there was no memory for it or its parts. */
+static bool push(struct worker *w, struct job *j, bool whole)
+{
+    if (!j || !whole) {
+        free_job(j);
+        return false;
+    }
     pthread_mutex_lock(&w->lock);
     *w->last = j;
     w->last = &j->next;
+    if (w->preparing && w->cancellable)
+        session_cancel(w->cancellable);
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
+    return true;
 }
 
 /* NULL when the worker should end. */
@@ -94,27 +161,22 @@ static bool should_stop(struct worker *w, uint64_t id)
     return atomic_load(&w->cancelled) >= id;
 }
 
-/* ---- the engine thread ---------------------------------------------------------------------------- */
-
-static void fill_stats(const struct worker *w, struct port_stats *out)
+/* Whether somebody waits for what is only preparation to end. */
+static bool should_yield(struct worker *w)
 {
-    struct engine_info info;
-    engine_info(w->eng, &info);
-    *out = (struct port_stats){ .resident_bytes = info.memory_resident_bytes,
-                                  .available_bytes = info.memory_available_bytes,
-                                  .total_bytes = info.memory_total_bytes };
-    if (w->session) {
-        struct session_stats s;
-        session_stats(w->session, &s);
-        out->n_held = s.n_held;
-    }
+    pthread_mutex_lock(&w->lock);
+    bool yield = w->first || w->quit;
+    pthread_mutex_unlock(&w->lock);
+    return yield;
 }
 
-static void post_failure(struct worker *w, enum mail_kind kind, uint64_t id, const struct err *e)
+/* ---- the engine thread ---------------------------------------------------------------------------- */
+
+static double now_s(void)
 {
-    struct mail mail = { .kind = kind, .request = id };
-    memcpy(mail.text, e->text, sizeof mail.text);
-    mailbox_post(w->box, &mail);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static void copy_text(char *out, size_t n_bytes, const char *text)
@@ -122,6 +184,48 @@ static void copy_text(char *out, size_t n_bytes, const char *text)
     size_t n = strnlen(text, n_bytes - 1);
     memcpy(out, text, n);
     out[n] = '\0';
+}
+
+static void fill_stats(struct worker *w, struct port_stats *out)
+{
+    struct engine_info info;
+    engine_info(w->eng, &info);
+    w->stats_s = now_s();
+    *out = (struct port_stats){ .resident_bytes = info.memory_resident_bytes,
+                                  .available_bytes = info.memory_available_bytes,
+                                  .total_bytes = info.memory_total_bytes };
+    if (!w->session)
+        return;
+    struct session_stats s;
+    session_stats(w->session, &s);
+    out->n_held = s.n_held;
+    out->kv_bytes = s.kv_bytes;
+    out->kv_full_bytes = s.kv_full_bytes;
+    copy_text(out->kv_type_k, sizeof out->kv_type_k, s.kv_type_k);
+    copy_text(out->kv_type_v, sizeof out->kv_type_v, s.kv_type_v);
+    copy_text(out->kv_note, sizeof out->kv_note, s.kv_note);
+    out->n_open = s.n_open;
+    out->n_sealed = s.n_sealed;
+    out->n_shared = s.n_shared;
+    out->cached_bytes = s.cached_bytes;
+    out->cache_ram_bytes = s.cache_ram_bytes;
+    out->n_disk_files = s.n_disk_files;
+    out->n_disk_writing = s.n_disk_writing;
+    out->disk_bytes = s.disk_bytes;
+}
+
+static void post_stats(struct worker *w)
+{
+    struct mail mail = { .kind = MAIL_STATS };
+    fill_stats(w, &mail.stats);
+    mailbox_post(w->box, &mail);
+}
+
+static void post_failure(struct worker *w, enum mail_kind kind, uint64_t id, const struct err *e)
+{
+    struct mail mail = { .kind = kind, .request = id };
+    memcpy(mail.text, e->text, sizeof mail.text);
+    mailbox_post(w->box, &mail);
 }
 
 static void post_model(struct worker *w, uint64_t id, double load_s)
@@ -170,18 +274,24 @@ static void set_session(struct worker *w, struct session *s)
     w->session = s;
 }
 
-static enum err_code create_session(struct worker *w, struct model *m, int32_t n_ctx, struct session **out,
-                                    struct err *e)
+static enum err_code create_session(struct worker *w, struct model *m, const struct port_session *wanted,
+                                    struct session **out, struct err *e)
 {
-    struct session_options o = { .n_ctx = n_ctx, .n_seqs = 1, .kv_type_k = w->kv_type_k, .kv_type_v = w->kv_type_v };
+    struct session_options o = { .n_ctx = wanted->n_ctx, .n_seqs = 1, .kv_type_k = wanted->kv_type_k,
+                                 .kv_type_v = wanted->kv_type_v, .keep_kv_type = w->options.keep_kv_type,
+                                 .cache_ram_bytes = w->options.cache_ram_bytes, .cache_dir = w->options.cache_dir,
+                                 .cache_disk_bytes = w->options.cache_disk_bytes };
     return session_create(out, m, &o, e);
 }
 
-static double now_s(void)
+/* The chat that the session holds may be wanted again when it comes back to this model. */
+static void close_session(struct worker *w)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+    if (!w->session)
+        return;
+    session_close_chat(w->session, 0);
+    session_flush(w->session, FLUSH_MS);
+    set_session(w, NULL);
 }
 
 static void do_open(struct worker *w, const struct job *j)
@@ -192,29 +302,30 @@ static void do_open(struct worker *w, const struct job *j)
     struct err e;
     enum err_code rc = model_open(&m, w->eng, j->path, MODEL_RUN, &e);
     if (rc == ERR_OK)
-        rc = create_session(w, m, w->n_ctx, &s, &e);
+        rc = create_session(w, m, &w->options.session, &s, &e);
     if (rc != ERR_OK) {
         model_close(m);
         post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
         return;
     }
+    close_session(w);
     set_session(w, s);
     model_close(w->model);
     w->model = m;
     post_model(w, j->id, now_s() - start);
 }
 
-static void do_context(struct worker *w, const struct job *j)
+static void do_session(struct worker *w, const struct job *j)
 {
     struct session *s;
     struct err e;
-    enum err_code rc = w->model ? create_session(w, w->model, j->n_ctx, &s, &e)
+    enum err_code rc = w->model ? create_session(w, w->model, &j->session, &s, &e)
                                 : err_set(&e, ERR_UNSUPPORTED, "no model yet");
     if (rc != ERR_OK) {
         post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
         return;
     }
-    w->n_ctx = j->n_ctx;
+    w->options.session = j->session;
     set_session(w, s);
     post_model(w, j->id, 0);
 }
@@ -233,29 +344,72 @@ static void post_cancelled(struct worker *w, uint64_t id)
     post_event(w, id, &ev);
 }
 
+static enum err_code render(struct worker *w, const struct job_prompt *p, int32_t enable_thinking,
+                            struct token_list *tokens, struct chat_prompt *prompt, struct err *e)
+{
+    struct chat_input in = { .messages = p->messages, .n_messages = p->n_messages, .add_generation_prompt = true,
+                             .enable_thinking = enable_thinking, .now_s = time(NULL) };
+    if (!w->model)
+        return err_set(e, ERR_UNSUPPORTED, "no model yet");
+    return model_chat(w->model, &in, tokens, prompt, e);
+}
+
+static bool append(struct token_list *tokens, const struct token_list *more)
+{
+    int32_t *ids = realloc(tokens->ids, (size_t)(tokens->n + more->n + 1) * sizeof *ids);
+    if (!ids)
+        return false;
+    memcpy(ids + tokens->n, more->ids, (size_t)more->n * sizeof *ids);
+    tokens->ids = ids;
+    tokens->n += more->n;
+    tokens->cap = tokens->n + 1;
+    return true;
+}
+
+/* The answer so far goes behind the prompt, as the model would have written it. */
+static enum err_code add_begun(struct worker *w, const struct job *j, struct token_list *tokens,
+                               struct chat_prompt *prompt, struct err *e)
+{
+    const struct model_info *info = model_info(w->model);
+    struct text_part parts[4];
+    int32_t n = 0;
+    if (j->begun_thinking) {
+        if (!prompt->opens_thinking)
+            parts[n++] = (struct text_part){ info->think_open, strlen(info->think_open), true };
+        parts[n++] = (struct text_part){ j->begun_thinking, strlen(j->begun_thinking), false };
+        if (j->begun[0])
+            parts[n++] = (struct text_part){ info->think_close, strlen(info->think_close), true };
+    }
+    parts[n++] = (struct text_part){ j->begun, strlen(j->begun), false };
+    prompt->opens_thinking = j->begun_thinking && !j->begun[0];
+    struct token_list more = { 0 };
+    enum err_code rc = model_tokenize(w->model, parts, n, false, &more, e);
+    if (rc == ERR_OK && !append(tokens, &more))
+        rc = err_set(e, ERR_NOMEM, "no memory for the tokens of the answer so far");
+    token_list_finish(&more);
+    return rc;
+}
+
 /* The conversation as tokens; false when the answer ends here, which has then been said. */
-static bool make_prompt(struct worker *w, const struct job *j, struct token_list *tokens)
+static bool make_prompt(struct worker *w, const struct job *j, struct token_list *tokens, int32_t *n_shared)
 {
     struct err e;
-    struct chat_input in = { .messages = j->request.messages, .n_messages = j->request.n_messages,
-                             .add_generation_prompt = true, .enable_thinking = j->request.enable_thinking,
-                             .now_s = time(NULL) };
     struct chat_prompt prompt = { 0 };
-    if (!w->model) {
-        err_set(&e, ERR_UNSUPPORTED, "no model yet");
+    enum err_code rc = render(w, &j->prompts[0], j->enable_thinking, tokens, &prompt, &e);
+    if (rc == ERR_OK && j->begun)
+        rc = add_begun(w, j, tokens, &prompt, &e);
+    if (rc != ERR_OK) {
         post_failure(w, MAIL_FAILED, j->id, &e);
         return false;
     }
-    if (model_chat(w->model, &in, tokens, &prompt, &e) != ERR_OK) {
-        post_failure(w, MAIL_FAILED, j->id, &e);
-        return false;
-    }
+    *n_shared = prompt.n_shared;
     struct session_stats stats;
     session_stats(w->session, &stats);
     bool fits = tokens->n <= stats.n_ctx - j->request.n_reserve;
     struct mail mail = { .kind = fits ? MAIL_PROMPT : MAIL_TOO_LONG, .request = j->id };
     mail.prompt.n_prompt = tokens->n;
     mail.prompt.n_ctx = stats.n_ctx;
+    mail.prompt.n_reused = fits && tokens->n > 0 ? session_held(w->session, 0, tokens->ids, tokens->n - 1) : 0;
     mail.prompt.opens_thinking = prompt.opens_thinking;
     return mailbox_post(w->box, &mail) && fits;
 }
@@ -263,17 +417,18 @@ static bool make_prompt(struct worker *w, const struct job *j, struct token_list
 static void do_answer(struct worker *w, const struct job *j)
 {
     struct token_list tokens = { 0 };
+    struct generate_options generate = j->request.generate;
     struct err e;
     enum err_code rc = ERR_OK;
     if (should_stop(w, j->id)) {
         post_cancelled(w, j->id);
         return;
     }
-    if (!make_prompt(w, j, &tokens)) {
+    if (!make_prompt(w, j, &tokens, &generate.n_shared)) {
         token_list_finish(&tokens);
         return;
     }
-    rc = session_generate(w->session, 0, tokens.ids, tokens.n, &j->request.generate, &e);
+    rc = session_generate(w->session, 0, tokens.ids, tokens.n, &generate, &e);
     token_list_finish(&tokens);
     while (rc == ERR_OK && session_busy(w->session)) {
         struct eng_event events[16];
@@ -284,9 +439,144 @@ static void do_answer(struct worker *w, const struct job *j)
         for (int32_t i = 0; i < n; i++)
             if (!post_event(w, j->id, &events[i]))
                 session_cancel(w->session);
+        if ((now_s() - w->stats_s) * 1e3 >= STATS_MS)
+            post_stats(w);
     }
     if (rc != ERR_OK)
         post_failure(w, MAIL_FAILED, j->id, &e);
+}
+
+/* ---- counting and preparing ----------------------------------------------------------------------- */
+
+/* What the model's cache would take at twice the context, and so on up to what it was made for. */
+static void fill_sizes(const struct worker *w, struct port_counts *out)
+{
+    struct session_stats stats;
+    session_stats(w->session, &stats);
+    int64_t most = model_info(w->model)->n_ctx_train, n_ctx = stats.n_ctx;
+    while (n_ctx < most && out->n_sizes < PORT_SIZES) {
+        struct model_memory memory;
+        n_ctx = n_ctx * 2 < most ? n_ctx * 2 : most;
+        model_memory(w->model, (int32_t)n_ctx, 1, stats.kv_type_k, stats.kv_type_v, &memory);
+        out->sizes[out->n_sizes].n_ctx = (int32_t)n_ctx;
+        out->sizes[out->n_sizes++].kv_bytes = memory.kv_bytes;
+    }
+}
+
+static void do_count(struct worker *w, const struct job *j)
+{
+    struct mail mail = { .kind = MAIL_COUNTS, .request = j->id };
+    struct token_list tokens = { 0 };
+    struct chat_prompt prompt;
+    struct err e;
+    for (int32_t i = 0; i < j->n_prompts; i++) {
+        if (should_stop(w, j->id)) {
+            token_list_finish(&tokens);
+            return;
+        }
+        if (render(w, &j->prompts[i], j->enable_thinking, &tokens, &prompt, &e) != ERR_OK) {
+            token_list_finish(&tokens);
+            post_failure(w, MAIL_FAILED, j->id, &e);
+            return;
+        }
+        mail.counts.tokens[mail.counts.n++] = tokens.n;
+    }
+    token_list_finish(&tokens);
+    fill_sizes(w, &mail.counts);
+    fill_stats(w, &mail.stats);
+    mailbox_post(w->box, &mail);
+}
+
+/* Tokens that the conversation begins with whatever is asked next: where the prompts for two different
+ * questions part. Rendering it without a question would not tell, since many templates drop the thoughts of
+ * an answer only when a question follows it. */
+static bool render_beginning(struct worker *w, struct job_prompt *p, int32_t enable_thinking, struct token_list *out,
+                             int32_t *n_shared)
+{
+    static const char *const questions[] = { "a", "0?" };
+    struct token_list other = { 0 };
+    struct chat_prompt prompt = { 0 };
+    struct err e;
+    bool ok = true;
+    for (int32_t i = 0; ok && i < 2; i++) {
+        p->messages[p->n_messages] = (struct chat_message){ .role = "user", .content = questions[i] };
+        struct job_prompt asked = { p->messages, p->n_messages + 1 };
+        ok = render(w, &asked, enable_thinking, i == 0 ? out : &other, &prompt, &e) == ERR_OK;
+    }
+    int32_t n = 0;
+    while (ok && n < out->n && n < other.n && out->ids[n] == other.ids[n])
+        n++;
+    out->n = n;
+    *n_shared = prompt.n_shared < n ? prompt.n_shared : n;
+    token_list_finish(&other);
+    return ok && n > 0;
+}
+
+/* False: somebody waits, nothing is begun. From true on every new job cancels the session. */
+static bool begin_preparing(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->preparing = !w->first && !w->quit;
+    bool begun = w->preparing;
+    pthread_mutex_unlock(&w->lock);
+    return begun;
+}
+
+static void do_prepare(struct worker *w, const struct job *j)
+{
+    struct token_list tokens = { 0 };
+    struct generate_options generate = { .n_predict = 0 };
+    struct session_stats stats;
+    struct err e;
+    if (!w->session || !begin_preparing(w))
+        return;
+    sampler_params_default(&generate.sampling);
+    session_stats(w->session, &stats);
+    bool wanted = render_beginning(w, &j->prompts[0], j->enable_thinking, &tokens, &generate.n_shared) &&
+                  tokens.n < stats.n_ctx && session_held(w->session, 0, tokens.ids, tokens.n) < tokens.n;
+    if (wanted && session_generate(w->session, 0, tokens.ids, tokens.n, &generate, &e) == ERR_OK) {
+        enum err_code rc = ERR_OK;
+        while (rc == ERR_OK && session_busy(w->session)) {
+            struct eng_event events[16];
+            int32_t n = 0;
+            if (should_yield(w))    /* a cancel before session_generate() is forgotten by it */
+                session_cancel(w->session);
+            rc = session_step(w->session, events, 16, &n, &e);
+        }
+        post_stats(w);
+    }
+    token_list_finish(&tokens);
+    pthread_mutex_lock(&w->lock);
+    w->preparing = false;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void do_job(struct worker *w, const struct job *j)
+{
+    switch (j->kind) {
+    case JOB_OPEN:
+        do_open(w, j);
+        break;
+    case JOB_SESSION:
+        do_session(w, j);
+        break;
+    case JOB_ANSWER:
+        do_answer(w, j);
+        break;
+    case JOB_COUNT:
+        do_count(w, j);
+        break;
+    case JOB_PREPARE:
+        do_prepare(w, j);
+        break;
+    case JOB_CLOSE:
+        if (w->session)
+            session_close_chat(w->session, 0);
+        break;
+    case JOB_STATS:
+        post_stats(w);
+        break;
+    }
 }
 
 static void *work(void *argument)
@@ -294,20 +584,10 @@ static void *work(void *argument)
     struct worker *w = argument;
     struct job *j;
     while ((j = next_job(w))) {
-        switch (j->kind) {
-        case JOB_OPEN:
-            do_open(w, j);
-            break;
-        case JOB_CONTEXT:
-            do_context(w, j);
-            break;
-        case JOB_ANSWER:
-            do_answer(w, j);
-            break;
-        }
+        do_job(w, j);
         free_job(j);
     }
-    set_session(w, NULL);
+    close_session(w);
     model_close(w->model);
     return NULL;
 }
@@ -321,9 +601,7 @@ enum err_code worker_start(struct worker **out, const struct worker_options *o, 
     if (!w)
         return err_set(e, ERR_NOMEM, "no memory for the engine thread");
     w->box = box;
-    w->n_ctx = o->n_ctx;
-    w->kv_type_k = o->kv_type_k;
-    w->kv_type_v = o->kv_type_v;
+    w->options = *o;
     w->last = &w->first;
 
     /* Signals are the loop's business: the engine's threads inherit a mask that blocks them all, so that
@@ -376,55 +654,61 @@ void worker_stop(struct worker *w)
 
 bool worker_open(struct worker *w, uint64_t id, const char *path)
 {
-    struct job *j = calloc(1, sizeof *j);
-    if (!j || !(j->path = strdup(path))) {
-        free_job(j);
-        return false;
-    }
-    j->kind = JOB_OPEN;
-    j->id = id;
-    push(w, j);
-    return true;
+    struct job *j = new_job(JOB_OPEN, id);
+    return push(w, j, j && (j->path = strdup(path)));
 }
 
-bool worker_set_context(struct worker *w, uint64_t id, int32_t n_ctx)
+bool worker_set_session(struct worker *w, uint64_t id, const struct port_session *session)
 {
-    struct job *j = calloc(1, sizeof *j);
-    if (!j)
-        return false;
-    j->kind = JOB_CONTEXT;
-    j->id = id;
-    j->n_ctx = n_ctx;
-    push(w, j);
-    return true;
+    struct job *j = new_job(JOB_SESSION, id);
+    if (j)
+        j->session = *session;
+    return push(w, j, j);
 }
 
 bool worker_answer(struct worker *w, const struct port_request *request)
 {
-    struct job *j = calloc(1, sizeof *j);
-    if (!j)
-        return false;
-    j->kind = JOB_ANSWER;
-    j->id = request->id;
-    j->request = *request;
-    j->request.n_messages = 0;
-    struct chat_message *messages = calloc((size_t)request->n_messages + 1, sizeof *messages);
-    j->request.messages = messages;
-    bool ok = messages != NULL;
-    for (int32_t i = 0; ok && i < request->n_messages; i++) {
-        const struct chat_message *from = &request->messages[i];
-        messages[i].role = strdup(from->role);
-        messages[i].content = strdup(from->content);
-        messages[i].thinking = from->thinking ? strdup(from->thinking) : NULL;
-        j->request.n_messages++;
-        ok = messages[i].role && messages[i].content && (!from->thinking || messages[i].thinking);
+    struct job *j = new_job(JOB_ANSWER, request->id);
+    struct port_prompt prompt = { request->messages, request->n_messages };
+    bool ok = j && add_prompts(j, &prompt, 1);
+    if (ok) {
+        j->request = *request;
+        j->enable_thinking = request->enable_thinking;
+        j->begun = request->begun ? strdup(request->begun) : NULL;
+        j->begun_thinking = request->begun_thinking ? strdup(request->begun_thinking) : NULL;
+        ok = (!request->begun || j->begun) && (!request->begun_thinking || j->begun_thinking);
     }
-    if (!ok) {
-        free_job(j);
-        return false;
-    }
-    push(w, j);
-    return true;
+    return push(w, j, ok);
+}
+
+bool worker_count(struct worker *w, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking)
+{
+    struct job *j = new_job(JOB_COUNT, id);
+    bool ok = j && add_prompts(j, prompts, n < PORT_PROMPTS ? n : PORT_PROMPTS);
+    if (ok)
+        j->enable_thinking = enable_thinking;
+    return push(w, j, ok);
+}
+
+bool worker_prepare(struct worker *w, const struct port_prompt *prompt, int32_t enable_thinking)
+{
+    struct job *j = new_job(JOB_PREPARE, 0);
+    bool ok = j && add_prompts(j, prompt, 1);
+    if (ok)
+        j->enable_thinking = enable_thinking;
+    return push(w, j, ok);
+}
+
+bool worker_close_chat(struct worker *w)
+{
+    struct job *j = new_job(JOB_CLOSE, 0);
+    return push(w, j, j);
+}
+
+bool worker_want_stats(struct worker *w)
+{
+    struct job *j = new_job(JOB_STATS, 0);
+    return push(w, j, j);
 }
 
 void worker_cancel(struct worker *w, uint64_t id)

@@ -10,23 +10,29 @@ struct worker;
 
 struct worker_options {
     struct engine_options engine;
-    int32_t n_ctx;          /* 0: the engine's choice */
-    const char *kv_type_k, *kv_type_v;    /* NULL: f16 */
+    struct port_session session;
+    bool keep_kv_type;
+    const char *cache_dir;      /* NULL: nothing is kept in files; lives as long as the worker */
+    uint64_t cache_ram_bytes, cache_disk_bytes;
 };
 
 /* Errors: ERR_NOMEM; ERR_UNSUPPORTED from engine_create(), which is done here so that a bad option is said
  * before there is a screen. */
 enum err_code worker_start(struct worker **out, const struct worker_options *o, struct mailbox *box,
                            struct err *e);
-/* Ends what it does within 100 ms, waits for the thread, gives everything back. The mailbox must be closed
- * before. Takes NULL. */
+/* Ends what it does within 100 ms, waits up to 2 s for files being written, then for the thread, and gives
+ * everything back. The mailbox must be closed before. Takes NULL. */
 void worker_stop(struct worker *w);
 
 /* These return false when there is no memory for the request. */
 bool worker_open(struct worker *w, uint64_t id, const char *path);
-bool worker_set_context(struct worker *w, uint64_t id, int32_t n_ctx);    /* answers with MAIL_MODEL too */
+bool worker_set_session(struct worker *w, uint64_t id, const struct port_session *session);
 bool worker_answer(struct worker *w, const struct port_request *request);
-/* Ends this answer and all before it, wherever they are. */
+bool worker_count(struct worker *w, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking);
+bool worker_prepare(struct worker *w, const struct port_prompt *prompt, int32_t enable_thinking);
+bool worker_close_chat(struct worker *w);
+bool worker_want_stats(struct worker *w);
+/* Ends this answer or count and all before it, wherever they are. */
 void worker_cancel(struct worker *w, uint64_t id);
 
 void worker_info(const struct worker *w, struct engine_info *out);

@@ -17,6 +17,8 @@ enum ui_action {
     UI_ACT_END_INPUT,     /* Ctrl+D on an empty draft */
     UI_ACT_HELP,
     UI_ACT_MODELS,
+    UI_ACT_SETTINGS,
+    UI_ACT_FIGURES,
     UI_ACT_SYSTEM_FILE,
     UI_ACT_NEW_CHAT,
     UI_ACT_REGENERATE,

@@ -72,6 +72,30 @@ static int32_t draw_context(const struct view_status *v, struct ui_grid *g, stru
     return col - area.col;
 }
 
+static const char *text_of(const struct view_segment *s, bool brief)
+{
+    return brief && s->brief ? s->brief : s->text ? s->text : "";
+}
+
+/* From which segment on they are brief, so that all fit; none when not even that is enough. */
+static int32_t first_brief(const struct view_status *v, int32_t n_cols, bool first)
+{
+    for (int32_t from = v->n_segments; from >= 0; from--) {
+        int32_t total = 0;
+        bool alone = first;
+        for (int32_t i = 0; i < v->n_segments; i++) {
+            int32_t cols = ui_text_cols(text_of(&v->segments[i], i >= from));
+            if (cols == 0)
+                continue;
+            total += cols + (alone ? 0 : 3);
+            alone = false;
+        }
+        if (total <= n_cols)
+            return from;
+    }
+    return 0;
+}
+
 static void status_draw(void *self, struct ui_grid *g, struct ui_rect area)
 {
     const struct view_status *v = self;
@@ -81,9 +105,10 @@ static void status_draw(void *self, struct ui_grid *g, struct ui_rect area)
         col += draw_context(v, g, (struct ui_rect){ area.row, col, 1, end - col });
         first = false;
     }
+    int32_t brief_from = first_brief(v, end - col, first);
     for (int32_t i = 0; i < v->n_segments; i++) {
-        const struct view_segment *s = &v->segments[i];
-        int32_t cols = s->text ? ui_text_cols(s->text) : 0;
+        const char *text = text_of(&v->segments[i], i >= brief_from);
+        int32_t cols = ui_text_cols(text);
         int32_t gap = first ? 0 : 3;
         if (cols == 0)
             continue;
@@ -91,7 +116,7 @@ static void status_draw(void *self, struct ui_grid *g, struct ui_rect area)
             break;
         if (!first)
             ui_label(g, area.row, col, gap, " · ", UI_BORDER, 0);
-        col += gap + ui_label(g, area.row, col + gap, end - col - gap, s->text, s->style, 0);
+        col += gap + ui_label(g, area.row, col + gap, end - col - gap, text, v->segments[i].style, 0);
         first = false;
     }
 }

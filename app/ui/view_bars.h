@@ -14,13 +14,14 @@ struct view_header {
 };
 extern const struct ui_view view_header;
 
-/* The line above the keys: the context gauge, then segments in the order of their importance; what does
- * not fit whole is dropped from the right. */
-enum { VIEW_STATUS_SEGMENTS = 8 };
+/* The line above the keys: the context gauge, then segments in the order of their importance; where they do
+ * not all fit they become brief from the right, then are dropped from the right. */
+enum { VIEW_STATUS_SEGMENTS = 10 };
 
 struct view_segment {
-    const char *text;       /* "41.2 tok/s" */
+    const char *text;       /* "mem 412 MB of 7.61 GB" */
     enum ui_style style;    /* UI_STATUS in most cases */
+    const char *brief;      /* "412 MB"; NULL: there is no shorter way to say it */
 };
 
 struct view_status {

@@ -103,4 +103,23 @@ struct view_confirm {
 };
 extern const struct ui_view view_confirm;
 
+/* ---- a question whose answers need a line each ---------------------------------------------------- */
+
+enum { VIEW_CHOICES = 8 };
+
+/* Answers have the numbers 1, 2 ... as keys. One that is not possible can be looked at and not taken. */
+struct view_choice {
+    const char *title;
+    const char *text;
+    struct {
+        const char *label;     /* "Leave out the oldest turns" */
+        const char *text;      /* below it: what it does, or why it cannot be */
+        bool possible;
+    } choices[VIEW_CHOICES];
+    int32_t n_choices;
+    int32_t chosen;            /* where Enter goes; set to the answer when UI_ACT_ACCEPT comes */
+    int32_t top;               /* the view's own: the first line in sight */
+};
+extern const struct ui_view view_choice;
+
 #endif

@@ -90,7 +90,7 @@ static bool grow_cache(struct view_transcript *v)
 static void set_styles(struct view_transcript_cache *c, const struct view_message *m)
 {
     c->body.plain = m->kind != VIEW_MESSAGE_MODEL;
-    c->body.style = m->kind == VIEW_MESSAGE_SYSTEM ? UI_DIM : UI_TEXT;
+    c->body.style = m->kind == VIEW_MESSAGE_SYSTEM || m->left_out ? UI_DIM : UI_TEXT;
     c->extra.plain = true;
     c->extra.style = is_card(m) ? UI_ACCENT : UI_THINKING;
 }
@@ -279,8 +279,11 @@ static enum ui_style style_of(const struct view_message *m)
 
 static void draw_head(const struct view_message *m, struct ui_grid *g, struct ui_rect line)
 {
-    int32_t right = line.col + line.n_cols - 1;
-    ui_label(g, line.row, line.col + 1, line.n_cols - 2, label_of(m), style_of(m), 0);
+    int32_t col = line.col + 1, right = line.col + line.n_cols - 1;
+    col += ui_label(g, line.row, col, right - col, label_of(m), m->left_out ? UI_DIM : style_of(m), 0);
+    if (m->left_out)
+        ui_label(g, line.row, col, right - col, line.n_cols >= NARROW_COLS ? " · no longer read by the model" : " · not read",
+                 UI_WARNING, 0);
     if (m->time)
         ui_label_right(g, line.row, right, line.n_cols / 2, m->time, UI_DIM, 0);
 }
@@ -373,7 +376,8 @@ static void draw_card(const struct view_transcript_cache *c, const struct view_m
         ui_put(g, line.row, col + n_cols - 1, i ? 0x256F : 0x256E, style, 0);
         if (i == 0) {
             char title[256];
-            snprintf(title, sizeof title, " %s %s ", signs[m->kind], label_of(m));
+            snprintf(title, sizeof title, " %s %s%s ", signs[m->kind], label_of(m),
+                     m->left_out ? " · no longer read" : "");
             ui_label(g, line.row, col + 2, n_cols - 4, title, style, UI_BOLD);
         }
         return;

@@ -35,6 +35,7 @@ struct view_message {
     const char *text;
     size_t n_text;
     bool streaming;           /* more is coming */
+    bool left_out;            /* the model reads it no longer: dim, and marked; part of the revision */
     const char *thinking;     /* NULL: none */
     size_t n_thinking;
     int32_t n_thinking_tokens;

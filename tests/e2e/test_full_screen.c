@@ -18,7 +18,10 @@
 #define CTRL_Z "\032"
 #define F1 "\033OP"
 #define F2 "\033OQ"
+#define F4 "\033OS"
+#define F5 "\033[15~"
 #define F9 "\033[20~"
+#define CTRL_HOME "\033[1;5H"
 #define DOWN "\033[B"
 #define UP "\033[A"
 #define DELETE "\033[3~"
@@ -366,6 +369,145 @@ TEST(full_screen_says_a_full_context_before_sending)
     leave(t, &p);
 }
 
+/* ---- a context that fills up ---------------------------------------------------------------------- */
+
+enum { SMALL_CTX = 512 };
+static const char *const small_context[] = { QUIP_BINARY, GREEDY, "-c", "512", NULL };
+
+/* A chat whose last message does not fit: the question is on the screen. */
+static void fill_context(struct test *t, struct pty *p, struct home *h, int32_t n_ctx_train)
+{
+    struct tiny_model m;
+    home_make(t, h, "xterm-256color");
+    tiny_model_init(&m);
+    m.n_ctx = (uint32_t)n_ctx_train;
+    home_add_model(t, h, "small", &m);
+    start(t, p, h, small_context);
+    char text[160];
+    for (int i = 0; i < 3; i++) {
+        int n = snprintf(text, sizeof text, "question %d: ", i + 1);
+        memset(text + n, 'a' + i, 90);
+        snprintf(text + n + 90, sizeof text - (size_t)n - 90, ENTER);
+        pty_type(t, p, text);
+        PTY_WAIT(t, p, i == 0 ? "aaaa" : i == 1 ? "bbbb" : "cccc");
+        PTY_WAIT_GONE(t, p, "answering");
+        PTY_WAIT_GONE(t, p, "reading");
+        PTY_WAIT_GONE(t, p, "\xe2\x80\xba question");
+    }
+    memset(text, 'd', 140);
+    snprintf(text + 140, sizeof text - 140, ENTER);
+    pty_type(t, p, text);
+    PTY_WAIT(t, p, "The context is full");
+    PTY_WAIT(t, p, "Leave out the oldest turns");
+}
+
+TEST(full_screen_a_full_context_asks_before_anything_is_dropped)
+{
+    struct home h;
+    struct pty p;
+    fill_context(t, &p, &h, SMALL_CTX);
+    PTY_WAIT(t, &p, "The model was made for 512 tokens");
+    PTY_WAIT(t, &p, "tokens freed");
+    pty_type(t, &p, "3");    /* not possible: the question stays */
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT_GONE(t, &p, "Leave out the oldest turns");
+    PTY_WAIT(t, &p, "\xe2\x80\xba dddd");    /* a draft again */
+    CHECK(t, !pty_shows(&p, "no longer read"), "%s", pty_screen(&p));
+    pty_type(t, &p, ENTER);
+    PTY_WAIT(t, &p, "Leave out the oldest turns");
+    pty_type(t, &p, ENTER);
+    PTY_WAIT(t, &p, "are no longer read by the model");
+    PTY_WAIT(t, &p, "You ");
+    PTY_WAIT(t, &p, "prompt tokens reused");
+    pty_type(t, &p, CTRL_HOME);
+    PTY_WAIT(t, &p, "You \xc2\xb7 no longer read by the model");
+    PTY_WAIT(t, &p, "question 1");
+    leave(t, &p);
+}
+
+TEST(full_screen_a_full_context_can_be_summarised)
+{
+    struct home h;
+    struct pty p;
+    fill_context(t, &p, &h, SMALL_CTX);
+    pty_type(t, &p, "2");
+    PTY_WAIT(t, &p, "stand in the prompt as a summary of");
+    PTY_WAIT(t, &p, REPLY_END);
+    pty_type(t, &p, CTRL_HOME);
+    PTY_WAIT(t, &p, "You \xc2\xb7 no longer read by the model");
+    pty_type(t, &p, "/new" ENTER);
+    PTY_WAIT(t, &p, EMPTY);
+    leave(t, &p);
+}
+
+TEST(full_screen_a_full_context_can_become_larger)
+{
+    struct home h;
+    struct pty p;
+    fill_context(t, &p, &h, 4 * SMALL_CTX);
+    PTY_WAIT(t, &p, "1024 tokens instead of 512");
+    pty_type(t, &p, "3");
+    PTY_WAIT(t, &p, "The context holds 1024 tokens now");
+    PTY_WAIT(t, &p, REPLY_END);
+    PTY_WAIT_GONE(t, &p, "answering");
+    CHECK(t, !pty_shows(&p, "no longer read"), "%s", pty_screen(&p));
+    leave(t, &p);
+}
+
+TEST(full_screen_an_answer_that_fills_the_context_goes_on_in_a_larger_one)
+{
+    static const char *const argv[] = { QUIP_BINARY, GREEDY, "-c", "128", "-n", "-1", NULL };
+    struct home h;
+    struct pty p;
+    struct tiny_model m;
+    home_make(t, &h, "xterm-256color");
+    tiny_model_init(&m);
+    m.endless = true;
+    m.n_ctx = 256;
+    home_add_model(t, &h, "small", &m);
+    start(t, &p, &h, argv);
+    pty_type(t, &p, "go on" ENTER);
+    PTY_WAIT(t, &p, "all 128 tokens of the context are used");
+    PTY_WAIT(t, &p, "There is no turn before the last one");
+    pty_type(t, &p, "3");
+    PTY_WAIT(t, &p, "The context holds 256 tokens now");
+    pty_type(t, &p, "/continue" ENTER);
+    PTY_WAIT(t, &p, "The context is full");    /* and now there is nothing to choose any more */
+    PTY_WAIT(t, &p, "all 256 tokens of the context are used");
+    leave(t, &p);
+}
+
+TEST(full_screen_figures_and_settings_tell_of_the_cache)
+{
+    struct home h;
+    struct pty p;
+    make_home(t, &h, NULL, false);
+    start(t, &p, &h, plain);
+    pty_type(t, &p, "how are you?" ENTER);
+    PTY_WAIT(t, &p, REPLY_END);
+    PTY_WAIT(t, &p, "tok/s");
+    pty_type(t, &p, F5);
+    PTY_WAIT(t, &p, "Figures");
+    PTY_WAIT(t, &p, "Pages of 64 tokens");
+    PTY_WAIT(t, &p, "Kept on disk");
+    PTY_WAIT(t, &p, "Last prompt");
+    pty_type(t, &p, F5);
+    PTY_WAIT_GONE(t, &p, "Pages of 64 tokens");
+    pty_type(t, &p, "/stats" ENTER);
+    PTY_WAIT(t, &p, "Pages of 64 tokens");
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT_GONE(t, &p, "Pages of 64 tokens");
+    pty_type(t, &p, F4);
+    PTY_WAIT(t, &p, "kv-type-k");
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT_GONE(t, &p, "kv-type-k");
+    pty_type(t, &p, "/set kv-type-k f32" ENTER);
+    PTY_WAIT(t, &p, "no type of the KV cache");
+    pty_type(t, &p, CTRL_C "/set kv-type-k q8_0" ENTER);
+    PTY_WAIT(t, &p, "cached as q8_0/f16 now");
+    leave(t, &p);
+}
+
 TEST(full_screen_loads_a_system_prompt)
 {
     struct home h;
@@ -534,5 +676,36 @@ TEST(line_mode_on_a_dumb_terminal)
     pty_type(t, &p, "/quit\r");
     CHECK_INT(t, pty_wait_end(t, &p), 0);
     CHECK(t, !pty_raw_has(&p, "\033"));
+    pty_finish(&p);
+}
+
+TEST(line_mode_asks_by_number_when_the_context_is_full)
+{
+    struct home h;
+    struct pty p;
+    struct tiny_model m;
+    static const char *const argv[] = { QUIP_BINARY, GREEDY, "-c", "256", NULL };
+    home_make(t, &h, "dumb");
+    tiny_model_init(&m);
+    m.n_ctx = 256;
+    home_add_model(t, &h, "small", &m);
+    pty_start(t, &p, argv, h.settings, 24, 80);
+    PTY_WAIT(t, &p, "You:");
+    pty_type(t, &p, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r");
+    PTY_WAIT(t, &p, REPLY_END "\nYou:");
+    pty_type(t, &p, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+                    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\r");
+    PTY_WAIT(t, &p, "1  Leave out the oldest turns: The 2 oldest messages");
+    PTY_WAIT(t, &p, "3  A larger context (not possible)");
+    PTY_WAIT(t, &p, "Choose 1 to 4:");
+    pty_type(t, &p, "yes\r");
+    PTY_WAIT(t, &p, "A number is wanted");
+    pty_type(t, &p, "1\r");
+    PTY_WAIT(t, &p, "Left out: 2 messages are no longer read");
+    PTY_WAIT(t, &p, REPLY_END "\nYou:");
+    pty_type(t, &p, "/stats\r");
+    PTY_WAIT(t, &p, "Context:");
+    pty_type(t, &p, "/quit\r");
+    CHECK_INT(t, pty_wait_end(t, &p), 0);
     pty_finish(&p);
 }

@@ -72,9 +72,9 @@ static void set_common(struct screen *s)
     s->transcript = (struct view_transcript){ .empty_title = "quip", .empty_lines = lines,
                                               .n_empty_lines = 3 };
     s->status = (struct view_status){
-        .n_ctx_used = 1270, .n_ctx = 4096, .n_segments = 3,
-        .segments = { { "38.1 tok/s", UI_STATUS }, { "mem 0.4 of 7.1 GiB", UI_STATUS },
-                      { "reused 87%", UI_STATUS } } };
+        .n_ctx_used = 1270, .n_ctx = 4096, .n_segments = 4,
+        .segments = { { "38.1 tok/s", UI_STATUS, NULL }, { "reused 1204/1391", UI_STATUS, "reused 86%" },
+                      { "kv 38.2 MB kv4", UI_STATUS, NULL }, { "mem 412 MB of 7.61 GB", UI_STATUS, "mem 412 MB" } } };
     s->keys = (struct view_keys){ .context = UI_CTX_GLOBAL };
     editor_clear(s->editor);
     editor_set_placeholder(s->editor, "Ask anything");
@@ -86,7 +86,7 @@ static void set_empty(struct screen *s)
     s->header.title = NULL;
     s->status.n_ctx_used = 0;
     s->status.n_segments = 1;
-    s->status.segments[0] = (struct view_segment){ "ready", UI_GOOD };
+    s->status.segments[0] = (struct view_segment){ .text = "ready", .style = UI_GOOD };
 }
 
 static void set_conversation(struct screen *s)
@@ -225,11 +225,83 @@ static void set_confirm(struct screen *s)
     s->overlay_self = &confirm;
 }
 
+static void set_choice(struct screen *s, int32_t chosen)
+{
+    static struct view_choice choice;
+    set_conversation(s);
+    choice = (struct view_choice){
+        .title = "The context is full",
+        .text = "With this message the conversation has 4310 tokens. The context holds 4096, of which 256 are kept for "
+                "the answer.",
+        .choices = {
+            { "Leave out the oldest turns",
+              "The 4 oldest messages: 2410 tokens freed. 1900 stay, the system prompt with them, and are read again.",
+              true },
+            { "Summarise the oldest turns",
+              "The model writes up to 256 tokens about the 4 oldest messages, which costs one answer; at least 2154 "
+              "tokens freed.", true },
+            { "A larger context",
+              "8192 tokens instead of 4096: the cache takes 9.21 GB when full, not 4.60 GB; 3.10 GB of memory are free, "
+              "too few for that.", false },
+            { "Stop", "Nothing changes; the message is a draft again.", true } },
+        .n_choices = 4, .chosen = chosen };
+    s->status.n_ctx_used = 3900;
+    s->overlay = &view_choice;
+    s->overlay_self = &choice;
+}
+
+static void set_context(struct screen *s)
+{
+    set_choice(s, 0);
+}
+
+static void set_context_last(struct screen *s)
+{
+    set_choice(s, 3);
+}
+
+static void set_figures(struct screen *s)
+{
+    static const struct view_text_row rows[] = {
+        { "Model", "smollm2-135m, Q4_1, 2 threads, cpu avx2" },
+        { "Context", "1270 of 4096 tokens (31 %); 4 messages no longer read" },
+        { "KV types", "keys q8_0, values kv4 (asked for: kv4, kv4)" },
+        { "", "keys as kv4 were tried: KL 0.31 on a short text, q8_0 taken" },
+        { "Pages of 64 tokens", "3 open, 17 sealed, 12 of them shared" },
+        { "KV memory", "38.2 MB now, 118 MB with a full context" },
+        { "Kept in memory", "12.4 MB of 1.07 GB, for prompts to come" },
+        { "Kept on disk", "2 files of this model and these types, 41.0 MB with all others; 1 being written" },
+        { "Last prompt", "1391 tokens: 1204 reused, 512 of these from a file; 187 read in 0.20 s (935 per second)" },
+        { "Last answer", "214 tokens, 38.1 per second; the first after 0.21 s" },
+        { "Memory", "412 MB of this program; 5.10 GB of 7.61 GB free" },
+    };
+    set_conversation(s);
+    help_text = (struct view_text){ .title = "Figures", .rows = rows, .n_rows = sizeof rows / sizeof rows[0] };
+    s->overlay = &view_text;
+    s->overlay_self = &help_text;
+}
+
+static void set_left_out(struct screen *s)
+{
+    add_message(s, VIEW_MESSAGE_USER, "14:02", "why is the sky blue?")->left_out = true;
+    struct view_message *m = add_message(s, VIEW_MESSAGE_MODEL, "14:02", "Because air scatters **short waves** more.");
+    m->left_out = true;
+    m->stats = &stats;
+    m = add_message(s, VIEW_MESSAGE_NOTICE, NULL, "They spoke of light: the sky is blue because air scatters short waves.");
+    m->label = "Summary of 2 messages";
+    m->hint = "The model reads this in place of the messages above.";
+    add_message(s, VIEW_MESSAGE_USER, "14:05", "and at sunset?");
+    m = add_message(s, VIEW_MESSAGE_MODEL, "14:05", "Then the way through the air is longer, and red is left.");
+    m->stats = &stats;
+}
+
 static const struct scene scenes[] = {
     { "empty", set_empty },         { "conversation", set_conversation }, { "scrolled", set_top },
     { "thinking", set_thinking },   { "unfolded", set_unfolded },         { "streaming", set_streaming },
     { "error", set_error },         { "models", set_models },             { "filter", set_filter },
     { "help", set_help },           { "prompt", set_prompt },             { "confirm", set_confirm },
+    { "context", set_context },     { "context_last", set_context_last }, { "figures", set_figures },
+    { "left_out", set_left_out },
 };
 
 /* ---- drawing and comparing ------------------------------------------------------------------------ */

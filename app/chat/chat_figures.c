@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/* What there is to know in numbers, as rows of text: the same for every front end. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "app/chat/chat.h"
+
+void chat_size_text(uint64_t n_bytes, char *out, size_t out_bytes)
+{
+    double mb = (double)n_bytes / 1e6;
+    if (mb >= 999.5)
+        snprintf(out, out_bytes, "%.2f GB", mb / 1e3);
+    else
+        snprintf(out, out_bytes, mb >= 99.95 ? "%.0f MB" : "%.1f MB", mb);
+}
+
+void chat_kv_types(const struct chat *c, char *out, size_t out_bytes)
+{
+    const struct port_stats *s = &c->stats;
+    bool same = strcmp(s->kv_type_k, s->kv_type_v) == 0;
+    snprintf(out, out_bytes, "%s%s%s", s->kv_type_k, same ? "" : "/", same ? "" : s->kv_type_v);
+}
+
+struct rows {
+    struct chat_figure *all;
+    int32_t n;
+};
+
+static void row(struct rows *r, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void row(struct rows *r, const char *name, const char *format, ...)
+{
+    va_list args;
+    if (r->n == CHAT_FIGURES)
+        return;
+    struct chat_figure *f = &r->all[r->n++];
+    f->name = name;
+    va_start(args, format);
+    vsnprintf(f->text, sizeof f->text, format, args);
+    va_end(args);
+}
+
+static void add_model(const struct chat *c, struct rows *r)
+{
+    char label[PORT_TEXT_BYTES];
+    chat_model_label(c, label, sizeof label);
+    row(r, "Model", "%.80s, %.20s, %d threads, cpu %.10s", label, c->model->level, c->model->n_threads,
+        c->model->cpu_tier);
+    int32_t n_left_out = 0;
+    for (int32_t i = 0; i < c->transcript.n_path; i++)
+        n_left_out += c->transcript.path[i]->left_out;
+    char out[64] = "";
+    if (n_left_out > 0)
+        snprintf(out, sizeof out, "; %d messages no longer read", n_left_out);
+    row(r, "Context", "%d of %d tokens (%d %%)%s", c->n_ctx_used, c->model->n_ctx,
+        (int)((int64_t)c->n_ctx_used * 100 / c->model->n_ctx), out);
+}
+
+static void add_cache(const struct chat *c, struct rows *r)
+{
+    const struct port_stats *s = &c->stats;
+    char a[24], b[24], writing[40] = "";
+    row(r, "KV types", "keys %s, values %s (asked for: %s, %s)", s->kv_type_k, s->kv_type_v, c->session.kv_type_k,
+        c->session.kv_type_v);
+    if (s->kv_note[0])
+        row(r, "", "%s", s->kv_note);
+    row(r, "Pages of 64 tokens", "%d open, %d sealed, %d of them shared", s->n_open, s->n_sealed, s->n_shared);
+    chat_size_text(s->kv_bytes, a, sizeof a);
+    chat_size_text(s->kv_full_bytes, b, sizeof b);
+    row(r, "KV memory", "%s now, %s with a full context", a, b);
+    chat_size_text(s->cached_bytes, a, sizeof a);
+    chat_size_text(s->cache_ram_bytes, b, sizeof b);
+    row(r, "Kept in memory", "%s of %s, for prompts to come", a, b);
+    chat_size_text(s->disk_bytes, a, sizeof a);
+    if (s->n_disk_writing > 0)
+        snprintf(writing, sizeof writing, "; %d being written", s->n_disk_writing);
+    row(r, "Kept on disk", "%d file%s of this model and these types, %s with all others%s", s->n_disk_files,
+        s->n_disk_files == 1 ? "" : "s", a, writing);
+}
+
+static const struct message *last_answer(const struct chat *c)
+{
+    for (int32_t i = c->transcript.n_path - 1; i >= 0; i--) {
+        const struct message *m = c->transcript.path[i];
+        if (m->role == MESSAGE_MODEL && m->state != MESSAGE_STREAMING && m->timings.n_prompt > 0)
+            return m;
+    }
+    return NULL;
+}
+
+static void add_answer(const struct chat *c, struct rows *r)
+{
+    const struct message *m = last_answer(c);
+    if (!m) {
+        row(r, "Last answer", "none yet");
+        return;
+    }
+    const struct eng_timings *t = &m->timings;
+    int32_t n_read = t->n_prompt - t->n_reused;
+    char speed[40] = "";
+    if (t->prompt_ms > 0 && n_read > 0)
+        snprintf(speed, sizeof speed, " (%.0f per second)", n_read * 1e3 / t->prompt_ms);
+    row(r, "Last prompt", "%d tokens: %d reused, %d of these from a file; %d read in %.2f s%s", t->n_prompt, t->n_reused,
+        t->n_loaded, n_read, t->prompt_ms / 1e3, speed);
+    row(r, "Last answer", "%d tokens, %.1f per second; the first after %.2f s", t->n_generated, m->tokens_per_s,
+        t->first_ms / 1e3);
+}
+
+int32_t chat_figures(const struct chat *c, struct chat_figure out[CHAT_FIGURES])
+{
+    struct rows r = { .all = out };
+    if (!c->model) {
+        row(&r, "Model", "none yet");
+        return r.n;
+    }
+    add_model(c, &r);
+    add_cache(c, &r);
+    add_answer(c, &r);
+    char a[24], b[24], all[24];
+    chat_size_text(c->stats.resident_bytes, a, sizeof a);
+    chat_size_text(c->stats.available_bytes, b, sizeof b);
+    chat_size_text(c->stats.total_bytes, all, sizeof all);
+    row(&r, "Memory", "%s of this program; %s of %s free", a, b, all);
+    return r.n;
+}
