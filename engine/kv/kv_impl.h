@@ -104,6 +104,13 @@ struct kv_seq {
     int32_t rough_at;            /* pages before this token are read sealed; KV_NOT_ROUGH */
 };
 
+/* For a rough sequence cut to n: before its rough place all that exactness takes may be there, but what it is
+ * taken from is rough itself. The first page is always open, so nothing is read otherwise then. */
+static inline int32_t kv_rough_within(const struct kv_seq *s, int32_t n)
+{
+    return n >= s->rough_at ? s->rough_at : KV_PAGE;
+}
+
 /* ---- which buffers: kv_mask.c ---------------------------------------------------------------------- */
 
 struct kv_want {

@@ -84,10 +84,15 @@ static struct kv_place search_rough(struct search *q, const int32_t *tokens, int
     int32_t held = s->path.n_tokens, n = common(s->tokens, tokens, held < n_tokens ? held : n_tokens);
     if (n > q->longest.n)
         q->longest = (struct kv_place){ .block = s->path.blocks[(n - 1) / KV_PAGE], .n = n };
-    for (; n >= s->rough_at; n = (n - 1) / KV_PAGE * KV_PAGE)
-        if (kv_tree_resumable(s->kv, s->path.blocks[(n - 1) / KV_PAGE], n, s->rough_at))
-            return (struct kv_place){ s->path.blocks[(n - 1) / KV_PAGE], n, s->rough_at };
-    return place;
+    for (; n > 0; n = (n - 1) / KV_PAGE * KV_PAGE) {
+        struct kv_block *b = s->path.blocks[(n - 1) / KV_PAGE];
+        if (b->linked && n != s->rough_at)
+            break;
+        place = (struct kv_place){ b, n, kv_rough_within(s, n) };
+        if (kv_tree_resumable(s->kv, b, n, place.rough_at))
+            return place;
+    }
+    return (struct kv_place){ .n = 0, .rough_at = KV_NOT_ROUGH };
 }
 
 struct kv_place kv_tree_search(const struct kv_seq *s, const int32_t *tokens, int32_t n_tokens)
@@ -103,7 +108,7 @@ struct kv_place kv_tree_search(const struct kv_seq *s, const int32_t *tokens, in
     while (b->page > n / KV_PAGE - 1)
         b = b->parent;
     if (n > rough.n && kv_tree_resumable(s->kv, b, n, n))
-        rough = (struct kv_place){ b, n, b->linked ? n : s->rough_at };
+        rough = (struct kv_place){ b, n, n };
     return rough.n > q.exact.n ? rough : q.exact;
 }
 
@@ -192,6 +197,24 @@ static bool costs(const struct kv_cache *kv, const struct kv_anchor *a)
     return false;
 }
 
+/* Tokens of a block behind a path's end that were somebody's who is gone. */
+static bool cut_tails(struct kv_cache *kv)
+{
+    bool any = false;
+    for (const struct kv_path *p = kv->paths; p; p = p->next) {
+        if (p->n_tokens % KV_PAGE == 0)
+            continue;
+        struct kv_block *b = p->blocks[p->n_tokens / KV_PAGE];
+        int32_t wanted = kv_block_wanted(kv, b, NULL);
+        if (b->n_tokens > wanted) {
+            b->n_tokens = wanted;
+            kv_block_trim(kv, b);
+            any = true;
+        }
+    }
+    return any;
+}
+
 void kv_tree_evict(struct kv_cache *kv)
 {
     while (kv->cached_bytes > kv->budget_bytes) {
@@ -203,7 +226,7 @@ void kv_tree_evict(struct kv_cache *kv)
             kv_block_settle(kv, leaf, false);
         else if (a)
             remove_anchor(kv, a);
-        else
+        else if (!cut_tails(kv))
             break;
     }
 }
