@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine's thread with a tiny model: what the chat asks of it, and what it does while nobody asks. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/loop/worker.h"
+#include "tests/support/test.h"
+#include "tests/support/tiny_model.h"
+
+/* ChatML that shows the thoughts of an answer only while no question follows it. */
+static const char forgetful[] =
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{% if m['reasoning_content'] and loop.last %}{{ '<think>\n' + m['reasoning_content'] + '\n</think>\n\n' }}{% endif %}"
+    "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+struct rig {
+    uv_loop_t loop;
+    struct mailbox box;
+    struct worker *worker;
+    uint64_t last_id;
+    int n_models, n_done, n_stats, n_counts, n_prompts, n_failed;
+    int32_t n_prompt, n_reused;
+    int32_t most_held;    /* tokens, of all figures that came */
+    struct port_counts counts;
+    struct port_stats stats;
+    char text[ERR_TEXT_BYTES];
+    struct buf answer;
+};
+
+static void take(struct rig *r, struct mail *mail)
+{
+    switch (mail->kind) {
+    case MAIL_MODEL:
+        r->n_models++;
+        r->stats = mail->stats;
+        free(mail->model);
+        break;
+    case MAIL_PROMPT:
+        r->n_prompts++;
+        r->n_prompt = mail->prompt.n_prompt;
+        r->n_reused = mail->prompt.n_reused;
+        break;
+    case MAIL_EVENT:
+        if (mail->event.kind == EVENT_TOKEN)
+            buf_add(&r->answer, mail->event.text, (size_t)mail->event.n_text);
+        r->n_done += mail->event.kind == EVENT_DONE;
+        break;
+    case MAIL_COUNTS:
+        r->n_counts++;
+        r->counts = mail->counts;
+        break;
+    case MAIL_STATS:
+        r->n_stats++;
+        r->stats = mail->stats;
+        if (mail->stats.n_held > r->most_held)
+            r->most_held = mail->stats.n_held;
+        break;
+    case MAIL_TOO_LONG:
+    case MAIL_MODEL_FAILED:
+    case MAIL_FAILED:
+        r->n_failed++;
+        memcpy(r->text, mail->text, sizeof r->text);
+        break;
+    }
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct rig *r = wake->data;
+    struct mail mail;
+    while (mailbox_take(&r->box, &mail, 1) == 1)
+        take(r, &mail);
+}
+
+/* Until this many came, or something failed. */
+static void wait_for(struct test *t, struct rig *r, const int *n, int wanted)
+{
+    while (*n < wanted && r->n_failed == 0)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    CHECK(t, r->n_failed == 0, "%s", r->text);
+}
+
+static void rig_begin(struct test *t, struct rig *r, const struct tiny_model *m, int32_t n_ctx)
+{
+    struct err e;
+    char path[1024];
+    struct worker_options options = { .engine = { .n_threads = 1 }, .session = { .n_ctx = n_ctx, .kv_type_k = "f16",
+                                      .kv_type_v = "f16" } };
+    memset(r, 0, sizeof *r);
+    snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
+    CHECK(t, tiny_model_write(m, path, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, uv_loop_init(&r->loop) == 0 && mailbox_init(&r->box, &r->loop, on_wake, r) == 0);
+    CHECK(t, worker_start(&r->worker, &options, &r->box, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, worker_open(r->worker, ++r->last_id, path));
+    wait_for(t, r, &r->n_models, 1);
+}
+
+static void rig_end(struct rig *r)
+{
+    mailbox_close(&r->box);
+    uv_close((uv_handle_t *)&r->box.wake, NULL);
+    worker_stop(r->worker);
+    uv_run(&r->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&r->loop);
+    mailbox_finish(&r->box);
+    buf_finish(&r->answer);
+}
+
+static void ask(struct test *t, struct rig *r, const struct chat_message *messages, int32_t n, const char *begun)
+{
+    struct port_request request = { .id = ++r->last_id, .messages = messages, .n_messages = n, .enable_thinking = -1,
+                                    .generate.n_predict = -1, .begun = begun };
+    sampler_params_default(&request.generate.sampling);
+    request.generate.sampling.temperature = 0;
+    buf_clear(&r->answer);
+    CHECK(t, worker_answer(r->worker, &request));
+}
+
+TEST(worker_prepares_the_next_prompt_where_the_template_drops_thoughts)
+{
+    struct tiny_model m;
+    struct rig r;
+    tiny_model_init(&m);
+    m.n_ctx = 2048;
+    m.chat_template = forgetful;
+    rig_begin(t, &r, &m, 1024);
+    struct chat_message chat[] = {
+        { .role = "user", .content = "first question" },
+        { .role = "assistant", .content = TINY_MODEL_REPLY, .thinking = "a long train of thought that goes nowhere" },
+        { .role = "user", .content = "second" },
+    };
+    ask(t, &r, chat, 1, NULL);
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+
+    struct port_prompt prompt = { chat, 2 };
+    int before = r.n_stats;
+    CHECK(t, worker_prepare(r.worker, &prompt, -1));
+    wait_for(t, &r, &r.n_stats, before + 1);
+    ask(t, &r, chat, 3, NULL);
+    wait_for(t, &r, &r.n_prompts, 2);
+    /* All but the question itself and the head of the answer; f16 pages end at any token. */
+    CHECK(t, r.n_prompt - r.n_reused <= 32, "%d of %d reused", r.n_reused, r.n_prompt);
+    wait_for(t, &r, &r.n_done, 2);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+
+    before = r.n_stats;    /* what is held already is not evaluated, and not told */
+    CHECK(t, worker_prepare(r.worker, &prompt, -1) && worker_want_stats(r.worker));
+    wait_for(t, &r, &r.n_stats, before + 1);
+    CHECK_INT(t, r.n_stats, before + 1);
+    rig_end(&r);
+}
+
+TEST(worker_preparation_gives_way_to_an_answer)
+{
+    enum { TEXT_BYTES = 12000 };
+    static char text[TEXT_BYTES + 1];
+    struct tiny_model m;
+    struct rig r;
+    tiny_model_init(&m);
+    m.n_ctx = 32768;
+    memset(text, 'x', TEXT_BYTES);    /* a token for each byte: far more than is evaluated before the answer comes in */
+    rig_begin(t, &r, &m, 16384);
+    struct chat_message chat[] = { { .role = "user", .content = text }, { .role = "assistant", .content = "yes" } };
+    struct chat_message question = { .role = "user", .content = "hello" };
+    struct port_prompt prompt = { chat, 2 };
+    for (int i = 0; i < 3; i++) {
+        CHECK(t, worker_prepare(r.worker, &prompt, -1));
+        ask(t, &r, &question, 1, NULL);
+        wait_for(t, &r, &r.n_done, i + 1);
+        CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    }
+    CHECK(t, r.most_held < TEXT_BYTES / 2, "%d tokens were evaluated although an answer waited", r.most_held);
+    rig_end(&r);
+}
+
+TEST(worker_counts_prompts_and_tells_what_larger_contexts_take)
+{
+    struct tiny_model m;
+    struct rig r;
+    tiny_model_init(&m);
+    m.n_ctx = 1300;
+    rig_begin(t, &r, &m, 256);
+    struct chat_message chat[] = {
+        { .role = "user", .content = "first question" },
+        { .role = "assistant", .content = TINY_MODEL_REPLY },
+        { .role = "user", .content = "second" },
+    };
+    struct port_prompt prompts[] = { { chat, 3 }, { chat + 2, 1 } };
+    CHECK(t, worker_count(r.worker, ++r.last_id, prompts, 2, -1));
+    wait_for(t, &r, &r.n_counts, 1);
+    CHECK_INT(t, r.counts.n, 2);
+    ask(t, &r, chat + 2, 1, NULL);
+    wait_for(t, &r, &r.n_prompts, 1);
+    CHECK_INT(t, r.counts.tokens[1], r.n_prompt);
+    CHECK(t, r.counts.tokens[0] > r.counts.tokens[1]);
+    CHECK_INT(t, r.counts.n_sizes, 3);
+    static const int32_t sizes[] = { 512, 1024, 1300 };
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(t, r.counts.sizes[i].n_ctx, sizes[i]);
+    CHECK(t, r.counts.sizes[2].kv_bytes > r.counts.sizes[0].kv_bytes);
+    rig_end(&r);
+}
+
+TEST(worker_goes_on_with_an_answer_that_was_begun)
+{
+    struct tiny_model m;
+    struct rig r;
+    tiny_model_init(&m);
+    rig_begin(t, &r, &m, 512);
+    struct chat_message question = { .role = "user", .content = "hello" };
+    ask(t, &r, &question, 1, "All is well here,");
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK_TEXT(t, buf_text(&r.answer), " said the tiny model quietly.");
+    rig_end(&r);
+}
+
+TEST(worker_a_session_that_cannot_be_made_leaves_the_old_one)
+{
+    struct tiny_model m;
+    struct rig r;
+    tiny_model_init(&m);
+    rig_begin(t, &r, &m, 512);
+    struct port_session wrong = { .n_ctx = 512, .kv_type_k = "kv9", .kv_type_v = "f16" };
+    CHECK(t, worker_set_session(r.worker, ++r.last_id, &wrong));
+    while (r.n_failed == 0)
+        uv_run(&r.loop, UV_RUN_ONCE);
+    CHECK(t, strstr(r.text, "kv9") != NULL, "%s", r.text);
+    r.n_failed = 0;
+    struct port_session larger = { .n_ctx = 1024, .kv_type_k = "q8_0", .kv_type_v = "f16" };
+    CHECK(t, worker_set_session(r.worker, ++r.last_id, &larger));
+    wait_for(t, &r, &r.n_models, 2);
+    CHECK_TEXT(t, r.stats.kv_type_v, "f16");
+    struct chat_message question = { .role = "user", .content = "hello" };
+    CHECK(t, worker_close_chat(r.worker));
+    ask(t, &r, &question, 1, NULL);
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    rig_end(&r);
+}
