@@ -345,6 +345,8 @@ static enum err_code read_back(int fd, struct err *e)
     return rc;
 }
 
+/* The file's bytes are on the disk already. The folder is not told to be: a new name that a loss of power takes
+ * away is a file that is not there. */
 static enum err_code put_in_place(const struct kv_store *st, const char *new_name, const char *name,
                                   uint64_t n_bytes, struct err *e)
 {
@@ -353,8 +355,6 @@ static enum err_code put_in_place(const struct kv_store *st, const char *new_nam
     kv_folder_make_room(st->dir_fd, st->options.cap_bytes, n_bytes, name);
     if (renameat(st->dir_fd, new_name, st->dir_fd, name) != 0)
         rc = err_set(e, ERR_IO, "%s", strerror(errno));
-    else
-        fsync(st->dir_fd);
     if (lock >= 0)
         close(lock);
     return rc;

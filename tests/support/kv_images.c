@@ -39,6 +39,12 @@ static uint64_t seed_of(const struct kv_image *image)
     return seed;
 }
 
+/* Of 8 bytes of a piece. */
+static uint64_t word(uint64_t seed, int32_t piece, size_t at)
+{
+    return mix(seed + ((uint64_t)piece << 32) + at / 8);
+}
+
 struct kv_image *kv_images_make(struct kv_cache *kv, const int32_t *tokens, int32_t n_tokens)
 {
     struct kv_image *image;
@@ -47,8 +53,11 @@ struct kv_image *kv_images_make(struct kv_cache *kv, const int32_t *tokens, int3
         return NULL;
     uint64_t seed = seed_of(image);
     for (int32_t i = 0; i < image->n_pieces; i++)
-        for (size_t k = 0; k < image->pieces[i].n_bytes; k++)
-            ((uint8_t *)image->pieces[i].bytes)[k] = (uint8_t)(mix(seed + ((uint64_t)i << 32) + k / 8) >> k % 8 * 8);
+        for (size_t at = 0; at < image->pieces[i].n_bytes; at += 8) {
+            uint64_t w = word(seed, i, at);
+            size_t left = image->pieces[i].n_bytes - at;
+            memcpy((uint8_t *)image->pieces[i].bytes + at, &w, left < 8 ? left : 8);
+        }
     return image;
 }
 
@@ -56,9 +65,11 @@ bool kv_images_right(const struct kv_image *image)
 {
     uint64_t seed = seed_of(image);
     for (int32_t i = 0; i < image->n_pieces; i++)
-        for (size_t k = 0; k < image->pieces[i].n_bytes; k++)
-            if (((const uint8_t *)image->pieces[i].bytes)[k] !=
-                (uint8_t)(mix(seed + ((uint64_t)i << 32) + k / 8) >> k % 8 * 8))
+        for (size_t at = 0; at < image->pieces[i].n_bytes; at += 8) {
+            uint64_t w = word(seed, i, at);
+            size_t left = image->pieces[i].n_bytes - at;
+            if (memcmp((const uint8_t *)image->pieces[i].bytes + at, &w, left < 8 ? left : 8) != 0)
                 return false;
+        }
     return true;
 }
