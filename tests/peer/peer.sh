@@ -28,3 +28,10 @@ file_of() {
     [ -e "$path" ] || die "$1: neither a file nor a model that is here"
     echo "$path"
 }
+
+# tier_of FILE TIER: TIER, or where it is empty the one quip takes by itself.
+tier_of() {
+    [ -z "$2" ] || { echo "$2" && return; }
+    "$quip" bench -m "$1" -p 1 -n 0 -r 1 --no-warmup -o json |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["cpu_tier"])'
+}
