@@ -20,7 +20,7 @@
  *   i_widen8(p)           2 LANES i8 of memory to i16
  *   key_start .. key_finish   sums of four products of bytes per dword: codes of a key, codes of a query
  *   key_level, value_level    kv3: two low bits and a third (bit 2) to a code; other bits may be anything
- *   fold8_max, fold8_add  lane i of the result (i < 8) is the largest of, or the sum over, a[i]'s lanes
+ *   v_from_bits, i_from_bits  one register as the other
  *   v_partner(a, n)       lane i holds what lane i ^ n held
  *   v_odd_sign(a, n)      lanes i with i & n change sign;  v_kv_sign(a, c): times kv_sign(c + lane)
  *
@@ -53,13 +53,17 @@ struct sealed_side {
 struct sealed_tile {
     float p[SEALED_TILE][CPU_PAGE];               /* scores, then weights */
     float *o[SEALED_TILE];
-    float f[SEALED_TILE];                         /* the factor on o */
+    float f[16];                                  /* the factor on o; 16: a vector of any tier */
     _Alignas(64) int8_t codes[SEALED_TILE][KV_MAX_HEAD];
     float scale[SEALED_TILE][KV_MAX_BLOCKS];
     int32_t sum[SEALED_TILE][KV_MAX_BLOCKS];      /* times what codes of keys are too large by */
     int16_t w[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];
-    float step[SEALED_CHUNK][16];                 /* [block][query]; 16: a vector of any tier */
-    int32_t excess[SEALED_CHUNK][16];             /* sum of w times what codes of values are too large by */
+    /* [block][query], and room for the last vector */
+    float step[SEALED_CHUNK * SEALED_TILE + 16];
+    float excess[SEALED_CHUNK * SEALED_TILE + 16];    /* bits: sum of w times what codes are too large by */
+    struct ahead ahead;
+    const void *next_values, *next_keys;          /* what is read after the keys, after the values; or NULL */
+    size_t next_value_bytes, next_key_bytes;
     float unused[KV_MAX_HEAD];                    /* o of a query that sees nothing */
 };
 
@@ -97,24 +101,27 @@ ATTN_INLINE void mean_parts(struct sealed_tile *t, const struct cpu_kv_query *qu
                             const int n_q)
 {
     vec lanes[SEALED_TILE][16 / LANES];
+    float mean[16] = { 0 };
+    if (k->mean) {
+        ATTN_UNROLL
+        for (int i = 0; i < n_q; i++)
+            for (int v = 0; v < 16 / LANES; v++)
+                lanes[i][v] = v_set(0.0f);
+        for (int32_t c = 0; c < k->d; c += 16)
+            ATTN_UNROLL
+            for (int v = 0; v < 16 / LANES; v++) {
+                vec x = v_load_f16(k->mean + c + v * LANES);
+                ATTN_UNROLL
+                for (int i = 0; i < n_q; i++)
+                    lanes[i][v] = v_fma(v_load(query[i].q + c + v * LANES), x, lanes[i][v]);
+            }
+        v_store(mean, v_fold8(lanes, n_q, FOLD_ADD));
+    }
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++)
-        for (int v = 0; v < 16 / LANES; v++)
-            lanes[i][v] = v_set(0.0f);
-    for (int32_t c = 0; k->mean && c < k->d; c += 16)
         ATTN_UNROLL
-        for (int v = 0; v < 16 / LANES; v++) {
-            vec mean = v_load_f16(k->mean + c + v * LANES);
-            ATTN_UNROLL
-            for (int i = 0; i < n_q; i++)
-                lanes[i][v] = v_fma(v_load(query[i].q + c + v * LANES), mean, lanes[i][v]);
-        }
-    ATTN_UNROLL
-    for (int i = 0; i < n_q; i++) {
-        vec s = v_set(k->mean ? v_fold_add(lanes[i]) : 0.0f);
         for (int v = 0; v < ATTN_MAX_VECS; v++)
-            v_store(t->p[i] + v * LANES, s);
-    }
+            v_store(t->p[i] + v * LANES, v_set(mean[i]));
 }
 
 /* Line j of a block: components 4 j to 4 j + 3 of LANES keys, in bytes. */
@@ -176,48 +183,79 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
 ATTN_INLINE void keys_sealed(struct sealed_tile *t, const struct sealed_side *k, enum sealed_code code,
                              const int n_q, const int n_v)
 {
+    t->ahead = ahead_over(t->next_values, t->next_value_bytes, k->n_blocks * (CPU_PAGE / (n_v * LANES)));
     for (int32_t b = 0; b < k->n_blocks; b++)
-        for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES)
+        for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES) {
+            ahead_ask(&t->ahead);
             scores_sealed(t, k, b, key, code, n_q, n_v);
+        }
 }
 
 /* ---- values ----------------------------------------------------------------------------------------- */
 
-/* Weights of block b of components: p times the scales, in whole steps. */
-ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, int32_t b, int at, int offset,
-                       const int n_q)
+/* The largest |p * scale| of block b of components, for all queries. */
+ATTN_INLINE vec largest(const struct sealed_tile *t, const uint16_t *scales, const int n_q)
 {
-    vec scale[ATTN_MAX_VECS], top[SEALED_TILE];
-    vint sum[SEALED_TILE];
+    vec top[SEALED_TILE][16 / LANES], scale[ATTN_MAX_VECS];
+    ATTN_UNROLL
     for (int v = 0; v < ATTN_MAX_VECS; v++)
-        scale[v] = v_load_f16(values->scale + b * KV_PAGE + v * LANES);
+        scale[v] = v_load_f16(scales + v * LANES);
     ATTN_UNROLL
-    for (int i = 0; i < SEALED_TILE; i++) {
-        top[i] = v_set(0.0f);
+    for (int i = 0; i < n_q; i++) {
+        for (int v = 0; v < 16 / LANES; v++)
+            top[i][v] = v_set(0.0f);
         ATTN_UNROLL
-        for (int v = 0; i < n_q && v < ATTN_MAX_VECS; v++)
-            top[i] = v_max(v_abs(v_mul(v_load(t->p[i] + v * LANES), scale[v])), top[i]);
+        for (int v = 0; v < ATTN_MAX_VECS; v++)
+            top[i][v % (16 / LANES)] = v_max(v_abs(v_mul(v_load(t->p[i] + v * LANES), scale[v])),
+                                             top[i][v % (16 / LANES)]);
     }
-    vec a = fold8_max(top), inverse[SEALED_TILE];
-    a = v_select(v_less(a, v_set(CPU_BLOCK_FLOOR)), v_set(0.0f), a);
-    float inverses[16];
-    v_store(inverses, v_select(v_less(v_set(0.0f), a), v_div(v_set(32767.0f), a), v_set(0.0f)));
-    v_store(t->step[at], v_div(a, v_set(32767.0f)));
+    return v_fold8(top, n_q, FOLD_MAX);
+}
+
+/* p * scale in whole steps; inverse is one by a step. */
+ATTN_INLINE vec to_steps(struct sealed_tile *t, const uint16_t *scales, const float *inverse, int at, int offset,
+                         const int n_q)
+{
+    vec sum[SEALED_TILE][16 / LANES], scale[ATTN_MAX_VECS];
     ATTN_UNROLL
-    for (int i = 0; i < SEALED_TILE; i++) {
-        inverse[i] = v_set(inverses[i]);
-        sum[i] = i_zero();
+    for (int v = 0; v < ATTN_MAX_VECS; v++)
+        scale[v] = v_load_f16(scales + v * LANES);
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++) {
+        vec one_by = v_set(inverse[i]);
+        for (int v = 0; v < 16 / LANES; v++)
+            sum[i][v] = v_set(0.0f);
         ATTN_UNROLL
-        for (int v = 0; i < n_q && v < ATTN_MAX_VECS; v += 2) {
-            vec x = v_mul(v_mul(v_load(t->p[i] + v * LANES), scale[v]), inverse[i]);
-            vec y = v_mul(v_mul(v_load(t->p[i] + (v + 1) * LANES), scale[v + 1]), inverse[i]);
+        for (int v = 0; v < ATTN_MAX_VECS; v += 2) {
+            vec x = v_mul(v_mul(v_load(t->p[i] + v * LANES), scale[v]), one_by);
+            vec y = v_mul(v_mul(v_load(t->p[i] + (v + 1) * LANES), scale[v + 1]), one_by);
             vint w = i_pack16(i_round(x), i_round(y));
             i_store(t->w[at][i] + v * LANES, w);
             if (offset)
-                sum[i] = i_dot16(sum[i], w, i_set16(-offset));
+                sum[i][0] = v_from_bits(i_dot16(i_from_bits(sum[i][0]), w, i_set16(-offset)));
         }
     }
-    i_store(t->excess[at], offset ? fold8_add(sum) : i_zero());
+    return offset ? v_fold8(sum, n_q, FOLD_ADD_I32) : v_set(0.0f);
+}
+
+/* Weights of n blocks of components from b0 on: p times the scales, in whole steps. Each of the three passes
+ * goes through all of them, so that none waits for the one before. */
+ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, int32_t b0, int n, int offset,
+                       const int n_q)
+{
+    float inverse[SEALED_CHUNK * SEALED_TILE + 16];
+    const uint16_t *scales = values->scale + b0 * KV_PAGE;
+    for (int i = 0; i < n; i++)
+        v_store(t->step + i * SEALED_TILE, largest(t, scales + i * KV_PAGE, n_q));
+    for (int i = 0; i < n * SEALED_TILE; i += LANES) {
+        vec a = v_load(t->step + i);
+        a = v_select(v_less(a, v_set(CPU_BLOCK_FLOOR)), v_set(0.0f), a);
+        v_store(t->step + i, v_div(a, v_set(32767.0f)));
+        v_store(inverse + i, v_select(v_less(v_set(0.0f), a), v_div(v_set(32767.0f), a), v_set(0.0f)));
+    }
+    for (int i = 0; i < n; i++)
+        v_store(t->excess + i * SEALED_TILE, to_steps(t, scales + i * KV_PAGE, inverse + i * SEALED_TILE, i, offset,
+                                                      n_q));
 }
 
 /* Keys 16 k16 + 2 n and the next, of LANES components, in words. */
@@ -246,9 +284,10 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
     for (int i = 0; i < n_q; i++)
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
-            acc[i][v] = i_spread32(&t->excess[at][i]);
+            acc[i][v] = i_spread32(&t->excess[at * SEALED_TILE + i]);
     for (int k16 = 0; k16 < KV_PAGE / 16; k16++, codes += stride) {
         const int16_t *w = t->w[at][0] + weight_at(k16);
+        ahead_ask(&t->ahead);
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++) {
             low[v] = high[v] = i_zero();
@@ -276,7 +315,7 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++) {
             float *o = t->o[i] + c + v * LANES;
-            v_store(o, v_fma(v_from_i32(acc[i][v]), v_set(t->step[at][i]), v_mul(v_load(o), v_set(t->f[i]))));
+            v_store(o, v_fma(v_from_i32(acc[i][v]), v_set(t->step[at * SEALED_TILE + i]), v_mul(v_load(o), v_set(t->f[i]))));
         }
 }
 
@@ -284,10 +323,10 @@ ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *val
                             const int n_q, const int n_v)
 {
     const int offset = code == CODE_8 ? 0 : code == CODE_4 ? 8 : VALUE_OFFSET_3;
+    t->ahead = ahead_over(t->next_keys, t->next_key_bytes, values->d * (KV_PAGE / 16) / (n_v * LANES));
     for (int32_t b0 = 0; b0 < values->n_blocks; b0 += SEALED_CHUNK) {
         int n = values->n_blocks - b0 < SEALED_CHUNK ? values->n_blocks - b0 : SEALED_CHUNK;
-        for (int i = 0; i < n; i++)
-            weigh(t, values, b0 + i, i, offset, n_q);
+        weigh(t, values, b0, n, offset, n_q);
         for (int i = 0; i < n; i++) {
             int32_t c = (b0 + i) * KV_BLOCK, end = c + KV_BLOCK < values->d ? c + KV_BLOCK : values->d;
             for (; end - c >= n_v * LANES; c += n_v * LANES)
@@ -366,6 +405,10 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
     {                                                                                                      \
         mean_parts(t, query, k, n);                                                                        \
     }                                                                                                      \
+    static unsigned weights_##n(struct sealed_tile *t, struct cpu_attn *a, float cap)                      \
+    {                                                                                                      \
+        return weights(t->p, a, t->f, cap, n);                                                             \
+    }                                                                                                      \
     SEALED_CODE(n, 8)                                                                                      \
     SEALED_CODE(n, 4)                                                                                      \
     SEALED_CODE(n, 3)
@@ -379,7 +422,7 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
         add_sealed(t, values, CODE_##bits, n, SEALED_COLS_##n);                                            \
     }
 #define SEALED_TABLE(n)                                                                                    \
-    { n, mean_##n, { [CODE_8] = keys_8_##n, [CODE_4] = keys_4_##n, [CODE_3] = keys_3_##n },                    \
+    { n, mean_##n, weights_##n, { [CODE_8] = keys_8_##n, [CODE_4] = keys_4_##n, [CODE_3] = keys_3_##n },                    \
       { [CODE_8] = values_8_##n, [CODE_4] = values_4_##n, [CODE_3] = values_3_##n } }
 
 SEALED_COUNT(1)
@@ -392,6 +435,7 @@ SEALED_COUNT(8)
 struct sealed_count {
     int n_q;
     void (*mean)(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k);
+    unsigned (*weights)(struct sealed_tile *t, struct cpu_attn *a, float cap);
     void (*keys[N_CODES])(struct sealed_tile *t, const struct sealed_side *k);
     void (*values[N_CODES])(struct sealed_tile *t, const struct sealed_side *values);
 };
@@ -401,10 +445,15 @@ static const struct sealed_count sealed_counts[] = {
 };
 
 static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, const struct sealed_count *f,
-                        const void *keys, const void *values, const struct cpu_kv_shape *shape, float cap)
+                        const void *keys, const void *values, const struct cpu_kv_shape *shape, float cap,
+                        bool first)
 {
     struct sealed_tile t;
     int n_q = f->n_q;
+    t.next_values = first ? values : NULL;
+    t.next_keys = first ? a[0].ahead : NULL;
+    t.next_value_bytes = kv_sealed_value_bytes(shape->v, shape->d);
+    t.next_key_bytes = kv_sealed_key_bytes(shape->k, shape->d);
     if (shape->k == KV_F16) {
         keys_open(&t, a, query, keys, shape->d, n_q);
     } else {
@@ -414,9 +463,10 @@ static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, co
         f->mean(&t, query, &side);
         f->keys[code](&t, &side);
     }
+    unsigned any = f->weights(&t, a, cap);
     for (int i = 0; i < n_q; i++) {
         t.o[i] = a[i].o;
-        if (!weights(&a[i], t.p[i], cap, &t.f[i])) {
+        if (!(any >> i & 1)) {
             memset(t.p[i], 0, sizeof t.p[i]);
             memset(t.unused, 0, sizeof t.unused);
             t.o[i] = t.unused;
@@ -435,10 +485,12 @@ static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t
                    const void *values, const struct cpu_kv_shape *shape, float cap)
 {
     const struct sealed_count *f = sealed_counts;
+    bool first = true;    /* the first tile asks for what comes next */
     while (n_q > 0) {
         while (f->n_q > n_q || (n_q == 7 && f->n_q == 6) || (n_q == 5 && f->n_q == 4))    /* 4 + 3, 3 + 2 */
             f++;
-        attend_tile(a, query, f, keys, values, shape, cap);
+        attend_tile(a, query, f, keys, values, shape, cap, first);
+        first = false;
         n_q -= f->n_q;
         a += f->n_q;
         query += f->n_q;
@@ -480,15 +532,12 @@ static void unrotate(float *x, int32_t d)
 /* One block of n components, 32 or 16. */
 static void prepare_block(int8_t *codes, float *scale, int32_t *sum, const float *x, int32_t n)
 {
-    vec top[SEALED_TILE];
-    vint sums[SEALED_TILE];
-    for (int i = 0; i < SEALED_TILE; i++) {
-        top[i] = v_set(0.0f);
-        sums[i] = i_zero();
-    }
+    vec top[1][16 / LANES], sums[1][16 / LANES];
+    for (int v = 0; v < 16 / LANES; v++)
+        top[0][v] = sums[0][v] = v_set(0.0f);
     for (int32_t c = 0; c < n; c += LANES)
-        top[0] = v_max(v_abs(v_load(x + c)), top[0]);
-    float a = v_first(fold8_max(top));
+        top[0][0] = v_max(v_abs(v_load(x + c)), top[0][0]);
+    float a = v_first(v_fold8(top, 1, FOLD_MAX));
     if (a < CPU_BLOCK_FLOOR)
         a = 0;
     vec inverse = v_set(a > 0 ? 127.0f / a : 0);
@@ -496,12 +545,11 @@ static void prepare_block(int8_t *codes, float *scale, int32_t *sum, const float
     for (int32_t c = 0; c < n; c += LANES) {
         vint code = i_max32(i_round(v_mul(v_load(x + c), inverse)), i_set32(-127));
         i_store8(codes + c, code);
-        sums[0] = i_add32(sums[0], code);
+        sums[0][0] = v_from_bits(i_add32(i_from_bits(sums[0][0]), code));
     }
-    int32_t folded[16];
-    i_store(folded, fold8_add(sums));
     *scale = a / 127.0f;
-    *sum = folded[0];
+    float folded = v_first(v_fold8(sums, 1, FOLD_ADD_I32));
+    memcpy(sum, &folded, sizeof *sum);
 }
 
 static void prepare(struct cpu_kv_query *out, float *rotated, int8_t *codes, float *scale, int32_t *sum,

@@ -13,13 +13,13 @@ ATTN_INLINE void page_tile(struct cpu_attn *a, const void *keys, const void *val
 {
     struct attn_tile t;
     scores(&t, a, keys, d_k, half, n_q, n_keys);
+    float f[16];
+    unsigned any = weights(t.p, a, f, cap, n_q);
     for (int i = 0; i < n_q; i++) {
-        float f;
-        bool any = weights(&a[i], t.p[i], cap, &f);
-        if (any)
-            rescale_output(a[i].o, f, d_v);
+        if (any >> i & 1)
+            rescale_output(a[i].o, f[i], d_v);
         t.begin[i] = a[i].key0;
-        t.end[i] = any ? a[i].key1 : a[i].key0;
+        t.end[i] = any >> i & 1 ? a[i].key1 : a[i].key0;
     }
     values_tile(a, &t, values, d_v, half, n_q, n_cols);
 }

@@ -23,6 +23,7 @@ struct cpu_attn {
     float *o;           /* [d_v] */
     float m, l;
     int32_t key0, key1; /* keys of this page that this query sees: key0 <= k < key1, within 0..CPU_PAGE */
+    const void *ahead;  /* first query only: the keys that the next call will read, or NULL; only a hint */
 };
 
 struct cpu_vec {

@@ -25,6 +25,8 @@ static inline vint i_right(vint a, int n) { return _mm256_srli_epi32(a, n); }
 static inline vint i_left(vint a, int n) { return _mm256_slli_epi32(a, n); }
 static inline vint i_dot16(vint t, vint a, vint b) { return _mm256_add_epi32(t, _mm256_madd_epi16(a, b)); }
 static inline vint i_round(vec a) { return _mm256_cvtps_epi32(a); }
+static inline vec v_from_bits(vint a) { return _mm256_castsi256_ps(a); }
+static inline vint i_from_bits(vec a) { return _mm256_castps_si256(a); }
 static inline vec v_from_i32(vint a) { return _mm256_cvtepi32_ps(a); }
 
 static inline vint i_spread32(const void *p)
@@ -121,38 +123,6 @@ static inline vec v_kv_sign(vec a, int32_t component)
     vint h = _mm256_mullo_epi32(i_add32(lane_index(), i_set32(component)), i_set32((int)0x9E3779B1u));
     h = _mm256_mullo_epi32(_mm256_xor_si256(h, i_right(h, 15)), i_set32((int)0x85EBCA77u));
     return _mm256_xor_ps(a, _mm256_and_ps(_mm256_castsi256_ps(h), v_set(-0.0f)));
-}
-
-static inline __attribute__((always_inline)) __m256 fold_pair(__m256 a, __m256 b, const int adding)
-{
-    return adding ? _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)))
-                  : _mm256_max_ps(a, b);
-}
-
-/* Each step halves what is left of every register and joins two. */
-static inline __attribute__((always_inline)) __m256 fold8(const __m256 a[8], const int adding)
-{
-    __m256 two[4], four[2];
-    for (int i = 0; i < 4; i++)
-        two[i] = fold_pair(_mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]), _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]),
-                           adding);
-    for (int i = 0; i < 2; i++) {
-        __m256d x = _mm256_castps_pd(two[2 * i]), y = _mm256_castps_pd(two[2 * i + 1]);
-        four[i] = fold_pair(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)), _mm256_castpd_ps(_mm256_unpackhi_pd(x, y)),
-                            adding);
-    }
-    return fold_pair(_mm256_permute2f128_ps(four[0], four[1], 0x20), _mm256_permute2f128_ps(four[0], four[1], 0x31),
-                     adding);
-}
-
-static inline vec fold8_max(const vec a[8]) { return fold8(a, 0); }
-
-static inline vint fold8_add(const vint a[8])
-{
-    __m256 x[8];
-    for (int i = 0; i < 8; i++)
-        x[i] = _mm256_castsi256_ps(a[i]);
-    return _mm256_castps_si256(fold8(x, 1));
 }
 
 #include "engine/cpu/attn_sealed_simd.h"

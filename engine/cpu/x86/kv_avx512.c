@@ -8,7 +8,7 @@
 enum {
     ATTN_KEYS_1 = 4, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 4,
     ATTN_COLS_1 = 4, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 4,
-    SEALED_KEYS_1 = 4, SEALED_KEYS_2 = 4, SEALED_KEYS_3 = 4, SEALED_KEYS_4 = 4, SEALED_KEYS_6 = 4, SEALED_KEYS_8 = 2,
+    SEALED_KEYS_1 = 4, SEALED_KEYS_2 = 4, SEALED_KEYS_3 = 4, SEALED_KEYS_4 = 4, SEALED_KEYS_6 = 2, SEALED_KEYS_8 = 2,
     SEALED_COLS_1 = 2, SEALED_COLS_2 = 2, SEALED_COLS_3 = 2, SEALED_COLS_4 = 2, SEALED_COLS_6 = 2, SEALED_COLS_8 = 2,
     KEY_OFFSET_8 = 128, KEY_OFFSET_3 = 128, VALUE_OFFSET_3 = 0
 };
@@ -27,6 +27,8 @@ static inline vint i_right(vint a, int n) { return _mm512_srli_epi32(a, (unsigne
 static inline vint i_left(vint a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
 static inline vint i_dot16(vint t, vint a, vint b) { return _mm512_dpwssd_epi32(t, a, b); }
 static inline vint i_round(vec a) { return _mm512_cvtps_epi32(a); }
+static inline vec v_from_bits(vint a) { return _mm512_castsi512_ps(a); }
+static inline vint i_from_bits(vec a) { return _mm512_castps_si512(a); }
 static inline vec v_from_i32(vint a) { return _mm512_cvtepi32_ps(a); }
 
 static inline vint i_spread32(const void *p)
@@ -118,39 +120,6 @@ static inline vec v_kv_sign(vec a, int32_t component)
     vint h = _mm512_mullo_epi32(i_add32(lane_index(), i_set32(component)), i_set32((int)0x9E3779B1u));
     h = _mm512_mullo_epi32(_mm512_xor_si512(h, i_right(h, 15)), i_set32((int)0x85EBCA77u));
     return _mm512_xor_ps(a, _mm512_and_ps(_mm512_castsi512_ps(h), v_set(-0.0f)));
-}
-
-static inline __attribute__((always_inline)) __m512 fold_pair(__m512 a, __m512 b, const int adding)
-{
-    return adding ? _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
-                  : _mm512_max_ps(a, b);
-}
-
-/* Each step halves what is left of every register and joins two. */
-static inline __attribute__((always_inline)) __m512 fold8(const __m512 a[8], const int adding)
-{
-    __m512 two[4], four[2];
-    for (int i = 0; i < 4; i++)
-        two[i] = fold_pair(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]),
-                           adding);
-    for (int i = 0; i < 2; i++) {
-        __m512d x = _mm512_castps_pd(two[2 * i]), y = _mm512_castps_pd(two[2 * i + 1]);
-        four[i] = fold_pair(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)),
-                            adding);
-    }
-    __m512 z = fold_pair(_mm512_shuffle_f32x4(four[0], four[1], 0x44), _mm512_shuffle_f32x4(four[0], four[1], 0xEE),
-                         adding);
-    return fold_pair(_mm512_shuffle_f32x4(z, z, 0x08), _mm512_shuffle_f32x4(z, z, 0x0D), adding);
-}
-
-static inline vec fold8_max(const vec a[8]) { return fold8(a, 0); }
-
-static inline vint fold8_add(const vint a[8])
-{
-    __m512 x[8];
-    for (int i = 0; i < 8; i++)
-        x[i] = _mm512_castsi512_ps(a[i]);
-    return _mm512_castps_si512(fold8(x, 1));
 }
 
 #include "engine/cpu/attn_sealed_simd.h"

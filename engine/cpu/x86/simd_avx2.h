@@ -102,6 +102,37 @@ static inline float v_fold_max(const vec lanes[16 / LANES])
     return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(b), b));
 }
 
+/* The sixteen lanes of n <= 8 of them at once: lane i of the result is what lanes[i] fold to. */
+enum v_fold { FOLD_ADD, FOLD_ADD_I32, FOLD_MAX };
+
+static inline __attribute__((always_inline)) vec v_fold_two(vec upper, vec lower, const enum v_fold how)
+{
+    if (how == FOLD_ADD_I32)
+        return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(upper), _mm256_castps_si256(lower)));
+    return how == FOLD_ADD ? _mm256_add_ps(upper, lower) : _mm256_max_ps(upper, lower);
+}
+
+/* Each step folds two registers into one; the last permutation puts the results in order. */
+static inline __attribute__((always_inline)) vec v_fold8(vec (*lanes)[16 / LANES], const int n,
+                                                         const enum v_fold how)
+{
+    vec eights[8], fours[4], twos[2];
+    for (int i = 0; i < n; i++)
+        eights[i] = v_fold_two(lanes[i][1], lanes[i][0], how);
+    for (int i = 0; 2 * i < n; i++) {
+        vec a = eights[2 * i], b = 2 * i + 1 < n ? eights[2 * i + 1] : a;
+        fours[i] = v_fold_two(_mm256_permute2f128_ps(a, b, 0x31), _mm256_permute2f128_ps(a, b, 0x20), how);
+    }
+    for (int i = 0; 4 * i < n; i++) {
+        __m256d a = _mm256_castps_pd(fours[2 * i]), b = 4 * i + 2 < n ? _mm256_castps_pd(fours[2 * i + 1]) : a;
+        twos[i] = v_fold_two(_mm256_castpd_ps(_mm256_unpackhi_pd(a, b)), _mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
+                             how);
+    }
+    vec a = twos[0], b = n > 4 ? twos[1] : a;
+    vec ones = v_fold_two(_mm256_shuffle_ps(a, b, 0xDD), _mm256_shuffle_ps(a, b, 0x88), how);
+    return _mm256_permutevar8x32_ps(ones, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
 /* Pairs (even, odd) of neighbouring lanes. */
 static inline vec v_evens_twice(vec a) { return _mm256_moveldup_ps(a); }
 static inline vec v_odds_twice(vec a) { return _mm256_movehdup_ps(a); }

@@ -94,6 +94,37 @@ static inline float v_fold_max(const vec lanes[16 / LANES])
     return _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(b), b));
 }
 
+/* The sixteen lanes of n <= 8 of them at once: lane i of the result is what lanes[i] fold to. */
+enum v_fold { FOLD_ADD, FOLD_ADD_I32, FOLD_MAX };
+
+static inline __attribute__((always_inline)) vec v_fold_two(vec upper, vec lower, const enum v_fold how)
+{
+    if (how == FOLD_ADD_I32)
+        return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(upper), _mm512_castps_si512(lower)));
+    return how == FOLD_ADD ? _mm512_add_ps(upper, lower) : _mm512_max_ps(upper, lower);
+}
+
+/* Each step folds two registers into one; the last permutation brings the results together. */
+static inline __attribute__((always_inline)) vec v_fold8(vec (*lanes)[16 / LANES], const int n,
+                                                         const enum v_fold how)
+{
+    vec eights[4], fours[2];
+    for (int i = 0; 2 * i < n; i++) {
+        vec a = lanes[2 * i][0], b = 2 * i + 1 < n ? lanes[2 * i + 1][0] : a;
+        eights[i] = v_fold_two(_mm512_shuffle_f32x4(a, b, 0xEE), _mm512_shuffle_f32x4(a, b, 0x44), how);
+    }
+    for (int i = 0; 4 * i < n; i++) {
+        vec a = eights[2 * i], b = 4 * i + 2 < n ? eights[2 * i + 1] : a;
+        fours[i] = v_fold_two(_mm512_shuffle_f32x4(a, b, 0xDD), _mm512_shuffle_f32x4(a, b, 0x88), how);
+    }
+    __m512d a = _mm512_castps_pd(fours[0]), b = n > 4 ? _mm512_castps_pd(fours[1]) : a;
+    vec twos = v_fold_two(_mm512_castpd_ps(_mm512_unpackhi_pd(a, b)), _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                          how);
+    vec ones = v_fold_two(_mm512_permute_ps(twos, 0xDD), _mm512_permute_ps(twos, 0x88), how);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13);
+    return _mm512_permutexvar_ps(order, ones);
+}
+
 /* Pairs (even, odd) of neighbouring lanes. */
 static inline vec v_evens_twice(vec a) { return _mm512_moveldup_ps(a); }
 static inline vec v_odds_twice(vec a) { return _mm512_movehdup_ps(a); }
