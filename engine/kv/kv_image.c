@@ -91,6 +91,30 @@ static struct kv_block *put_new(struct held *h)
     return b;
 }
 
+/* Slots from n on in an open page: what they hold is nobody's business, and a file of the same tokens is to
+ * have the same bytes. */
+static void clear_slots(char *open, const struct kv_layer *l, int32_t n)
+{
+    size_t elem = l->k == KV_F32 ? 4 : 2, d = (size_t)l->d_head, n_columns = (size_t)l->n_head * d;
+    size_t head_bytes = d * KV_PAGE * elem, used = (size_t)n;
+    for (size_t i = 0; i < n_columns; i++)
+        memset(open + (i * KV_PAGE + used) * elem, 0, (KV_PAGE - used) * elem);
+    for (int32_t head = l->n_head; head < 2 * l->n_head; head++)
+        memset(open + (size_t)head * head_bytes + used * d * elem, 0, (KV_PAGE - used) * d * elem);
+}
+
+static void copy_tail(const struct kv_cache *kv, struct kv_block *to, const struct kv_block *from)
+{
+    for (int k = 0; k < KV_BUFS; k++)
+        if (to->buf[k])
+            memcpy(to->buf[k], from->buf[k], kv->shape.groups[k / 2].bytes[k % 2]);
+    for (int32_t i = 0; i < kv->n_layers; i++) {
+        char *open = to->buf[2 * kv->slots[i].group + KV_OPEN];
+        if (open)
+            clear_slots(open + kv->slots[i].offset[KV_OPEN], &kv->layers[i], to->n_tokens);
+    }
+}
+
 enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e)
 {
     struct kv_cache *kv = s->kv;
@@ -108,9 +132,8 @@ enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e
         const struct kv_block *tail = s->path.blocks[n / KV_PAGE];
         struct kv_block *b = put_new(h);
         ok = b != NULL;
-        for (int k = 0; ok && k < KV_BUFS; k++)
-            if (b->buf[k])
-                memcpy(b->buf[k], tail->buf[k], kv->shape.groups[k / 2].bytes[k % 2]);
+        if (ok)
+            copy_tail(kv, b, tail);
     }
     if (!ok) {
         kv_image_drop(h ? &h->image : NULL);

@@ -2,7 +2,8 @@
 /* Finding a place to go on from, anchors, and what the budget drops.
  *
  * Within one block the furthest matching token is the best place or none is: every place in it needs its open
- * form, and a place before reaches further back. So a search asks once per block.
+ * form, and a place before reaches further back. Only its very end needs the sealed form besides. So a search
+ * asks once or twice per block.
  *
  * What goes first under the budget is what was used longest ago: an anchor, with all it pins, or a leaf that
  * nobody holds, after which its parent is a leaf. Anchors that cost nothing now, because a sequence holds all
@@ -49,8 +50,11 @@ static void look_at(struct search *q, struct kv_block *b, int32_t n)
 {
     if (n > q->longest.n)
         q->longest = (struct kv_place){ .block = b, .n = n };
-    if (better(q, b, n) && kv_tree_resumable(q->s->kv, b, n, KV_NOT_ROUGH))
-        q->exact = (struct kv_place){ .block = b, .n = n, .rough_at = KV_NOT_ROUGH };
+    for (int32_t least = n % KV_PAGE == 0 ? n - 1 : n; n >= least; n--)
+        if (better(q, b, n) && kv_tree_resumable(q->s->kv, b, n, KV_NOT_ROUGH)) {
+            q->exact = (struct kv_place){ .block = b, .n = n, .rough_at = KV_NOT_ROUGH };
+            return;
+        }
 }
 
 /* All branches that begin like the tokens. */

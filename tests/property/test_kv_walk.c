@@ -255,11 +255,22 @@ static void check_seqs(struct walk *w)
     }
 }
 
+/* Places that were anchored are found, also by who knows more tokens than that. */
 static void check_kept(struct walk *w)
 {
-    for (int32_t i = 0; i < w->n_kept; i++)
-        CHECK_INT(w->t, kv_seq_find(w->seqs[0].s, w->kept[i].tokens, w->kept[i].n), w->kept[i].n,
-                  "step %d of %s", w->step, w->name);
+    int32_t longer[N_SEQS];
+    for (int32_t k = 0; k < N_SEQS; k++)
+        longer[k] = kv_seq_find(w->seqs[0].s, w->seqs[k].h.tokens, w->seqs[k].h.n);
+    for (int32_t i = 0; i < w->n_kept; i++) {
+        const struct history *kept = &w->kept[i];
+        CHECK_INT(w->t, kv_seq_find(w->seqs[0].s, kept->tokens, kept->n), kept->n, "step %d of %s", w->step, w->name);
+        for (int32_t k = 0; k < N_SEQS; k++) {
+            const struct history *h = &w->seqs[k].h;
+            if (h->n >= kept->n && memcmp(h->tokens, kept->tokens, (size_t)kept->n * sizeof *h->tokens) == 0)
+                CHECK(w->t, longer[k] >= kept->n, "step %d of %s: %d of %d found, an anchor at %d", w->step, w->name,
+                      longer[k], h->n, kept->n);
+        }
+    }
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------ */

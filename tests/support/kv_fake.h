@@ -4,7 +4,7 @@
 
 #include "engine/kv/kv_cache.h"
 
-/* Stands in for a backend: pages are filled with words that follow from a seed per token (of all tokens up to
+/* Stands in for a backend, of f16 pages: they are filled with words that follow from a seed per token (of all tokens up to
  * it, say), the layer and the slot, so that a page in the wrong place, of another history or of another time
  * is told apart. The sealed form is a checksum of the open one. */
 
@@ -22,16 +22,16 @@ static inline uint64_t kv_fake_seed(uint64_t before, int32_t token)
            kv_fake_mix(before + 0x51ED270B * (uint64_t)(uint32_t)(token + 1));
 }
 
-/* Two words per slot: one at the beginning of the page, one at its end. */
-static inline uint32_t kv_fake_word(uint64_t seed, int32_t layer, int which)
+/* Two words per slot: the first component of the first key (0), the last of the last value (1). */
+static inline uint16_t kv_fake_word(uint64_t seed, int32_t layer, int which)
 {
-    return kv_fake_mix(seed + (uint64_t)(uint32_t)layer * 2 + (uint64_t)which);
+    return (uint16_t)kv_fake_mix(seed + (uint64_t)(uint32_t)layer * 2 + (uint64_t)which);
 }
 
-static inline uint32_t *kv_fake_at(void *open, const struct kv_layer *l, int32_t slot, int which)
+static inline uint16_t *kv_fake_at(void *open, const struct kv_layer *l, int32_t slot, int which)
 {
-    uint32_t *words = open;
-    return which == 0 ? words + slot : words + kv_open_bytes(l) / 4 - 1 - (size_t)slot;
+    int32_t values = (2 * l->n_head - 1) * l->d_head * KV_PAGE;    /* of the last head */
+    return (uint16_t *)open + (which == 0 ? slot : values + (slot + 1) * l->d_head - 1);
 }
 
 static inline uint32_t kv_fake_sum(const uint64_t *seeds, int32_t layer)
