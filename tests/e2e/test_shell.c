@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tests/support/home.h"
 #include "tests/support/pty.h"
@@ -159,6 +160,77 @@ TEST(run_leaves_bytes_alone_in_a_pipe_and_neutralises_them_on_a_terminal)
     CHECK(t, !pty_raw_has(&p, "\033"), "%s", pty_screen(&p));
     CHECK(t, pty_shows(&p, "done."), "%s", pty_screen(&p));
     pty_finish(&p);
+}
+
+static int64_t run_tokens(struct test *t, struct rig *r, const char *name)
+{
+    json_error_t error;
+    CHECK_INT(t, r->s.code, 0, "%s", r->s.err);
+    json_t *all = json_loads(r->s.out, 0, &error);
+    json_t *value = json_object_get(json_object_get(all, "tokens"), name);
+    CHECK(t, json_is_integer(value), "%s: %s", name, r->s.out);
+    int64_t n = json_integer_value(value);
+    json_decref(all);
+    return n;
+}
+
+TEST(run_takes_the_types_of_the_cache)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, false);
+    QUIP(t, &r, NULL, "run", "-p", "hello", "-ctk", "kv4", "-ctv", "kv4", GREEDY);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK_TEXT(t, r.s.out, TINY_MODEL_REPLY "\n");
+    QUIP(t, &r, NULL, "run", "-p", "hello", "-ctk", "q8_0", "-ctv", "f16", "--keep-kv-type", "--json", GREEDY);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    json_t *all = json_loads(r.s.out, 0, NULL);
+    CHECK_TEXT(t, json_string_value(json_object_get(json_object_get(all, "kv"), "type_k")), "q8_0");
+    CHECK_TEXT(t, json_string_value(json_object_get(json_object_get(all, "kv"), "type_v")), "f16");
+    CHECK(t, json_integer_value(json_object_get(json_object_get(all, "kv"), "bytes")) > 0, "%s", r.s.out);
+    json_decref(all);
+    QUIP(t, &r, NULL, "run", "-p", "hello", "-ctk", "q5_1");
+    CHECK_INT(t, r.s.code, 2);
+    CHECK(t, strstr(r.s.err, "'q5_1' is not one of: auto f16") != NULL, "%s", r.s.err);
+    QUIP(t, &r, NULL, "run", "-p", "hello", "-ctk", "f32", "-ctv", "f16");
+    CHECK_INT(t, r.s.code, 2);
+    CHECK(t, strstr(r.s.err, "f32 goes with f32 alone") != NULL, "%s", r.s.err);
+    shell_finish(&r.s);
+}
+
+/* A system prompt of about 1700 tokens, each letter being one, and the tier that takes longest over it. */
+enum { SYSTEM_BYTES = 1700 };
+#define RUN_SYSTEM "run", "--system-file", path, "-c", "4096", "--cpu", "exact", "-t", "1", "--json", GREEDY
+
+static void rig_make_system(struct test *t, struct rig *r, char path[HOME_PATH_BYTES])
+{
+    char text[SYSTEM_BYTES + 1] = "";
+    rig_make(t, r, NULL, false);
+    for (size_t i = 0; i < SYSTEM_BYTES; i++)
+        text[i] = (char)('a' + test_below(t, 26));
+    home_write(t, &r->home, "system.txt", text);
+    home_path(&r->home, "system.txt", path);
+}
+
+static bool has_cache(const struct rig *r)
+{
+    char cache[HOME_PATH_BYTES];
+    home_path(&r->home, "cache/quip/kv", cache);
+    return access(cache, F_OK) == 0;
+}
+
+TEST(run_without_files_writes_none)
+{
+    struct rig r;
+    char path[HOME_PATH_BYTES];
+    rig_make_system(t, &r, path);
+    QUIP(t, &r, NULL, RUN_SYSTEM, "-p", "first", "--cache-disk", "0");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, !has_cache(&r));
+    QUIP(t, &r, "1 5 9", "logits", "-m", "small", "--ids", "-", "-o", "-");
+    QUIP(t, &r, NULL, "bench", "-m", "small", "-p", "400", "-n", "0", "-r", "1");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, !has_cache(&r));
+    shell_finish(&r.s);
 }
 
 TEST(line_mode_takes_a_script)
