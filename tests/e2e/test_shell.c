@@ -162,18 +162,6 @@ TEST(run_leaves_bytes_alone_in_a_pipe_and_neutralises_them_on_a_terminal)
     pty_finish(&p);
 }
 
-static int64_t run_tokens(struct test *t, struct rig *r, const char *name)
-{
-    json_error_t error;
-    CHECK_INT(t, r->s.code, 0, "%s", r->s.err);
-    json_t *all = json_loads(r->s.out, 0, &error);
-    json_t *value = json_object_get(json_object_get(all, "tokens"), name);
-    CHECK(t, json_is_integer(value), "%s: %s", name, r->s.out);
-    int64_t n = json_integer_value(value);
-    json_decref(all);
-    return n;
-}
-
 TEST(run_takes_the_types_of_the_cache)
 {
     struct rig r;
