@@ -75,7 +75,9 @@ static bool needed(const struct kv_cache *kv, const struct kv_block *b, int k)
     const struct kv_group *group = &kv->shape.groups[k / 2];
     if (b->n_holds[k] > 0 || b->n_pins[k] > 0)
         return true;
-    return group->window == 0 && k % 2 == kv_body(group, b->page) && (k % 2 == KV_OPEN || b->n_tokens == KV_PAGE);
+    if (group->window > 0 || k % 2 != kv_body(group, b->page))
+        return false;
+    return k % 2 == KV_OPEN || b->n_tokens == KV_PAGE;
 }
 
 void kv_block_trim(struct kv_cache *kv, struct kv_block *b)

@@ -91,6 +91,7 @@ struct walk {
     const char *name;
     const struct kv_layer *layers;
     int32_t n_layers, step;
+    char at[96];    /* the step, for messages */
     bool failures, lean;    /* lean: the budget is never large */
     struct kv_cache *kv;
     struct member seqs[N_SEQS];
@@ -134,7 +135,7 @@ static struct kv_seq *new_seq(struct walk *w)
     arm(w);
     enum err_code rc = kv_seq_create(&s, w->kv, N_CTX, &e);
     disarm();
-    CHECK(w->t, rc == (failed ? ERR_NOMEM : ERR_OK), "step %d of %s", w->step, w->name);
+    CHECK(w->t, rc == (failed ? ERR_NOMEM : ERR_OK), "%s", w->at);
     if (rc != ERR_OK)
         CHECK_INT(w->t, kv_seq_create(&s, w->kv, N_CTX, &e), ERR_OK);
     return s;
@@ -198,18 +199,19 @@ static void count_block(struct walk *w, const struct kv_block *b, struct count *
             for (int k = 0; k < KV_BUFS; k++)
                 pins[k] += kv_mask(&w->kv->shape, &want, b->page) >> k & 1;
     }
-    CHECK_INT(w->t, b->n_paths, n_paths, "step %d of %s, page %d", w->step, w->name, b->page);
-    CHECK_INT(w->t, b->n_anchors, n_anchors, "step %d of %s, page %d", w->step, w->name, b->page);
+    CHECK_INT(w->t, b->n_paths, n_paths, "%s, page %d", w->at, b->page);
+    CHECK_INT(w->t, b->n_anchors, n_anchors, "%s, page %d", w->at, b->page);
     for (int k = 0; k < KV_BUFS; k++) {
         const struct kv_group *group = &w->kv->shape.groups[k / 2];
         size_t bytes = group->bytes[k % 2];
-        CHECK_INT(w->t, b->n_holds[k], holds[k], "step %d of %s, page %d", w->step, w->name, b->page);
-        CHECK_INT(w->t, b->n_pins[k], pins[k], "step %d of %s, page %d", w->step, w->name, b->page);
-        CHECK(w->t, b->buf[k] || holds[k] + pins[k] == 0, "step %d of %s", w->step, w->name);
+        CHECK_INT(w->t, b->n_holds[k], holds[k], "%s, page %d", w->at, b->page);
+        CHECK_INT(w->t, b->n_pins[k], pins[k], "%s, page %d", w->at, b->page);
+        CHECK(w->t, b->buf[k] || holds[k] + pins[k] == 0, "%s", w->at);
         if (!b->buf[k])
             continue;
-        bool body = group->window == 0 && kv_body(group, b->page) == k % 2 && (k % 2 == KV_OPEN || b->n_tokens == KV_PAGE);
-        CHECK(w->t, holds[k] + pins[k] > 0 || body, "step %d of %s: nobody needs buffer %d of page %d", w->step, w->name, k,
+        bool body = group->window == 0 && kv_body(group, b->page) == k % 2;
+        body &= k % 2 == KV_OPEN || b->n_tokens == KV_PAGE;
+        CHECK(w->t, holds[k] + pins[k] > 0 || body, "%s: nobody needs buffer %d of page %d", w->at, k,
               b->page);
         *(holds[k] > 0 ? &c->used : &c->cached) += bytes;
         open |= holds[k] > 0 && k % 2 == KV_OPEN;
@@ -219,7 +221,7 @@ static void count_block(struct walk *w, const struct kv_block *b, struct count *
     c->n_sealed += sealed;
     c->n_shared += n_paths > 0 && n_paths + n_anchors > 1;
     c->n_cached += n_paths == 0;
-    CHECK(w->t, n_paths + n_anchors > 0 || b->child || b->spare, "step %d of %s: page %d is lost", w->step, w->name, b->page);
+    CHECK(w->t, n_paths + n_anchors > 0 || b->child || b->spare, "%s: page %d is lost", w->at, b->page);
 }
 
 static void check_counts(struct walk *w)
@@ -233,13 +235,13 @@ static void check_counts(struct walk *w)
         for (int32_t j = 0; j < p->n_pages; j++)
             if (!p->blocks[j]->linked)
                 count_block(w, p->blocks[j], &c);
-    CHECK_INT(w->t, stats.used_bytes, c.used, "step %d of %s", w->step, w->name);
-    CHECK_INT(w->t, stats.cached_bytes, c.cached, "step %d of %s", w->step, w->name);
-    CHECK_INT(w->t, stats.n_open, c.n_open, "step %d of %s", w->step, w->name);
-    CHECK_INT(w->t, stats.n_sealed, c.n_sealed, "step %d of %s", w->step, w->name);
-    CHECK_INT(w->t, stats.n_shared, c.n_shared, "step %d of %s", w->step, w->name);
-    CHECK_INT(w->t, stats.n_cached, c.n_cached, "step %d of %s", w->step, w->name);
-    CHECK(w->t, stats.cached_bytes <= stats.budget_bytes, "step %d of %s: %llu bytes of %llu", w->step, w->name,
+    CHECK_INT(w->t, stats.used_bytes, c.used, "%s", w->at);
+    CHECK_INT(w->t, stats.cached_bytes, c.cached, "%s", w->at);
+    CHECK_INT(w->t, stats.n_open, c.n_open, "%s", w->at);
+    CHECK_INT(w->t, stats.n_sealed, c.n_sealed, "%s", w->at);
+    CHECK_INT(w->t, stats.n_shared, c.n_shared, "%s", w->at);
+    CHECK_INT(w->t, stats.n_cached, c.n_cached, "%s", w->at);
+    CHECK(w->t, stats.cached_bytes <= stats.budget_bytes, "%s: %llu bytes of %llu", w->at,
           (unsigned long long)stats.cached_bytes, (unsigned long long)stats.budget_bytes);
 }
 
@@ -247,11 +249,10 @@ static void check_seqs(struct walk *w)
 {
     for (int32_t i = 0; i < N_SEQS; i++) {
         struct member *m = &w->seqs[i];
-        CHECK_INT(w->t, kv_seq_held(m->s), m->h.n, "step %d of %s", w->step, w->name);
-        CHECK_BYTES(w->t, kv_seq_tokens(m->s), m->h.tokens, (size_t)m->h.n * sizeof *m->h.tokens, "step %d of %s", w->step,
-                    w->name);
+        CHECK_INT(w->t, kv_seq_held(m->s), m->h.n, "%s", w->at);
+        CHECK_BYTES(w->t, kv_seq_tokens(m->s), m->h.tokens, (size_t)m->h.n * sizeof *m->h.tokens, "%s", w->at);
         CHECK_INT(w->t, kv_fake_check(m->s, w->layers, w->n_layers, m->h.n, m->h.n, m->seeds, kv_seq_rough(m->s)), -1,
-                  "step %d of %s, sequence %d at %d", w->step, w->name, i, m->h.n);
+                  "%s, sequence %d at %d", w->at, i, m->h.n);
     }
 }
 
@@ -263,11 +264,11 @@ static void check_kept(struct walk *w)
         longer[k] = kv_seq_find(w->seqs[0].s, w->seqs[k].h.tokens, w->seqs[k].h.n);
     for (int32_t i = 0; i < w->n_kept; i++) {
         const struct history *kept = &w->kept[i];
-        CHECK_INT(w->t, kv_seq_find(w->seqs[0].s, kept->tokens, kept->n), kept->n, "step %d of %s", w->step, w->name);
+        CHECK_INT(w->t, kv_seq_find(w->seqs[0].s, kept->tokens, kept->n), kept->n, "%s", w->at);
         for (int32_t k = 0; k < N_SEQS; k++) {
             const struct history *h = &w->seqs[k].h;
             if (h->n >= kept->n && memcmp(h->tokens, kept->tokens, (size_t)kept->n * sizeof *h->tokens) == 0)
-                CHECK(w->t, longer[k] >= kept->n, "step %d of %s: %d of %d found, an anchor at %d", w->step, w->name,
+                CHECK(w->t, longer[k] >= kept->n, "%s: %d of %d found, an anchor at %d", w->at,
                       longer[k], h->n, kept->n);
         }
     }
@@ -285,10 +286,10 @@ static void step_append(struct walk *w, struct member *m, int32_t n)
     arm(w);
     enum err_code rc = kv_seq_reserve(m->s, end, &e);
     disarm();
-    CHECK(w->t, rc == (failed ? ERR_NOMEM : ERR_OK), "step %d of %s: %d", w->step, w->name, (int)rc);
+    CHECK(w->t, rc == (failed ? ERR_NOMEM : ERR_OK), "%s: %d", w->at, (int)rc);
     if (rc != ERR_OK) {
         kv_cache_stats(w->kv, &now);
-        CHECK_BYTES(w->t, &now, &before, sizeof now, "step %d of %s", w->step, w->name);
+        CHECK_BYTES(w->t, &now, &before, sizeof now, "%s", w->at);
         w->n_failed++;
         return;
     }
@@ -304,7 +305,7 @@ static void step_append(struct walk *w, struct member *m, int32_t n)
     if (end > held) {
         int32_t row = held + (int32_t)below(w, (uint32_t)(end - held));
         CHECK_INT(w->t, kv_fake_check(m->s, w->layers, w->n_layers, row, row + 1, m->seeds, kv_seq_rough(m->s)), -1,
-                  "step %d of %s: row %d of a batch from %d to %d", w->step, w->name, row, held, end);
+                  "%s: row %d of a batch from %d to %d", w->at, row, held, end);
     }
     if (below(w, 10) == 0)
         return;    /* a batch that was cancelled */
@@ -315,9 +316,9 @@ static void step_append(struct walk *w, struct member *m, int32_t n)
 /* After the sequence went to n of tokens: its seeds. */
 static void moved(struct walk *w, struct member *m, const int32_t *tokens, int32_t n)
 {
-    CHECK_INT(w->t, kv_seq_held(m->s), n, "step %d of %s", w->step, w->name);
+    CHECK_INT(w->t, kv_seq_held(m->s), n, "%s", w->at);
     for (int32_t j = 0; j < kv_pages(n); j++) {
-        CHECK(w->t, m->s->path.blocks[j]->linked || kv_seq_rough(m->s), "step %d of %s", w->step, w->name);
+        CHECK(w->t, m->s->path.blocks[j]->linked || kv_seq_rough(m->s), "%s", w->at);
         if (!m->s->path.blocks[j]->linked)
             continue;
         int32_t end = (j + 1) * KV_PAGE < n ? (j + 1) * KV_PAGE : n;
@@ -333,15 +334,15 @@ static void moved(struct walk *w, struct member *m, const int32_t *tokens, int32
 
 static void step_truncate(struct walk *w, struct member *m)
 {
-    int32_t held = m->h.n, last = held > 0 ? (held - 1) / KV_PAGE : 0, low = last > 0 ? (last - 1) * KV_PAGE : 0;
-    int32_t n = below(w, 3) ? low + (int32_t)below(w, (uint32_t)(held - low + 1)) : (int32_t)below(w, (uint32_t)held + 1);
-    int32_t since = m->since;
+    int32_t held = m->h.n, since = m->since, last = held > 0 ? (held - 1) / KV_PAGE : 0;
+    int32_t low = last > 0 ? (last - 1) * KV_PAGE : 0, least = below(w, 3) ? low : 0;
+    int32_t n = least + (int32_t)below(w, (uint32_t)(held - least + 1));
     bool near = n >= low && n >= since && (!kv_seq_rough(m->s) || n > m->s->rough_at + KV_PAGE);
     remember(w, &m->h);
     int32_t got = kv_seq_truncate(m->s, n);
-    CHECK(w->t, got <= n, "step %d of %s: %d of %d", w->step, w->name, got, n);
+    CHECK(w->t, got <= n, "%s: %d of %d", w->at, got, n);
     if (near)
-        CHECK_INT(w->t, got, n, "step %d of %s: held %d since %d", w->step, w->name, held, since);
+        CHECK_INT(w->t, got, n, "%s: held %d since %d", w->at, held, since);
     moved(w, m, m->h.tokens, got);
     if (near)
         m->since = since > low ? since : low;    /* what it had let go by then stays gone */
@@ -372,8 +373,8 @@ static void step_match(struct walk *w, struct member *m)
     arm(w);
     int32_t n = kv_seq_match(m->s, want.tokens, want.n);
     disarm();
-    CHECK_INT(w->t, n, found, "step %d of %s", w->step, w->name);
-    CHECK(w->t, n <= want.n, "step %d of %s", w->step, w->name);
+    CHECK_INT(w->t, n, found, "%s", w->at);
+    CHECK(w->t, n <= want.n, "%s", w->at);
     w->n_found += n > 0;
     moved(w, m, want.tokens, n);
 }
@@ -418,9 +419,8 @@ static void step_save(struct walk *w, struct member *m)
     if (w->saving.image) {
         struct file f, *to = &w->files[below(w, N_FILES)];
         copy_pieces(&f, w->saving.image);
-        CHECK_INT(w->t, f.n_bytes, w->saving.copy.n_bytes, "step %d of %s", w->step, w->name);
-        CHECK(w->t, memcmp(f.bytes, w->saving.copy.bytes, f.n_bytes) == 0, "step %d of %s: the image changed", w->step,
-              w->name);
+        CHECK_INT(w->t, f.n_bytes, w->saving.copy.n_bytes, "%s", w->at);
+        CHECK(w->t, memcmp(f.bytes, w->saving.copy.bytes, f.n_bytes) == 0, "%s: the image changed", w->at);
         kv_image_drop(w->saving.image);
         free(w->saving.copy.bytes);
         w->saving.image = NULL;
@@ -432,7 +432,7 @@ static void step_save(struct walk *w, struct member *m)
     enum err_code rc = kv_image_of(&w->saving.image, m->s, &e);
     disarm();
     enum err_code want = kv_seq_rough(m->s) || m->h.n == 0 ? ERR_UNSUPPORTED : failed ? ERR_NOMEM : ERR_OK;
-    CHECK_INT(w->t, rc, want, "step %d of %s", w->step, w->name);
+    CHECK_INT(w->t, rc, want, "%s", w->at);
     if (rc == ERR_OK)
         copy_pieces(&w->saving.copy, w->saving.image);
     else
@@ -449,13 +449,13 @@ static void step_load(struct walk *w)
     arm(w);
     enum err_code rc = kv_image_new(&image, w->kv, f->h.tokens, f->h.n, &e);
     disarm();
-    CHECK_INT(w->t, rc, failed ? ERR_NOMEM : ERR_OK, "step %d of %s", w->step, w->name);
+    CHECK_INT(w->t, rc, failed ? ERR_NOMEM : ERR_OK, "%s", w->at);
     if (rc != ERR_OK)
         return;
     unsigned char *at = f->bytes;
     for (int32_t i = 0; i < image->n_pieces; at += image->pieces[i++].n_bytes)
         memcpy(image->pieces[i].bytes, at, image->pieces[i].n_bytes);
-    CHECK_INT(w->t, at - f->bytes, f->n_bytes, "step %d of %s", w->step, w->name);
+    CHECK_INT(w->t, at - f->bytes, f->n_bytes, "%s", w->at);
     if (below(w, 8) == 0) {
         kv_image_drop(image);
         return;
@@ -495,8 +495,8 @@ static void one_step(struct walk *w)
         w->n_kept = 0;
 }
 
-static void run_walk(struct test *t, const char *name, const struct kv_layer *layers, int32_t n_layers, bool failures,
-                     bool lean)
+static void run_walk(struct test *t, const char *name, const struct kv_layer *layers, int32_t n_layers,
+                     bool failures, bool lean)
 {
     struct walk *w = calloc(1, sizeof *w);
     struct err e;
@@ -506,6 +506,7 @@ static void run_walk(struct test *t, const char *name, const struct kv_layer *la
     for (int32_t i = 0; i < N_SEQS; i++)
         w->seqs[i].s = new_seq(w);
     for (w->step = 0; w->step < N_STEPS; w->step++) {
+        snprintf(w->at, sizeof w->at, "step %d of %s", w->step, name);
         one_step(w);
         check_seqs(w);
         if (w->step % 16 == 0) {
@@ -522,8 +523,8 @@ static void run_walk(struct test *t, const char *name, const struct kv_layer *la
         free(w->files[i].bytes);
     check_counts(w);
     kv_cache_destroy(w->kv);
-    printf("%s, seed %llu: %d steps, %lld matches found something, %lld moves ended rough, %lld images loaded, %lld "
-           "reservations failed\n", name, (unsigned long long)t->seed, N_STEPS, (long long)w->n_found,
+    printf("%s, seed %llu: %d steps, %lld matches found something, %lld moves ended rough, %lld images loaded, "
+           "%lld reservations failed\n", name, (unsigned long long)t->seed, N_STEPS, (long long)w->n_found,
            (long long)w->n_rough, (long long)w->n_loaded, (long long)w->n_failed);
     CHECK(t, w->n_found > 100 && w->n_loaded > 100, "the walk went nowhere");
     free(w);
@@ -535,12 +536,15 @@ static void run_walk(struct test *t, const char *name, const struct kv_layer *la
 static const struct kv_layer layers_f16[] = { PLAIN(KV_F16), PLAIN(KV_F16) };
 static const struct kv_layer layers_kv4[] = { PLAIN(KV_KV4), PLAIN(KV_KV4) };
 static const struct kv_layer layers_mixed[] = {
-    WINDOW(KV_KV4, 128), WINDOW(KV_KV4, 128), WINDOW(KV_KV4, 128), WINDOW(KV_KV4, 128), WINDOW(KV_KV4, 128), PLAIN(KV_KV4),
+    WINDOW(KV_KV4, 128), WINDOW(KV_KV4, 128), WINDOW(KV_KV4, 128), WINDOW(KV_KV4, 128), WINDOW(KV_KV4, 128),
+    PLAIN(KV_KV4),
 };
 static const struct kv_layer layers_mixed_f16[] = { WINDOW(KV_F16, 128), PLAIN(KV_F16), WINDOW(KV_F16, 100) };
 static const struct kv_layer layers_narrow[] = { WINDOW(KV_Q8_0, 40), PLAIN(KV_Q8_0) };
 static const struct kv_layer layers_window[] = { WINDOW(KV_KV3, 150), WINDOW(KV_KV4, 90) };
-static const struct kv_layer layers_all[] = { PLAIN(KV_F16), PLAIN(KV_KV4), WINDOW(KV_F16, 130), WINDOW(KV_Q8_0, 70) };
+static const struct kv_layer layers_all[] = {
+    PLAIN(KV_F16), PLAIN(KV_KV4), WINDOW(KV_F16, 130), WINDOW(KV_Q8_0, 70),
+};
 
 TEST(kv_walk_f16)
 {

@@ -4,9 +4,9 @@
 
 #include "engine/kv/kv_cache.h"
 
-/* Stands in for a backend, of f16 pages: they are filled with words that follow from a seed per token (of all tokens up to
- * it, say), the layer and the slot, so that a page in the wrong place, of another history or of another time
- * is told apart. The sealed form is a checksum of the open one. */
+/* Stands in for a backend, of f16 pages: they are filled with words that follow from a seed per token (of all
+ * tokens up to it, say), the layer and the slot, so that a page in the wrong place, of another history or of
+ * another time is told apart. The sealed form is a checksum of the open one. */
 
 static inline uint32_t kv_fake_mix(uint64_t x)
 {
@@ -44,8 +44,8 @@ static inline uint32_t kv_fake_sum(const uint64_t *seeds, int32_t layer)
 }
 
 /* Row at pos, the last of its page with the sealing. */
-static inline void kv_fake_row(const struct kv_seq *s, const struct kv_layer *layers, int32_t n_layers, int32_t pos,
-                               uint64_t seed)
+static inline void kv_fake_row(const struct kv_seq *s, const struct kv_layer *layers, int32_t n_layers,
+                               int32_t pos, uint64_t seed)
 {
     int32_t stride, page = pos / KV_PAGE, slot = pos % KV_PAGE;
     const struct kv_page *table = kv_seq_table(s, &stride);

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 
 #define PLAIN(type) { .k = type, .v = type, .n_head = 2, .d_head = 32 }
+#define ODD(type_k, type_v) { .k = type_k, .v = type_v, .n_head = 1, .d_head = 48 }
 #define WINDOW(type, n) { .k = type, .v = type, .n_head = 1, .d_head = 48, .window = n }
 
-static const struct kv_layer f16[2] = { PLAIN(KV_F16), { .k = KV_F16, .v = KV_F16, .n_head = 1, .d_head = 48 } };
-static const struct kv_layer kv4[2] = { PLAIN(KV_KV4), { .k = KV_Q8_0, .v = KV_F16, .n_head = 1, .d_head = 48 } };
+static const struct kv_layer f16[2] = { PLAIN(KV_F16), ODD(KV_F16, KV_F16) };
+static const struct kv_layer kv4[2] = { PLAIN(KV_KV4), ODD(KV_Q8_0, KV_F16) };
 static const struct kv_layer windows[3] = { WINDOW(KV_KV4, 128), PLAIN(KV_KV4), WINDOW(KV_KV4, 40) };
 
 enum { N_CTX = 1000, LARGE = 1 << 30 };
@@ -23,7 +24,8 @@ struct rig {
     int32_t text[N_CTX];    /* a text of many tokens */
 };
 
-static void open_rig(struct test *t, struct rig *r, const struct kv_layer *layers, int32_t n_layers, uint64_t budget)
+static void open_rig(struct test *t, struct rig *r, const struct kv_layer *layers, int32_t n_layers,
+                     uint64_t budget)
 {
     struct err e;
     *r = (struct rig){ .t = t, .layers = layers, .n_layers = n_layers };
@@ -120,14 +122,17 @@ TEST(kv_cache_estimate_is_what_a_sequence_takes)
             open_rig(t, &r, sets[set].layers, sets[set].n, LARGE);
             for (int32_t n = 1; n <= 900; n += pieces[p] < 64 ? 1 : pieces[p]) {
                 feed(&r, r.s[0], r.text, n, pieces[p]);
-                CHECK_INT(t, stats_of(&r).used_bytes, kv_cache_estimate(sets[set].layers, sets[set].n, n), "%d tokens", n);
+                uint64_t want = kv_cache_estimate(sets[set].layers, sets[set].n, n);
+                CHECK_INT(t, stats_of(&r).used_bytes, want, "%d tokens", n);
                 CHECK_INT(t, stats_of(&r).cached_bytes, 0);
             }
             close_rig(&r);
         }
     CHECK_INT(t, kv_cache_estimate(kv4, 2, 0), 0);
-    size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]), sealed = kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]);
-    CHECK_INT(t, kv_cache_estimate(kv4, 2, 10 * KV_PAGE), 4 * open + 9 * sealed, "first and last three; all but the first");
+    size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]);
+    size_t sealed = kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]);
+    CHECK_INT(t, kv_cache_estimate(kv4, 2, 10 * KV_PAGE), 4 * open + 9 * sealed,
+              "the first and the last three; all but the first");
 }
 
 TEST(kv_cache_counts_open_and_sealed_pages)
@@ -205,7 +210,7 @@ TEST(kv_cache_rewind_near_a_kept_place_goes_there)
     feed(&r, r.s[0], r.text, 400, 100);
     kv_seq_anchor(r.s[0]);
     feed(&r, r.s[0], r.text, 900, 100);
-    CHECK_INT(t, kv_seq_truncate(r.s[0], 448 + 128), 448, "128 tokens again, exactly, from the end of that page");
+    CHECK_INT(t, kv_seq_truncate(r.s[0], 448 + 128), 448, "128 tokens again, exactly, from a page's end");
     CHECK(t, !kv_seq_rough(r.s[0]));
     check_holds(&r, r.s[0], r.text, 448);
     feed(&r, r.s[0], r.text, 900, 100);
@@ -334,7 +339,7 @@ TEST(kv_cache_page_still_growing_is_shared)
     CHECK_INT(t, kv_seq_reserve(r.s[2], 21, &e), ERR_OK);    /* may write in place; then the first must not */
     CHECK_INT(t, kv_seq_reserve(r.s[0], 21, &e), ERR_OK);
     int32_t stride;
-    CHECK(t, kv_seq_table(r.s[0], &stride)->open != kv_seq_table(r.s[2], &stride)->open, "both would write to one page");
+    CHECK(t, kv_seq_table(r.s[0], &stride)->open != kv_seq_table(r.s[2], &stride)->open, "two write to a page");
     int32_t a[30], b[30];
     memcpy(a, r.text, sizeof a);
     memcpy(b, r.text, sizeof b);
@@ -374,7 +379,7 @@ TEST(kv_cache_match_takes_the_longest_place_of_all_branches)
         other[pos] = -pos;
     feed(&r, r.s[0], r.text, 300, 100);
     CHECK_INT(t, kv_seq_match(r.s[1], r.text, 300), 300);
-    feed(&r, r.s[1], other, 900, 100);       /* knows more tokens of the text, but 500 cannot be resumed there */
+    feed(&r, r.s[1], other, 900, 100);    /* knows more of the text, but cannot be resumed where it ends */
     go_on(&r, r.s[2], r.text, 420, 300);
     CHECK_INT(t, kv_seq_find(r.s[3], r.text, 600), 420);
     go_on(&r, r.s[3], r.text, 600, 420);
@@ -470,7 +475,7 @@ TEST(kv_cache_budget_of_a_long_branch_shortens_it_from_its_end)
     size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]);
     kv_cache_set_budget(r.kv, open + 8 * sealed);
     CHECK_INT(t, stats_of(&r).n_cached, 9);
-    CHECK_INT(t, kv_seq_match(r.s[1], r.text, 900), 8 * KV_PAGE, "no open forms, so before the last page that is left");
+    CHECK_INT(t, kv_seq_match(r.s[1], r.text, 900), 8 * KV_PAGE, "no open forms: before the last page left");
     CHECK(t, kv_seq_rough(r.s[1]));
     check_holds(&r, r.s[1], r.text, 8 * KV_PAGE);
     close_rig(&r);
@@ -534,7 +539,8 @@ TEST(kv_image_has_what_resuming_takes_and_no_more)
     struct rig r;
     struct kv_image *image;
     struct err e;
-    size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]), sealed = kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]);
+    size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]);
+    size_t sealed = kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]);
     open_rig(t, &r, kv4, 2, 0);
     feed(&r, r.s[0], r.text, 10 * KV_PAGE, 100);
     CHECK_INT(t, kv_image_of(&image, r.s[0], &e), ERR_OK);
@@ -590,7 +596,7 @@ TEST(kv_image_of_a_part_of_a_page_has_nothing_behind_it)
     for (int i = 0; i < 2; layer += kv_open_bytes(&kv4[i++]))
         for (int32_t slot = 0; slot < KV_PAGE; slot++)
             for (int which = 0; which < 2; which++)
-                CHECK(t, (*kv_fake_at(layer, &kv4[i], slot, which) != 0) == (slot < 6), "layer %d, slot %d", i, slot);
+                CHECK(t, (*kv_fake_at(layer, &kv4[i], slot, which) != 0) == (slot < 6), "slot %d", slot);
     kv_image_drop(image);
     close_rig(&r);
 }
