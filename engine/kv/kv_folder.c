@@ -91,7 +91,8 @@ static bool add_file(struct kv_folder_list *list, const char *name, const struct
     }
     struct kv_folder_file *f = &list->files[list->n++];
     *f = (struct kv_folder_file){ .n_bytes = (uint64_t)st->st_size, .used_s = st->st_mtim.tv_sec,
-                                  .used_ns = st->st_mtim.tv_nsec, .inode = st->st_ino };
+                                  .used_ns = st->st_mtim.tv_nsec, .inode = st->st_ino,
+                                  .changed_ns = st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec };
     snprintf(f->name, sizeof f->name, "%s", name);
     list->n_bytes += f->n_bytes;
     return true;

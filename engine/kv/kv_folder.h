@@ -29,6 +29,7 @@ struct kv_folder_file {
     uint64_t n_bytes;
     int64_t used_s, used_ns;
     ino_t inode;
+    int64_t changed_ns;    /* st_ctim: tells a file from a later one that was given its inode */
 };
 
 struct kv_folder_list {

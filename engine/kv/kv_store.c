@@ -31,15 +31,16 @@
 #include "engine/kv/kv_file.h"
 #include "engine/kv/kv_folder.h"
 
-enum { MAX_WAITING = 8, MAX_WARNINGS = 16 };
+enum { MAX_WAITING = 8, MAX_WARNINGS = 16, TICK_S = 1 };
 
 /* A file whose note is damaged: what a slow disk would do. */
 static const double cautious_bytes_per_ms = 100e3;
 
 struct head {
     struct kv_store_entry entry;
-    int32_t *tokens;    /* NULL: of no use */
+    int32_t *tokens;    /* NULL: of no use, until another file has its name */
     ino_t inode;
+    int64_t changed_ns;
     bool seen;
 };
 
@@ -56,7 +57,7 @@ struct kv_store {
     struct head *heads;
     int32_t n_heads, cap_heads;
     uint64_t file_bytes;
-    struct timespec scanned;            /* the folder's time at the last look */
+    struct timespec scanned;            /* the folder's time at the last look; 0: to be looked at again */
 
     pthread_mutex_t lock;               /* guards what follows */
     pthread_cond_t changed;             /* a job came, one was done, or quit */
@@ -158,13 +159,15 @@ static enum err_code open_head(struct kv_store *st, const char *name, struct ope
     return rc == ERR_OK ? check_ours(st, &o->file, name, e) : rc;
 }
 
-/* What to do about a file that was not believed: one line for a person, unless it is nobody's fault. */
-static void reject(struct kv_store *st, const char *name, const struct opened *o, const struct err *e)
+/* What to do about a file that was not believed: one line for a person, unless it is nobody's fault. True when
+ * the file is there no more. */
+static bool reject(struct kv_store *st, const char *name, const struct opened *o, const struct err *e)
 {
     if (o->gone || e->code == ERR_NOMEM || e->code == ERR_CANCELLED)
-        return;
+        return o->gone;
     bool removed = e->code == ERR_FORMAT && kv_folder_remove(st->dir_fd, name, o->inode);
     warn(st, "cached prefix %s is %s: %s", name, removed ? "damaged and was removed" : "ignored", e->text);
+    return removed;
 }
 
 static struct head *add_head(struct kv_store *st)
@@ -189,11 +192,11 @@ static void read_new(struct kv_store *st, const struct kv_folder_file *file)
     struct opened o;
     struct err e;
     enum err_code rc = open_head(st, file->name, &o, &e);
-    if (rc != ERR_OK)
-        reject(st, file->name, &o, &e);
-    struct head *h = rc != ERR_NOMEM ? add_head(st) : NULL;
+    bool gone = rc != ERR_OK && reject(st, file->name, &o, &e);
+    struct head *h = !gone && rc != ERR_NOMEM ? add_head(st) : NULL;
     if (h) {
         h->inode = file->inode;
+        h->changed_ns = file->changed_ns;
         h->seen = true;
         memcpy(h->entry.name, file->name, sizeof h->entry.name);
         size_t n_bytes = o.file.head.n_tokens * sizeof *h->tokens;
@@ -229,8 +232,13 @@ static enum err_code scan(struct kv_store *st, struct err *e)
 {
     struct kv_folder_list list;
     struct stat dir;
-    if (fstat(st->dir_fd, &dir) == 0)
-        st->scanned = dir.st_mtim;    /* before reading: what comes meanwhile is looked at next time */
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    memset(&st->scanned, 0, sizeof st->scanned);
+    /* Before reading: what comes meanwhile is looked at next time. A change in the same tick of the clock as the
+     * last one leaves no trace, so a folder that has just changed is looked at again in any case. */
+    if (fstat(st->dir_fd, &dir) == 0 && now.tv_sec - dir.st_mtim.tv_sec > TICK_S)
+        st->scanned = dir.st_mtim;
     enum err_code rc = kv_folder_read(&list, st->dir_fd, e);
     if (rc != ERR_OK)
         return rc;
@@ -242,7 +250,7 @@ static enum err_code scan(struct kv_store *st, struct err *e)
         if (!kv_file_is_name(f->name, st->options.key.bytes))
             continue;
         struct head *h = known(st, f->name);
-        if (h && h->inode == f->inode)
+        if (h && h->inode == f->inode && (h->tokens || h->changed_ns == f->changed_ns))
             h->seen = true;
         else    /* one that was replaced is listed twice until drop_unseen() */
             read_new(st, f);
@@ -302,7 +310,6 @@ static enum err_code load_pieces(const struct opened *o, struct kv_image *image,
 enum err_code kv_store_load(struct kv_store *st, const struct kv_store_entry *entry, struct kv_image *image,
                             const atomic_bool *cancel, struct err *e)
 {
-    static const struct timespec now[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_NOW } };
     struct opened o;
     struct err own;
     double begin_ms = clock_ms();
@@ -312,16 +319,17 @@ enum err_code kv_store_load(struct kv_store *st, const struct kv_store_entry *en
         rc = load_pieces(&o, image, cancel, &own);
     if (rc == ERR_OK) {
         double took_ms = clock_ms() - begin_ms;
-        kv_file_write_note(o.fd, took_ms);    /* fails where nothing may be written, and then little is lost */
-        futimens(o.fd, now);
+        kv_file_write_note(o.fd, took_ms);    /* marks the file as used, too; without it little is lost */
         if (h)
             h->entry.load_ms = took_ms;
     } else {
-        reject(st, entry->name, &o, &own);
+        bool gone = reject(st, entry->name, &o, &own);
         err_set(e, rc, "cached prefix %s: %s", entry->name, own.text);
         if (h && rc != ERR_CANCELLED && rc != ERR_NOMEM) {
             free(h->tokens);
             h->tokens = NULL;
+            if (gone)    /* the next file of this name may get its inode */
+                *h = st->heads[--st->n_heads];
         }
     }
     close_head(&o);
