@@ -69,11 +69,6 @@ uint64_t kv_file_checksum(const void *bytes, size_t n_bytes)
     return head_checksum(&head, (const uint8_t *)bytes + REST_AT, n_bytes - REST_AT);
 }
 
-static uint64_t piece_checksum(const void *bytes, size_t n_bytes, uint64_t seed, uint32_t place)
-{
-    return XXH3_64bits_withSeed(bytes, n_bytes, seed + place);
-}
-
 /* ---- bytes ------------------------------------------------------------------------------------------ */
 
 static enum err_code read_all(int fd, void *into, uint64_t n_bytes, uint64_t at, struct err *e)
@@ -238,25 +233,32 @@ bool kv_file_has_layers(const struct kv_file *f, const struct kv_layer *layers, 
     return true;
 }
 
-/* A piece that is only looked at: through one scratch, however long the file says it is. */
-static enum err_code skim_piece(int fd, uint64_t n_bytes, uint64_t at, uint64_t seed, uint8_t *scratch, uint64_t *sum,
-                                struct err *e)
+/* What reading pieces needs; scratch is where those go that are only looked at. */
+struct reader {
+    int fd;
+    const atomic_bool *cancel;
+    XXH3_state_t *hash;
+    uint8_t *scratch;
+};
+
+/* Bit by bit: a slow disk is no reason to miss a cancel, and what was just read is hashed out of the cache. */
+static enum err_code read_piece(const struct reader *r, uint8_t *into, uint64_t n_bytes, uint64_t at, uint64_t seed,
+                                uint64_t *sum, struct err *e)
 {
-    XXH3_state_t *state = XXH3_createState();
-    if (!state)
-        return err_set(e, ERR_NOMEM, "no memory for a checksum");
-    enum err_code rc = ERR_OK;
-    XXH3_64bits_reset_withSeed(state, seed);
-    for (uint64_t done = 0; rc == ERR_OK && done < n_bytes;) {
+    XXH3_64bits_reset_withSeed(r->hash, seed);
+    for (uint64_t done = 0; done < n_bytes;) {
         uint64_t n = n_bytes - done < SCRATCH_BYTES ? n_bytes - done : SCRATCH_BYTES;
-        rc = read_all(fd, scratch, n, at + done, e);
-        if (rc == ERR_OK)
-            XXH3_64bits_update(state, scratch, n);
+        uint8_t *to = into ? into + done : r->scratch;
+        if (r->cancel && atomic_load_explicit(r->cancel, memory_order_relaxed))
+            return err_set(e, ERR_CANCELLED, "cancelled");
+        enum err_code rc = read_all(r->fd, to, n, at + done, e);
+        if (rc != ERR_OK)
+            return rc;
+        XXH3_64bits_update(r->hash, to, n);
         done += n;
     }
-    *sum = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    return rc;
+    *sum = XXH3_64bits_digest(r->hash);
+    return ERR_OK;
 }
 
 static enum err_code same_sizes(const struct kv_file *f, const struct kv_piece *into, int32_t n_pieces, struct err *e)
@@ -273,27 +275,24 @@ static enum err_code same_sizes(const struct kv_file *f, const struct kv_piece *
 enum err_code kv_file_read_pieces(const struct kv_file *f, int fd, const struct kv_piece *into, int32_t n_pieces,
                                   const atomic_bool *cancel, struct err *e)
 {
-    uint8_t *scratch = NULL;
     enum err_code rc = into ? same_sizes(f, into, n_pieces, e) : ERR_OK;
-    if (!into && !(scratch = malloc(SCRATCH_BYTES)))
+    if (rc != ERR_OK)
+        return rc;
+    struct reader r = { .fd = fd, .cancel = cancel, .hash = XXH3_createState() };
+    if (!into)
+        r.scratch = malloc(SCRATCH_BYTES);
+    if (!r.hash || (!into && !r.scratch))
         rc = err_set(e, ERR_NOMEM, "no memory to read it");
-    uint64_t at = f->head.head_bytes, sum = 0;
+    uint64_t at = f->head.head_bytes;
     for (uint32_t i = 0; rc == ERR_OK && i < f->head.n_pieces; i++) {
-        uint64_t n_bytes = f->pieces[i].n_bytes;
-        if (cancel && atomic_load_explicit(cancel, memory_order_relaxed)) {
-            rc = err_set(e, ERR_CANCELLED, "cancelled");
-        } else if (into) {
-            rc = read_all(fd, into[i].bytes, n_bytes, at, e);
-            if (rc == ERR_OK)
-                sum = piece_checksum(into[i].bytes, n_bytes, f->seed, i);
-        } else {
-            rc = skim_piece(fd, n_bytes, at, f->seed + i, scratch, &sum, e);
-        }
+        uint64_t sum = 0;
+        rc = read_piece(&r, into ? into[i].bytes : NULL, f->pieces[i].n_bytes, at, f->seed + i, &sum, e);
         if (rc == ERR_OK && sum != f->pieces[i].checksum)
             rc = err_set(e, ERR_FORMAT, "the checksum of piece %u of %u is wrong", i + 1, f->head.n_pieces);
-        at += n_bytes;
+        at += f->pieces[i].n_bytes;
     }
-    free(scratch);
+    XXH3_freeState(r.hash);
+    free(r.scratch);
     return rc;
 }
 
@@ -360,7 +359,7 @@ enum err_code kv_file_write(int fd, const struct kv_store_options *o, const stru
         rc = err_set(e, ERR_IO, "%s", strerror(errno));
     for (int32_t i = 0; rc == ERR_OK && i < image->n_pieces; i++, at += sizeof(struct kv_file_piece)) {
         const struct kv_piece *p = &image->pieces[i];
-        struct kv_file_piece stored = { p->n_bytes, piece_checksum(p->bytes, p->n_bytes, seed, (uint32_t)i) };
+        struct kv_file_piece stored = { p->n_bytes, XXH3_64bits_withSeed(p->bytes, p->n_bytes, seed + (uint32_t)i) };
         memcpy(head + at, &stored, sizeof stored);
         rc = write_all(fd, p->bytes, p->n_bytes, end, e);
         end += p->n_bytes;

@@ -61,7 +61,7 @@ struct kv_store {
 
     pthread_mutex_t lock;               /* guards what follows */
     pthread_cond_t changed;             /* a job came, one was done, or quit */
-    struct job *waiting, *finished;
+    struct job *waiting, *writing, *finished;
     int32_t n_waiting;                  /* the one being written among them */
     bool quit;
     char warnings[MAX_WARNINGS][ERR_TEXT_BYTES];    /* all there ever were, so that none is given twice */
@@ -408,9 +408,11 @@ static void *run_writer(void *arg)
         if (!job)
             break;
         st->waiting = job->next;
+        st->writing = job;
         pthread_mutex_unlock(&st->lock);
         write_image(st, job->image, job->compute_ms);
         pthread_mutex_lock(&st->lock);
+        st->writing = NULL;
         job->next = st->finished;
         st->finished = job;
         st->n_waiting--;
@@ -433,28 +435,52 @@ static bool start_writer(struct kv_store *st)
     return st->started;
 }
 
+static bool same_tokens(const struct job *job, const struct kv_image *image)
+{
+    return job && job->image->n_tokens == image->n_tokens &&
+           memcmp(job->image->tokens, image->tokens, (size_t)image->n_tokens * sizeof *image->tokens) == 0;
+}
+
+/* With the lock held: two sequences may come to the end of the same system prompt. */
+static bool is_waiting(const struct kv_store *st, const struct kv_image *image)
+{
+    bool found = same_tokens(st->writing, image);
+    for (const struct job *job = st->waiting; job && !found; job = job->next)
+        found = same_tokens(job, image);
+    return found;
+}
+
+/* False when there is no room. */
+static bool append_job(struct kv_store *st, struct job *job)
+{
+    struct job **end = &st->waiting;
+    if (st->n_waiting == MAX_WAITING)
+        return false;
+    while (*end)
+        end = &(*end)->next;
+    *end = job;
+    st->n_waiting++;
+    pthread_cond_broadcast(&st->changed);
+    return true;
+}
+
 void kv_store_save_take(struct kv_store *st, struct kv_image *image, double compute_ms)
 {
     struct job *job = calloc(1, sizeof *job);
-    if (job && start_writer(st)) {
-        *job = (struct job){ .image = image, .compute_ms = compute_ms };
-        pthread_mutex_lock(&st->lock);
-        if (st->n_waiting < MAX_WAITING) {
-            struct job **end = &st->waiting;
-            while (*end)
-                end = &(*end)->next;
-            *end = job;
-            job = NULL;
-            st->n_waiting++;
-            pthread_cond_broadcast(&st->changed);
-        }
-        pthread_mutex_unlock(&st->lock);
-        if (!job)
-            return;
-        warn(st, "%s: more than %d prefixes wait to be written; the last is not kept", st->options.dir, MAX_WAITING);
-    } else {
+    if (!job || !start_writer(st)) {
         warn(st, "%s: prefixes cannot be kept: no memory to write them", st->options.dir);
+        free(job);
+        kv_image_drop(image);
+        return;
     }
+    *job = (struct job){ .image = image, .compute_ms = compute_ms };
+    pthread_mutex_lock(&st->lock);
+    bool is_new = !is_waiting(st, image), taken = is_new && append_job(st, job);
+    pthread_mutex_unlock(&st->lock);
+    if (taken)
+        return;
+    if (is_new)
+        warn(st, "%s: more than %d prefixes wait to be written; the last is not kept", st->options.dir, MAX_WAITING);
     free(job);
     kv_image_drop(image);
 }

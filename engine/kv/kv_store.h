@@ -68,7 +68,8 @@ enum err_code kv_store_load(struct kv_store *st, const struct kv_store_entry *en
                             const atomic_bool *cancel, struct err *e);
 
 /* Has the image written in the background; its pieces may be read by the writer until kv_store_poll() drops it.
- * A file of the same tokens is replaced. compute_ms is what evaluating all its tokens took, or would have taken.
+ * A file of the same tokens is replaced; when they are being written or wait for it, this image is dropped.
+ * compute_ms is what evaluating all its tokens took, or would have taken.
  * Owns     the image, whatever happens */
 void kv_store_save_take(struct kv_store *st, struct kv_image *image, double compute_ms);
 /* Drops the images that have been written; call it now and then. Returns how many are still to be written. */
