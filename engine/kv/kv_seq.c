@@ -36,9 +36,22 @@ enum err_code kv_seq_create(struct kv_seq **out, struct kv_cache *kv, int32_t n_
     return ERR_OK;
 }
 
+/* Forgets tokens of a block from slot on, but for those somebody else wants. */
+static void cut_block(struct kv_seq *s, struct kv_block *b, int32_t slot)
+{
+    int32_t wanted = kv_block_wanted(s->kv, b, &s->path);
+    wanted = wanted > slot ? wanted : slot;
+    if (b->n_tokens > wanted) {
+        b->n_tokens = wanted;
+        kv_block_trim(s->kv, b);
+    }
+}
+
 static void drop_blocks(struct kv_seq *s, int32_t n_keep, bool wanted)
 {
     for (int32_t j = s->path.n_pages - 1; j >= n_keep; j--) {
+        if (!wanted)
+            cut_block(s, s->path.blocks[j], 0);
         kv_block_drop_path(s->kv, s->path.blocks[j], &s->path, s->path.masks[j], wanted);
         s->path.blocks[j] = NULL;
         s->path.masks[j] = 0;
@@ -183,21 +196,6 @@ int32_t kv_seq_match(struct kv_seq *s, const int32_t *tokens, int32_t n_tokens)
     return place.n;
 }
 
-/* Tokens of the last block past the end, unless somebody wants them. */
-static void cut_tail(struct kv_seq *s)
-{
-    int32_t slot = s->path.n_tokens % KV_PAGE;
-    if (slot == 0)
-        return;
-    struct kv_block *b = s->path.blocks[s->path.n_tokens / KV_PAGE];
-    int32_t wanted = kv_block_wanted(s->kv, b, &s->path);
-    wanted = wanted > slot ? wanted : slot;
-    if (b->n_tokens > wanted) {
-        b->n_tokens = wanted;
-        kv_block_trim(s->kv, b);
-    }
-}
-
 int32_t kv_seq_truncate(struct kv_seq *s, int32_t n_keep)
 {
     struct kv_path *path = &s->path;
@@ -213,7 +211,8 @@ int32_t kv_seq_truncate(struct kv_seq *s, int32_t n_keep)
             place = kv_tree_search(s, s->tokens, n_keep);
     }
     move_to(s, place, false);
-    cut_tail(s);
+    if (place.n % KV_PAGE)
+        cut_block(s, path->blocks[place.n / KV_PAGE], place.n % KV_PAGE);
     kv_tree_evict(s->kv);
     return place.n;
 }

@@ -450,6 +450,49 @@ TEST(kv_cache_drops_what_was_used_longest_ago)
     close_rig(&r);
 }
 
+TEST(kv_cache_place_gone_on_from_counts_as_used)
+{
+    struct rig r;
+    int32_t other[N_CTX] = { 0 };
+    open_rig(t, &r, kv4, 2, LARGE);
+    feed(&r, r.s[0], r.text, 100, 100);
+    kv_seq_anchor(r.s[0]);
+    CHECK_INT(t, kv_seq_truncate(r.s[0], 0), 0);
+    uint64_t one = stats_of(&r).cached_bytes;
+    go_on(&r, r.s[0], other, 100, 0);
+    kv_seq_anchor(r.s[0]);
+    CHECK_INT(t, kv_seq_truncate(r.s[0], 0), 0);
+    go_on(&r, r.s[0], r.text, 150, 100);
+    CHECK_INT(t, kv_seq_truncate(r.s[0], 0), 0);
+    CHECK_INT(t, stats_of(&r).cached_bytes, 2 * one);
+    kv_cache_set_budget(r.kv, one);
+    CHECK_INT(t, kv_seq_find(r.s[0], r.text, 100), 100);
+    CHECK_INT(t, kv_seq_find(r.s[0], other, 100), 0);
+    close_rig(&r);
+}
+
+/* Sealed pages that no anchor has any more, but somebody went on from. */
+TEST(kv_cache_blocks_gone_on_from_count_as_used)
+{
+    struct rig r;
+    int32_t other[N_CTX] = { 0 };
+    open_rig(t, &r, kv4, 2, LARGE);
+    feed(&r, r.s[0], r.text, 900, 100);
+    CHECK_INT(t, kv_seq_match(r.s[0], r.text + 1, 1), 0);
+    size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]);
+    size_t sealed = kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]);
+    kv_cache_set_budget(r.kv, open + 8 * sealed);
+    kv_cache_set_budget(r.kv, LARGE);
+    go_on(&r, r.s[0], other, 300, 0);
+    CHECK_INT(t, kv_seq_match(r.s[0], r.text, 900), 8 * KV_PAGE);
+    CHECK_INT(t, kv_seq_match(r.s[0], r.text + 1, 1), 0);
+    kv_cache_set_budget(r.kv, stats_of(&r).cached_bytes - sealed - 1);
+    CHECK_INT(t, stats_of(&r).n_cached, 8 + 4, "the ninth, then the anchor of the other text");
+    CHECK_INT(t, kv_seq_find(r.s[0], r.text, 900), 7 * KV_PAGE);
+    CHECK(t, kv_seq_find(r.s[0], other, 300) < 300);
+    close_rig(&r);
+}
+
 TEST(kv_cache_budget_takes_nothing_from_a_sequence)
 {
     struct rig r;
