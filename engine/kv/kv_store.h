@@ -37,8 +37,8 @@ struct kv_store_options {
     struct kv_store_key key;
     const struct kv_layer *layers;    /* what images are of; copied */
     int32_t n_layers;
-    const char *model, *file, *level; /* for kv_store_list(): name of the model, of its file, and its level; copied,
-                                       * cut at KV_STORE_TEXT_BYTES - 1 */
+    const char *model, *file, *level; /* for kv_store_list(): name of the model, of its file (without folder and
+                                       * ending), and its level; copied, cut at KV_STORE_TEXT_BYTES - 1 */
 };
 
 /* Removes what writers that died have left, and files beyond the cap.
