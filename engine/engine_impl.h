@@ -35,9 +35,15 @@ struct model {
     struct template *failed_template;    /* the file's after it failed: another thread may still be in it */
     struct template_traits traits;
 
+    /* model_chat: tokens that every conversation with this system text begins with. */
+    char *shared_system;             /* NULL: none yet */
+    struct token_list shared;
+
     struct hparams hparams;          /* MODEL_RUN */
     struct program *program;
     struct placed *placed;
+    uint64_t placed_bytes;           /* memory that placing took, not to be counted as taken by others */
+    struct session_caches *caches;   /* KV caches of its sessions; they outlive them. NULL before the first */
     struct kv_store_key content;     /* of model_kv_key(), made when it is first asked for */
     bool content_known;
 };
@@ -53,5 +59,13 @@ enum err_code model_kv_key(struct model *m, const struct kv_layer *layers, int32
                            struct kv_store_key *out, struct err *e);
 /* Keeps the first MODEL_MAX_WARNINGS, drops repetitions. */
 void model_warn(struct model *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* session/session_cache.c: ends the model's caches; takes NULL. */
+void session_caches_destroy(struct session_caches *caches);
+
+/* session/session_types.c: the layers of a cache with these types, by their names as in session_options; "auto" is
+ * decided by the memory there is now. Bad names count as f16. */
+void session_layers_by_name(struct kv_layer *out, const struct model *m, const char *type_k, const char *type_v,
+                            int32_t n_ctx, int32_t n_seqs);
 
 #endif

@@ -125,7 +125,14 @@ static enum err_code place(struct model *m, struct err *e)
     m->info.n_ctx_train = (int32_t)m->hparams.n_ctx_train;
     for (int32_t i = 0; i < p->n_layers; i++)
         m->info.kv_bytes_per_token += kv_open_bytes(&p->kv[i]) / KV_PAGE;
-    return b->ops->place(b, p, &m->placed, e);
+    /* Weights that stay in the mapped file cost no memory now, and count as free as long as others need it more. */
+    struct engine_info before, after;
+    engine_info(m->engine, &before);
+    rc = b->ops->place(b, p, &m->placed, e);
+    engine_info(m->engine, &after);
+    if (after.memory_resident_bytes > before.memory_resident_bytes)
+        m->placed_bytes = after.memory_resident_bytes - before.memory_resident_bytes;
+    return rc;
 }
 
 enum err_code model_open(struct model **out, struct engine *eng, const char *path, enum model_use use, struct err *e)
@@ -156,6 +163,7 @@ void model_close(struct model *m)
 {
     if (!m)
         return;
+    session_caches_destroy(m->caches);
     if (m->placed)
         m->engine->backend->ops->unplace(m->placed);
     model_close_text(m);
@@ -199,16 +207,17 @@ void model_tensor(const struct model *m, int32_t i, struct model_tensor *out)
 void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, const char *kv_type_k,
                   const char *kv_type_v, struct model_memory *out)
 {
-    (void)kv_type_k;
-    (void)kv_type_v;
     const struct program *p = m->program;
     *out = (struct model_memory){ .weight_bytes = m->info.tensor_bytes };
-    if (!p)
+    struct kv_layer *layers = p ? calloc((size_t)p->n_layers, sizeof *layers) : NULL;
+    if (!layers)
         return;
     const struct backend_ops *ops = m->engine->backend->ops;
+    session_layers_by_name(layers, m, kv_type_k, kv_type_v, n_ctx, n_seqs);
     out->weight_bytes = ops->weight_bytes(m->placed);
-    out->kv_bytes = (uint64_t)n_seqs * kv_cache_estimate(p->kv, p->n_layers, n_ctx);
+    out->kv_bytes = (uint64_t)n_seqs * kv_cache_estimate(layers, p->n_layers, n_ctx);
     out->scratch_bytes = ops->scratch_bytes(m->placed, DEFAULT_BATCH, n_seqs, n_ctx);
+    free(layers);
 }
 
 /* ---- sampling the file recommends ----------------------------------------------------------------- */

@@ -184,6 +184,8 @@ enum err_code model_open_text(struct model *m, struct err *e)
 
 void model_close_text(struct model *m)
 {
+    free(m->shared_system);
+    token_list_finish(&m->shared);
     template_destroy(m->chat_template);
     template_destroy(m->failed_template);
     tokenizer_destroy(m->tokenizer);
@@ -299,6 +301,86 @@ static enum err_code output_tokens(const struct model *m, const struct template_
     return rc;
 }
 
+static int32_t common_tokens(const struct token_list *a, const struct token_list *b)
+{
+    int32_t n = 0;
+    while (n < a->n && n < b->n && a->ids[n] == b->ids[n])
+        n++;
+    return n;
+}
+
+static bool is_system(const struct chat_message *msg)
+{
+    return strcmp(msg->role, "system") == 0 || strcmp(msg->role, "developer") == 0;
+}
+
+/* The tokens of a conversation with these first n_system messages and one of the user. */
+static enum err_code render_probe(const struct model *m, const struct chat_input *in, int32_t n_system, const char *text,
+                                  struct token_list *out)
+{
+    struct arena arena;
+    struct template_output rendered;
+    arena_init(&arena);
+    template_output_init(&rendered);
+    struct chat_message *messages = calloc((size_t)n_system + 1, sizeof *messages);
+    struct chat_input probe = *in;
+    const struct template_value *inputs = NULL;
+    if (messages) {
+        memcpy(messages, in->messages, (size_t)n_system * sizeof *messages);
+        messages[n_system] = (struct chat_message){ .role = "user", .content = text };
+        probe.messages = messages;
+        probe.n_messages = n_system + 1;
+        inputs = chat_value(m, &arena, &probe);
+    }
+    struct err e;
+    enum err_code rc = inputs ? template_render(m->chat_template, inputs, NULL, &rendered, &e) : ERR_NOMEM;
+    if (rc == ERR_OK)
+        rc = output_tokens(m, &rendered, out, &e);
+    free(messages);
+    template_output_finish(&rendered);
+    arena_finish(&arena);
+    return rc;
+}
+
+/* What the prompts of two users with nothing in common begin with. Nothing when that cannot be found out. */
+static void learn_shared(struct model *m, const struct chat_input *in, int32_t n_system)
+{
+    struct token_list other = { 0 };
+    token_list_finish(&m->shared);
+    if (render_probe(m, in, n_system, "Who?", &m->shared) != ERR_OK ||
+        render_probe(m, in, n_system, "3 is odd", &other) != ERR_OK)
+        m->shared.n = 0;
+    m->shared.n = common_tokens(&m->shared, &other);
+    token_list_finish(&other);
+}
+
+/* How many tokens of the prompt any conversation with its system messages begins with. What was learned last is
+ * kept: a chat asks again with every message. When less of it fits than then (a date in the prompt, another
+ * template) it is learned anew. */
+static int32_t shared_tokens(struct model *m, const struct chat_input *in, const struct token_list *prompt)
+{
+    struct buf system = { 0 };
+    int32_t n = 0;
+    while (n < in->n_messages && is_system(&in->messages[n])) {
+        buf_add_text(&system, in->messages[n++].content);
+        buf_add_byte(&system, '\n');
+    }
+    buf_printf(&system, "%d", in->enable_thinking);
+    if (n == 0 || !buf_ok(&system)) {
+        buf_finish(&system);
+        return 0;
+    }
+    bool known = m->shared_system && strcmp(m->shared_system, buf_text(&system)) == 0;
+    if (!known || common_tokens(&m->shared, prompt) < m->shared.n) {
+        free(m->shared_system);
+        m->shared_system = buf_take(&system);
+        learn_shared(m, in, n);
+    }
+    buf_finish(&system);
+    m->shared.n = common_tokens(&m->shared, prompt);
+    return m->shared.n;
+}
+
 enum err_code model_chat(struct model *m, const struct chat_input *in, struct token_list *out, struct chat_prompt *prompt,
                          struct err *e)
 {
@@ -321,7 +403,8 @@ enum err_code model_chat(struct model *m, const struct chat_input *in, struct to
     else
         rc = output_tokens(m, &rendered, out, e);
     if (rc == ERR_OK && prompt)
-        *prompt = (struct chat_prompt){ .opens_thinking = in->add_generation_prompt && m->traits.opens_reasoning };
+        *prompt = (struct chat_prompt){ .opens_thinking = in->add_generation_prompt && m->traits.opens_reasoning,
+                                        .n_shared = shared_tokens(m, in, out) };
     template_output_finish(&rendered);
     arena_finish(&arena);
     return rc;

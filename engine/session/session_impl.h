@@ -4,17 +4,27 @@
 
 #include "engine/engine_impl.h"
 #include "engine/kv/kv_cache.h"
+#include "engine/kv/kv_store.h"
 #include "engine/sampler/sampler.h"
 
-/* A sequence is idle, or its prompt is being evaluated piece by piece, or it generates: then `next` has been
- * sampled and told, but is not in the cache yet. */
-enum seq_state { SEQ_IDLE, SEQ_PROMPT, SEQ_GENERATE };
+/* A sequence is idle, or its prompt is waiting to be looked for in the cache, or being evaluated piece by piece,
+ * or it generates: then `next` has been sampled and told, but is not in the cache yet.
+ *
+ *   IDLE --generate--> QUEUED --match--> PROMPT --last piece--> GENERATE
+ *     ^                  |  ^_ while another evaluates what both begin with
+ *     +------------------+---------------+------- end, error, cancel ---+ */
+enum seq_state { SEQ_IDLE, SEQ_QUEUED, SEQ_PROMPT, SEQ_GENERATE };
 
 struct seq {
     enum seq_state state;
     struct kv_seq *kv;
     int32_t *prompt;             /* [n_ctx]; the part past n_fed is still to be evaluated */
     int32_t n_prompt, n_fed;
+    int32_t n_shared;            /* beginning that others will have too */
+    int32_t cut;                 /* where this step's piece may not go past, and an anchor is made */
+    int32_t awaits, n_common;    /* QUEUED: the sequence that is evaluating the first n_common tokens; -1: none */
+    double eval_ms;              /* what evaluating rows of this prompt took, */
+    int32_t n_evaluated;         /* and how many those were */
     int32_t next;
     int32_t n_predict;
     bool ignore_end;
@@ -24,10 +34,48 @@ struct seq {
     double started_ms, first_ms; /* clock */
 };
 
-struct session {
-    struct model *model;
+/* Types of keys and values, as a person names them. KV_N_TYPES: by the memory there is. */
+struct session_types {
+    enum kv_type k, v;
+};
+
+/* What a try of types on a short text came to. */
+struct session_trial {
+    struct session_types asked, taken;
+    double kl;                   /* of those asked for, mean over some rows; infinite when they give no number */
+    bool fresh;                  /* not remembered from an earlier one */
+};
+
+/* The KV cache of a model in one set of types, for all its sessions. */
+struct session_cache {
+    struct session_cache *next;
     struct kv_cache *kv;
     const struct kv_layer *layers;    /* the cache's */
+    int32_t n_layers;
+    int32_t n_sessions;
+    struct kv_store *store;      /* NULL: no files */
+    char *dir;                   /* of the store */
+    uint64_t cap_bytes;
+    bool abandoned;              /* a writer that hangs still reads its pages */
+};
+
+enum { SESSION_MAX_TRIALS = 16 };
+
+/* What the sessions of a model share, those to come included. */
+struct session_caches {
+    struct session_cache *first;
+    double eval_ms, n_evaluated; /* prompts, measured; what is long ago counts less */
+    struct session_trial trials[SESSION_MAX_TRIALS];
+    int32_t n_trials;
+};
+
+struct session {
+    struct model *model;
+    struct session_cache *cache;
+    bool use_files;              /* this session was given a folder */
+    bool any_file;               /* for tests: files whether they save time or not */
+    struct session_types types;  /* in force */
+    char note[256];              /* why these */
     int32_t n_ctx, n_seqs, n_batch;
     struct seq *seqs;
     struct batch_row *rows;      /* [n_batch] */
@@ -44,6 +92,11 @@ struct event_list {
 
 double session_clock_ms(void);
 
+/* session_step.c */
+/* Rows for tokens that follow what the sequence holds; its pages are there already. */
+void session_add_rows(struct session *s, struct batch *batch, int32_t seq, const int32_t *tokens, int32_t n,
+                      bool want_logits);
+
 /* session_emit.c */
 void session_emit_progress(struct event_list *list, int32_t seq, const struct seq *q);
 /* False when there was no memory for its text. */
@@ -51,5 +104,44 @@ bool session_emit_token(struct session *s, struct event_list *list, int32_t seq,
 /* Ends the sequence: what the detokenizer held back, then EVENT_DONE. text may be NULL. */
 void session_emit_done(struct session *s, struct event_list *list, int32_t seq, enum done_reason reason,
                        const char *text);
+
+/* session_types.c */
+/* Errors: ERR_UNSUPPORTED for a name nobody knows, and for f32 with anything else. */
+enum err_code session_types_find(struct session_types *out, const char *type_k, const char *type_v, struct err *e);
+/* The one place where layers are made from types: kv3 is kv4 in the first two and the last two layers. */
+void session_layers(struct kv_layer *out, const struct program *p, struct session_types types);
+/* Replaces types that the model's heads cannot be sealed in by f16, and says so in note. */
+void session_types_fit(struct session_types *types, const struct program *p, char *note, size_t note_bytes);
+/* What a session takes beside the weights and its scratch. 0: no memory to find out. */
+uint64_t session_kv_bytes(const struct program *p, struct session_types types, int32_t n_ctx, int32_t n_seqs);
+/* Decides types that are left open by the memory that is available to this model all in all. */
+void session_types_decide(struct session_types *types, const struct model *m, int32_t n_ctx, int32_t n_seqs,
+                          int32_t n_batch, uint64_t available_bytes, char *note, size_t note_bytes);
+/* What is free now and what the model's own weights take. */
+uint64_t session_memory_available(const struct model *m);
+
+/* session_trial.c */
+/* Tries types on a short text, and better ones until the model bears them. dir: where results are remembered, may be
+ * NULL.
+ * Errors: ERR_NOMEM, and those of the backend */
+enum err_code session_trial_run(struct session *s, const char *dir, struct session_trial *out, struct err *e);
+/* Mean KL divergence from f16 of these types, at the end of the short text. For measuring too.
+ * Errors: as above */
+enum err_code session_trial_measure(const struct session *s, const struct session_types *types, int32_t n_types,
+                                    double *kl, struct err *e);
+/* Writes a fresh result into dir; that it could not be written is not worth a word. */
+void session_trial_keep(const struct session *s, const char *dir, const struct session_trial *trial);
+
+/* session_cache.c */
+/* Finds or makes the model's cache of the session's types, and opens its files.
+ * Errors: ERR_NOMEM. Files that cannot be used are a warning of the model */
+enum err_code session_cache_take(struct session *s, const struct session_options *o, struct err *e);
+void session_cache_leave(struct session *s);
+/* Counts a batch's time for rows of a prompt. */
+void session_count_time(struct session *s, int32_t seq, int32_t n_rows, double ms);
+/* Makes the sequence hold as much of its prompt as memory and files have, but for the last token. */
+void session_find_prompt(struct session *s, int32_t seq);
+/* The sequence has evaluated the beginning that others will have too. */
+void session_keep_shared(struct session *s, int32_t seq);
 
 #endif

@@ -74,7 +74,7 @@ static void add_layer(struct test *t, struct plan_model *m, int32_t i)
     add(t, m, i, "ffn_down.weight", p->n_embd, p->n_ff, 0, 1 / sqrt(p->n_ff));
     if (p->qkv_bias) {
         add(t, m, i, "attn_q.bias", 1, n_q, 0, 0.5);
-        add(t, m, i, "attn_k.bias", 1, n_kv, 0, 0.5);
+        add(t, m, i, "attn_k.bias", 1, n_kv, 0, p->key_bias > 0 ? p->key_bias : 0.5);
         add(t, m, i, "attn_v.bias", 1, n_kv, 0, 0.5);
     }
     if (p->other_bias) {
@@ -147,7 +147,8 @@ static void put_vocabulary(struct test *t, struct gguf_writer *w, struct plan_mo
     CHECK(t, texts && scores && types);
     for (size_t i = 0; i < n; i++) {
         char name[16];
-        int length = snprintf(name, sizeof name, "t%zu ", i);
+        bool letter = m->plan.letters && i > 0 && i < 95;
+        int length = letter ? snprintf(name, sizeof name, "%c", (int)(' ' + i)) : snprintf(name, sizeof name, "t%zu ", i);
         texts[i] = (struct gguf_text){ arena_copy(&m->arena, name, (size_t)length), (size_t)length };
         scores[i] = -(float)i;
         types[i] = i == 0 ? 2 : 1;    /* unknown, normal */

@@ -36,6 +36,8 @@ struct plan {
     double attention_cap, final_cap;    /* 0: none */
     bool outliers;                /* every seventh token has one huge component, as the first of real models has */
     const char *long_text;
+    bool letters;                 /* tokens from 1 on are the printable characters, so that text has tokens */
+    double key_bias;              /* size of the keys' bias when not 0.5: few bits ruin keys with a large one */
 };
 
 enum { PLAN_MAX_WEIGHTS = 128 };

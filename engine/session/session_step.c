@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/* The decode loop. A step is one batch: first a row for every sequence that generates, then pieces of the
+ * prompts that wait, as many rows as fit. While somebody generates, prompts go in small pieces so that the
+ * answer does not stop for them.
+ *
+ * A prompt is looked for in the cache when its turn comes, not when it was given: by then another sequence may
+ * have evaluated its beginning. When another is just doing so, the prompt waits, so that four sequences with one
+ * system prompt evaluate it once. The one that evaluates stops a piece where the others part from it, and where
+ * its own shared beginning ends: a sequence can be anchored only at its end (kv_cache.h).
+ *
+ * The arithmetic of a row does not depend on the batch it rides in (cpu_kern.h), so how prompts are cut and
+ * who shares a batch changes no token. */
+#include "engine/session/session_impl.h"
+
+enum { PROMPT_ROWS_BESIDE_ANSWER = 32, WAIT_LEAST = 16, MAX_SEQS = 64, EVENTS_PER_SEQ = 16 };
+
+static void end_all(struct session *s, struct event_list *list, enum done_reason reason, const char *text)
+{
+    for (int32_t i = 0; i < s->n_seqs; i++)
+        if (s->seqs[i].state != SEQ_IDLE)
+            session_emit_done(s, list, i, reason, text);
+}
+
+/* ---- prompts that wait ---------------------------------------------------------------------------- */
+
+static int32_t common_prefix(const struct seq *a, const struct seq *b)
+{
+    int32_t n = 0;
+    while (n < a->n_prompt && n < b->n_prompt && a->prompt[n] == b->prompt[n])
+        n++;
+    return n;
+}
+
+/* Sets whom the sequence waits for: the one that is about to evaluate most of what the cache lacks. */
+static void choose_awaited(struct session *s, struct seq *q)
+{
+    int32_t held = -1;
+    q->awaits = -1;
+    q->n_common = 0;
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        const struct seq *other = &s->seqs[i];
+        if (other->state != SEQ_PROMPT)
+            continue;
+        int32_t n = common_prefix(q, other);
+        if (n > q->n_prompt - 1)
+            n = q->n_prompt - 1;    /* the last token is evaluated in any case */
+        if (n <= other->n_fed || n <= q->n_common)
+            continue;
+        if (held < 0)
+            held = kv_seq_find(q->kv, q->prompt, q->n_prompt - 1);
+        if (n >= held + WAIT_LEAST) {
+            q->awaits = i;
+            q->n_common = n;
+        }
+    }
+}
+
+static void start_prompts(struct session *s)
+{
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        struct seq *q = &s->seqs[i];
+        if (q->state != SEQ_QUEUED)
+            continue;
+        choose_awaited(s, q);
+        if (q->awaits < 0) {
+            session_find_prompt(s, i);
+            q->state = SEQ_PROMPT;
+        }
+    }
+}
+
+/* The end of its prompt, of what is shared, or of what somebody waits for, whichever comes first. */
+static int32_t next_cut(const struct session *s, int32_t seq)
+{
+    const struct seq *q = &s->seqs[seq];
+    int32_t cut = q->n_shared > q->n_fed ? q->n_shared : q->n_prompt;
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        const struct seq *other = &s->seqs[i];
+        if (other->state == SEQ_QUEUED && other->awaits == seq && other->n_common < cut)
+            cut = other->n_common;
+    }
+    return cut;
+}
+
+/* ---- one batch ------------------------------------------------------------------------------------ */
+
+void session_add_rows(struct session *s, struct batch *batch, int32_t seq, const int32_t *tokens, int32_t n,
+                      bool want_logits)
+{
+    const struct kv_page *pages = kv_seq_table(s->seqs[seq].kv, &batch->table_stride);
+    int32_t pos = kv_seq_held(s->seqs[seq].kv);
+    for (int32_t i = 0; i < n; i++)
+        s->rows[batch->n_rows++] = (struct batch_row){ .token = tokens[i], .pos = pos + i, .pages = pages,
+                                                       .logits = -1 };
+    if (want_logits)
+        s->rows[batch->n_rows - 1].logits = batch->n_logits++;
+}
+
+/* How many rows of this batch each sequence gets. */
+static void share_rows(struct session *s, int32_t *takes)
+{
+    int32_t room = s->n_batch;
+    bool answering = false;
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        takes[i] = s->seqs[i].state == SEQ_GENERATE;
+        room -= takes[i];
+        answering |= takes[i] != 0;
+    }
+    if (answering && room > PROMPT_ROWS_BESIDE_ANSWER)
+        room = PROMPT_ROWS_BESIDE_ANSWER;
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        struct seq *q = &s->seqs[i];
+        if (q->state == SEQ_PROMPT) {
+            q->cut = next_cut(s, i);
+            int32_t left = q->cut - q->n_fed;
+            takes[i] = left < room ? left : room;
+            room -= takes[i];
+        }
+    }
+}
+
+/* A sequence for whose cache there is no memory ends; the others go on. */
+static void fill_batch(struct session *s, struct batch *batch, int32_t *takes, struct event_list *list)
+{
+    start_prompts(s);
+    share_rows(s, takes);
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        struct seq *q = &s->seqs[i];
+        struct err e;
+        if (takes[i] == 0)
+            continue;
+        if (kv_seq_reserve(q->kv, kv_seq_held(q->kv) + takes[i], &e) != ERR_OK) {
+            session_emit_done(s, list, i, DONE_ERROR, e.text);
+            takes[i] = 0;
+        } else if (q->state == SEQ_GENERATE)
+            session_add_rows(s, batch, i, &q->next, 1, true);
+        else
+            session_add_rows(s, batch, i, q->prompt + q->n_fed, takes[i], q->n_fed + takes[i] == q->n_prompt);
+    }
+}
+
+static void sample_one(struct session *s, struct event_list *list, int32_t seq, const float *logits)
+{
+    struct seq *q = &s->seqs[seq];
+    struct sampler_result result;
+    struct err e;
+    if (q->n_predict == 0) {
+        session_emit_done(s, list, seq, DONE_LENGTH, NULL);
+        return;
+    }
+    if (sampler_sample(q->sampler, logits, &result, &e) != ERR_OK) {
+        session_emit_done(s, list, seq, DONE_ERROR, e.text);
+        return;
+    }
+    sampler_accept(q->sampler, result.token);
+    double now = session_clock_ms();
+    if (q->state == SEQ_PROMPT) {
+        q->timings.prompt_ms = q->timings.first_ms = now - q->started_ms;
+        q->first_ms = now;
+        q->state = SEQ_GENERATE;
+    }
+    if (!q->ignore_end && tokenizer_is_eog(s->model->tokenizer, result.token)) {
+        session_emit_done(s, list, seq, DONE_END, NULL);
+        return;
+    }
+    q->next = result.token;
+    q->timings.n_generated++;
+    if (!session_emit_token(s, list, seq, result.token, result.probability))
+        session_emit_done(s, list, seq, DONE_ERROR, "no memory for the text of a token");
+    else if (q->n_predict >= 0 && q->timings.n_generated >= q->n_predict)
+        session_emit_done(s, list, seq, DONE_LENGTH, NULL);
+    else if (kv_seq_held(q->kv) + 1 >= s->n_ctx)
+        session_emit_done(s, list, seq, DONE_CONTEXT, NULL);
+}
+
+/* A piece of a prompt has been evaluated. */
+static void take_piece(struct session *s, struct event_list *list, int32_t seq, int32_t n, double ms)
+{
+    struct seq *q = &s->seqs[seq];
+    kv_seq_append(q->kv, q->prompt + q->n_fed, n);
+    q->n_fed += n;
+    session_count_time(s, seq, n, ms);
+    if (q->n_fed == q->cut)
+        kv_seq_anchor(q->kv);
+    if (q->n_fed == q->n_shared)
+        session_keep_shared(s, seq);
+    session_emit_progress(list, seq, q);
+}
+
+static void take_results(struct session *s, struct event_list *list, const struct batch *batch,
+                         const int32_t *takes, double ms)
+{
+    const float *logits = s->logits;
+    for (int32_t i = 0; batch->n_rows > 0 && i < s->n_seqs; i++) {
+        struct seq *q = &s->seqs[i];
+        if (takes[i] == 0)
+            continue;
+        if (q->state == SEQ_GENERATE)
+            kv_seq_append(q->kv, &q->next, 1);
+        else
+            take_piece(s, list, i, takes[i], ms * takes[i] / batch->n_rows);
+        if (q->state == SEQ_GENERATE || q->n_fed == q->n_prompt) {
+            sample_one(s, list, i, logits);
+            logits += s->model->info.n_vocab;
+        }
+    }
+    if (s->cache->store)
+        kv_store_poll(s->cache->store);
+}
+
+enum err_code session_step(struct session *s, struct eng_event *events, int32_t cap, int32_t *n_events, struct err *e)
+{
+    struct event_list list = { .events = events, .cap = cap };
+    struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
+    int32_t takes[MAX_SEQS];
+    *n_events = 0;
+    if (cap < EVENTS_PER_SEQ * s->n_seqs)
+        return err_set(e, ERR_FORMAT, "events: room for %d, at least %d wanted", cap, EVENTS_PER_SEQ * s->n_seqs);
+    struct err reason;
+    enum err_code rc = atomic_load(&s->cancel) ? ERR_CANCELLED : gguf_changed(s->model->gguf, &reason);
+    if (rc == ERR_OK)
+        fill_batch(s, &batch, takes, &list);
+    double start_ms = session_clock_ms();
+    if (rc == ERR_OK && batch.n_rows > 0)
+        rc = s->model->engine->backend->ops->run(s->model->placed, &batch, &reason);
+    if (rc == ERR_OK)
+        take_results(s, &list, &batch, takes, session_clock_ms() - start_ms);
+    else
+        end_all(s, &list, rc == ERR_CANCELLED ? DONE_CANCELLED : DONE_ERROR, rc == ERR_CANCELLED ? NULL : reason.text);
+    if (rc == ERR_CANCELLED)
+        atomic_store(&s->cancel, false);    /* has had its effect */
+    *n_events = list.n;
+    return ERR_OK;
+}
