@@ -109,13 +109,19 @@ void chat_context_full(struct chat *c, enum chat_context_cause cause, uint64_t q
 
 void chat_show_context(struct chat *c)
 {
+    int32_t n = 0;
+    for (int32_t i = 0; i < c->transcript.n_path; i++)
+        n += begins_turn(&c->transcript, i);
     if (c->context.state == CONTEXT_ASKING)
         c->port.show(c->port.self, PANEL_CONTEXT);
-    else if (c->state == CHAT_READY && c->context.state == CONTEXT_IDLE)
+    else if (c->state != CHAT_READY || c->context.state != CONTEXT_IDLE)
+        chat_card(c, MESSAGE_NOTICE, "Context", NULL, "%s",
+                  c->model ? "It can be told when the answer is there." : "There is no model yet.");
+    else if (n > 0)
         chat_context_full(c, CONTEXT_WISH, 0);
     else
-        chat_card(c, MESSAGE_NOTICE, "Context", NULL, "%s", c->state == CHAT_ANSWERING
-                  ? "It can be told when the answer is there." : "There is no model yet.");
+        chat_card(c, MESSAGE_NOTICE, "Context", "/ctx N makes it larger or smaller", "It holds %d tokens. Nothing was said yet.",
+                  c->model->n_ctx);
 }
 
 /* ---- the choices ---------------------------------------------------------------------------------- */

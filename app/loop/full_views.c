@@ -213,6 +213,8 @@ static void fill_activity(struct full *f)
         SEGMENT(f, UI_NOTICE, "making the context larger");
     else if (c->context.state == CONTEXT_SUMMARISING)
         SEGMENT(f, UI_NOTICE, "summarising");
+    else if (memcmp(&c->session, &c->session_before, sizeof c->session) != 0)
+        SEGMENT(f, UI_NOTICE, "making the cache anew");
     else if (c->stopping && m)
         SEGMENT(f, UI_NOTICE, "stopping");
     else if (m && c->n_answer == 0 && c->n_to_read > 0)

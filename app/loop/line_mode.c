@@ -22,6 +22,7 @@ struct line_mode {
     bool interrupted;            /* Ctrl+C with nothing to stop: once more leaves */
     bool input_over;
     bool introduced;             /* the model was named */
+    bool summarising;            /* said that it takes a while */
     bool failed;
     int ending_signal;
     uint64_t shown_id;           /* messages up to this one are out, but for the one that streams */
@@ -192,6 +193,10 @@ static void changed(void *self)
         l->failed = l->failed || m->role == MESSAGE_ERROR;
         l->shown_id = m->id;
     }
+    bool summarising = c->context.state == CONTEXT_SUMMARISING;
+    if (summarising && !l->summarising)
+        put_text(l, "Summarising: the model writes about the oldest messages. Ctrl+C stops it.\n");
+    l->summarising = summarising;
     hand_over(l);
     fflush(stdout);
 }

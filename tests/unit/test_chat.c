@@ -610,6 +610,16 @@ TEST(chat_context_stop_gives_everything_back)
     }
 }
 
+TEST(chat_context_of_an_empty_chat_asks_nothing_of_the_template)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    chat_enter(&r.chat, "/context");
+    CHECK_INT(t, r.n_counted, 0);
+    CHECK(t, strstr(buf_text(&last(&r)->text), "4096 tokens") != NULL);
+    rig_end(&r);
+}
+
 TEST(chat_context_is_answered_by_a_number_in_lines)
 {
     struct rig r;
