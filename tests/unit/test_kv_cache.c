@@ -183,6 +183,9 @@ TEST(kv_cache_far_rewind_reads_sealed_pages_and_says_so)
     feed(&r, r.s[0], r.text, 900, 100);
     CHECK_INT(t, kv_seq_truncate(r.s[0], 500), 6 * KV_PAGE, "the page before that of token 500");
     CHECK(t, kv_seq_rough(r.s[0]));
+    CHECK_INT(t, kv_seq_find(r.s[0], r.text, 900), 6 * KV_PAGE);
+    CHECK_INT(t, kv_seq_truncate(r.s[0], 6 * KV_PAGE), 6 * KV_PAGE);
+    CHECK(t, kv_seq_rough(r.s[0]));
     check_holds(&r, r.s[0], r.text, 384);
     feed(&r, r.s[0], r.text, 700, 100);
     check_holds(&r, r.s[0], r.text, 700);
@@ -369,6 +372,21 @@ TEST(kv_cache_same_tokens_evaluated_side_by_side_end_in_one_block)
     close_rig(&r);
 }
 
+TEST(kv_cache_match_stays_where_it_is_when_others_have_the_same)
+{
+    struct rig r;
+    int32_t stride;
+    open_rig(t, &r, kv4, 2, LARGE);
+    for (int i = 0; i < 4; i++)
+        feed(&r, r.s[i], r.text, 30, 30);
+    for (int i = 0; i < 4; i++) {
+        const void *before = kv_seq_table(r.s[i], &stride)->open;
+        CHECK_INT(t, kv_seq_match(r.s[i], r.text, 30), 30);
+        CHECK(t, kv_seq_table(r.s[i], &stride)->open == before, "sequence %d", i);
+    }
+    close_rig(&r);
+}
+
 TEST(kv_cache_match_takes_the_longest_place_of_all_branches)
 {
     struct rig r;
@@ -490,6 +508,26 @@ TEST(kv_cache_blocks_gone_on_from_count_as_used)
     CHECK_INT(t, stats_of(&r).n_cached, 8 + 4, "the ninth, then the anchor of the other text");
     CHECK_INT(t, kv_seq_find(r.s[0], r.text, 900), 7 * KV_PAGE);
     CHECK(t, kv_seq_find(r.s[0], other, 300) < 300);
+    kv_cache_set_budget(r.kv, stats_of(&r).cached_bytes - 1);
+    CHECK_INT(t, stats_of(&r).n_cached, 8 + 3);
+    CHECK_INT(t, kv_seq_find(r.s[0], r.text, 900), 7 * KV_PAGE);
+    close_rig(&r);
+}
+
+TEST(kv_cache_anchor_that_costs_nothing_stays)
+{
+    struct rig r;
+    int32_t other[N_CTX] = { 0 };
+    open_rig(t, &r, kv4, 2, LARGE);
+    feed(&r, r.s[0], r.text, 100, 100);
+    kv_seq_anchor(r.s[0]);
+    go_on(&r, r.s[1], other, 300, 0);
+    CHECK_INT(t, kv_seq_match(r.s[1], r.text + 1, 1), 0);
+    kv_cache_set_budget(r.kv, 0);
+    CHECK_INT(t, stats_of(&r).n_cached, 0);
+    kv_cache_set_budget(r.kv, LARGE);
+    feed(&r, r.s[0], r.text, 700, 100);
+    CHECK_INT(t, kv_seq_truncate(r.s[0], 100), 100);
     close_rig(&r);
 }
 
