@@ -31,10 +31,11 @@ static int32_t common_prefix(const struct seq *a, const struct seq *b)
     return n;
 }
 
-/* Sets whom the sequence waits for: the one that is about to evaluate most of what the cache lacks. */
+/* Sets whom the sequence waits for: the one that is about to evaluate most of what the cache lacks. A wait that
+ * has begun goes on to its end. */
 static void choose_awaited(struct session *s, struct seq *q)
 {
-    int32_t held = -1;
+    int32_t held = -1, before = q->awaits;
     q->awaits = -1;
     q->n_common = 0;
     for (int32_t i = 0; i < s->n_seqs; i++) {
@@ -48,7 +49,7 @@ static void choose_awaited(struct session *s, struct seq *q)
             continue;
         if (held < 0)
             held = kv_seq_find(q->kv, q->prompt, q->n_prompt - 1);
-        if (n >= held + WAIT_LEAST) {
+        if (n >= held + WAIT_LEAST || i == before) {
             q->awaits = i;
             q->n_common = n;
         }
