@@ -57,6 +57,7 @@ struct sealed_tile {
     _Alignas(64) int8_t codes[SEALED_TILE][KV_MAX_HEAD];
     float scale[SEALED_TILE][KV_MAX_BLOCKS];
     int32_t sum[SEALED_TILE][KV_MAX_BLOCKS];      /* times what codes of keys are too large by */
+    float scaled[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];    /* p times the scales */
     int16_t w[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];
     /* [block][query], and room for the last vector */
     float step[SEALED_CHUNK * SEALED_TILE + 16];
@@ -194,7 +195,7 @@ ATTN_INLINE void keys_sealed(struct sealed_tile *t, const struct sealed_side *k,
 /* ---- values ----------------------------------------------------------------------------------------- */
 
 /* The largest |p * scale| of block b of components, for all queries. */
-ATTN_INLINE vec largest(const struct sealed_tile *t, const uint16_t *scales, const int n_q)
+ATTN_INLINE vec largest(struct sealed_tile *t, const uint16_t *scales, int at, const int n_q)
 {
     vec top[SEALED_TILE][16 / LANES], scale[ATTN_MAX_VECS];
     ATTN_UNROLL
@@ -205,21 +206,19 @@ ATTN_INLINE vec largest(const struct sealed_tile *t, const uint16_t *scales, con
         for (int v = 0; v < 16 / LANES; v++)
             top[i][v] = v_set(0.0f);
         ATTN_UNROLL
-        for (int v = 0; v < ATTN_MAX_VECS; v++)
-            top[i][v % (16 / LANES)] = v_max(v_abs(v_mul(v_load(t->p[i] + v * LANES), scale[v])),
-                                             top[i][v % (16 / LANES)]);
+        for (int v = 0; v < ATTN_MAX_VECS; v++) {
+            vec x = v_mul(v_load(t->p[i] + v * LANES), scale[v]);
+            v_store(t->scaled[at][i] + v * LANES, x);
+            top[i][v % (16 / LANES)] = v_max(v_abs(x), top[i][v % (16 / LANES)]);
+        }
     }
     return v_fold8(top, n_q, FOLD_MAX);
 }
 
 /* p * scale in whole steps; inverse is one by a step. */
-ATTN_INLINE vec to_steps(struct sealed_tile *t, const uint16_t *scales, const float *inverse, int at, int offset,
-                         const int n_q)
+ATTN_INLINE vec to_steps(struct sealed_tile *t, const float *inverse, int at, int offset, const int n_q)
 {
-    vec sum[SEALED_TILE][16 / LANES], scale[ATTN_MAX_VECS];
-    ATTN_UNROLL
-    for (int v = 0; v < ATTN_MAX_VECS; v++)
-        scale[v] = v_load_f16(scales + v * LANES);
+    vec sum[SEALED_TILE][16 / LANES];
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++) {
         vec one_by = v_set(inverse[i]);
@@ -227,8 +226,8 @@ ATTN_INLINE vec to_steps(struct sealed_tile *t, const uint16_t *scales, const fl
             sum[i][v] = v_set(0.0f);
         ATTN_UNROLL
         for (int v = 0; v < ATTN_MAX_VECS; v += 2) {
-            vec x = v_mul(v_mul(v_load(t->p[i] + v * LANES), scale[v]), one_by);
-            vec y = v_mul(v_mul(v_load(t->p[i] + (v + 1) * LANES), scale[v + 1]), one_by);
+            vec x = v_mul(v_load(t->scaled[at][i] + v * LANES), one_by);
+            vec y = v_mul(v_load(t->scaled[at][i] + (v + 1) * LANES), one_by);
             vint w = i_pack16(i_round(x), i_round(y));
             i_store(t->w[at][i] + v * LANES, w);
             if (offset)
@@ -246,7 +245,7 @@ ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, 
     float inverse[SEALED_CHUNK * SEALED_TILE + 16];
     const uint16_t *scales = values->scale + b0 * KV_PAGE;
     for (int i = 0; i < n; i++)
-        v_store(t->step + i * SEALED_TILE, largest(t, scales + i * KV_PAGE, n_q));
+        v_store(t->step + i * SEALED_TILE, largest(t, scales + i * KV_PAGE, i, n_q));
     for (int i = 0; i < n * SEALED_TILE; i += LANES) {
         vec a = v_load(t->step + i);
         a = v_select(v_less(a, v_set(CPU_BLOCK_FLOOR)), v_set(0.0f), a);
@@ -254,8 +253,7 @@ ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, 
         v_store(inverse + i, v_select(v_less(v_set(0.0f), a), v_div(v_set(32767.0f), a), v_set(0.0f)));
     }
     for (int i = 0; i < n; i++)
-        v_store(t->excess + i * SEALED_TILE, to_steps(t, scales + i * KV_PAGE, inverse + i * SEALED_TILE, i, offset,
-                                                      n_q));
+        v_store(t->excess + i * SEALED_TILE, to_steps(t, inverse + i * SEALED_TILE, i, offset, n_q));
 }
 
 /* Keys 16 k16 + 2 n and the next, of LANES components, in words. */

@@ -142,7 +142,7 @@ ATTN_INLINE unsigned weights(float (*p)[CPU_PAGE], struct cpu_attn *a, float res
             lanes[i][v % (16 / LANES)] = v_max(v_load(p[i] + v * LANES), lanes[i][v % (16 / LANES)]);
     }
     vec top = v_max(v_fold8(lanes, n_q, FOLD_MAX), v_load(before));
-    vec factor = v_exp(v_sub(v_load(before), top));
+    vec factor = v_exp_below(v_sub(v_load(before), top));
     v_store(m, top);
     v_store(rescale, factor);
     ATTN_UNROLL
@@ -151,7 +151,7 @@ ATTN_INLINE unsigned weights(float (*p)[CPU_PAGE], struct cpu_attn *a, float res
             lanes[i][v] = v_set(0.0f);
         ATTN_UNROLL
         for (int v = 0; v < ATTN_MAX_VECS; v++) {
-            vec e = v_exp(v_sub(v_load(p[i] + v * LANES), v_set(m[i])));
+            vec e = v_exp_below(v_sub(v_load(p[i] + v * LANES), v_set(m[i])));
             lanes[i][v % (16 / LANES)] = v_add(lanes[i][v % (16 / LANES)], e);
             v_store(p[i] + v * LANES, e);
         }

@@ -5,21 +5,34 @@
 /* exp and tanh of vec_math.h on whole vectors. Written over the vector words of a tier (simd_avx2.h,
  * simd_avx512.h), one of which is included before; each line mirrors one of vec_scalar.c. */
 
-static inline vec v_exp(vec x)
+/* e^x / 2^*n; the low bits of *t are n. */
+static inline vec v_exp_part(vec x, vec *t, vec *n)
 {
-    vec t = v_fma(x, v_set(VEC_EXP_LOG2E), v_set(VEC_EXP_MAGIC));
-    vec n = v_sub(t, v_set(VEC_EXP_MAGIC));
-    vec r = v_fma(n, v_set(-VEC_EXP_LN2_LO), v_fma(n, v_set(-VEC_EXP_LN2_HI), x));
+    *t = v_fma(x, v_set(VEC_EXP_LOG2E), v_set(VEC_EXP_MAGIC));
+    *n = v_sub(*t, v_set(VEC_EXP_MAGIC));
+    vec r = v_fma(*n, v_set(-VEC_EXP_LN2_LO), v_fma(*n, v_set(-VEC_EXP_LN2_HI), x));
     vec p = v_fma(v_set(VEC_EXP_E6), r, v_set(VEC_EXP_E5));
     p = v_fma(p, r, v_set(VEC_EXP_E4));
     p = v_fma(p, r, v_set(VEC_EXP_E3));
     p = v_fma(p, r, v_set(VEC_EXP_E2));
     p = v_fma(p, r, v_set(1.0f));
-    p = v_fma(p, r, v_set(1.0f));
+    return v_fma(p, r, v_set(1.0f));
+}
+
+static inline vec v_exp(vec x)
+{
+    vec t, n, p = v_exp_part(x, &t, &n);
     p = v_exponent_add(p, t);
     p = v_select(v_less(x, v_set(VEC_EXP_MIN)), v_set(0.0f), p);
     p = v_select(v_less(v_set(VEC_EXP_MAX), x), v_set(VEC_INFINITY), p);
     return v_select(v_nan(x), x, p);
+}
+
+/* The same for x that are at most 0. */
+static inline vec v_exp_below(vec x)
+{
+    vec t, n, p = v_exp_part(x, &t, &n);
+    return v_exponent_below(x, p, t, n);
 }
 
 static inline vec v_tanh(vec x)

@@ -44,6 +44,15 @@ static inline vec v_exponent_add(vec p, vec t)
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), shifted));
 }
 
+/* p * 2^n, the low bits of t being n; 0 where x is below the range of exp, x where it is no number. x <= 0, so
+ * that nothing overflows. */
+static inline vec v_exponent_below(vec x, vec p, vec t, vec n)
+{
+    (void)n;
+    p = v_select(v_less(x, v_set(VEC_EXP_MIN)), v_set(0.0f), v_exponent_add(p, t));
+    return v_select(v_nan(x), x, p);
+}
+
 static inline __m256i v_first_n(int n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

@@ -43,6 +43,13 @@ static inline vec v_exponent_add(vec p, vec t)
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), shifted));
 }
 
+/* p * 2^n; 0 where x is below the range of exp, no number where p is none. x <= 0, so that nothing overflows. */
+static inline vec v_exponent_below(vec x, vec p, vec t, vec n)
+{
+    (void)t;
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, v_set(VEC_EXP_MIN), _CMP_NLT_UQ), p, n);
+}
+
 static inline __mmask16 v_first_n(int n) { return (__mmask16)((1u << n) - 1); }
 static inline vec v_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first_n(n), p); }
 static inline void v_store_n(float *p, vec a, int n) { _mm512_mask_storeu_ps(p, v_first_n(n), a); }
