@@ -74,7 +74,7 @@ static void add_cache(const struct chat *c, struct rows *r)
     chat_size_text(s->disk_bytes, a, sizeof a);
     if (s->n_disk_writing > 0)
         snprintf(writing, sizeof writing, "; %d being written", s->n_disk_writing);
-    row(r, "Kept on disk", "%d file%s of this model and these types, %s with all others%s", s->n_disk_files,
+    row(r, "Kept on disk", "%d file%s of this model and these types; %s in all%s", s->n_disk_files,
         s->n_disk_files == 1 ? "" : "s", a, writing);
 }
 
