@@ -75,7 +75,7 @@ uint64_t kv_cache_estimate(const struct kv_layer *layers, int32_t n_layers, int3
         uint8_t mask = kv_mask(&shape, &want, j);
         for (int k = 0; k < KV_BUFS; k++)
             if (mask >> k & 1)
-                bytes += shape.groups[k / 2].bytes[k % 2];
+                bytes += kv_cost(&shape, k);
     }
     return bytes;
 }

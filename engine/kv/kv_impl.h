@@ -38,6 +38,12 @@ struct kv_shape {
     struct kv_group groups[KV_GROUPS];
 };
 
+/* What buffer k takes: whole pages of the system, so that bytes counted are bytes resident. */
+static inline size_t kv_cost(const struct kv_shape *shape, int k)
+{
+    return (shape->groups[k / 2].bytes[k % 2] + 4095) & ~(size_t)4095;
+}
+
 struct kv_block;
 
 /* A place to resume after tokens [0, n). */

@@ -205,9 +205,7 @@ int32_t kv_seq_truncate(struct kv_seq *s, int32_t n_keep)
     if (n_keep > 0) {
         struct kv_block *b = path->blocks[(n_keep - 1) / KV_PAGE];
         place = (struct kv_place){ b, n_keep, b->linked ? KV_NOT_ROUGH : kv_rough_within(s, n_keep) };
-        if (n_keep == path->n_tokens)
-            place.rough_at = s->rough_at;
-        else if (!kv_tree_resumable(s->kv, b, n_keep, place.rough_at))
+        if (!kv_tree_resumable(s->kv, b, n_keep, place.rough_at))
             place = kv_tree_search(s, s->tokens, n_keep);
     }
     move_to(s, place, false);

@@ -203,7 +203,7 @@ static void count_block(struct walk *w, const struct kv_block *b, struct count *
     CHECK_INT(w->t, b->n_anchors, n_anchors, "%s, page %d", w->at, b->page);
     for (int k = 0; k < KV_BUFS; k++) {
         const struct kv_group *group = &w->kv->shape.groups[k / 2];
-        size_t bytes = group->bytes[k % 2];
+        size_t bytes = kv_cost(&w->kv->shape, k);
         CHECK_INT(w->t, b->n_holds[k], holds[k], "%s, page %d", w->at, b->page);
         CHECK_INT(w->t, b->n_pins[k], pins[k], "%s, page %d", w->at, b->page);
         CHECK(w->t, b->buf[k] || holds[k] + pins[k] == 0, "%s", w->at);

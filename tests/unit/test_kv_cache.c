@@ -50,6 +50,12 @@ static struct kv_stats stats_of(const struct rig *r)
     return stats;
 }
 
+/* Buffers are counted as the system gives them. */
+static size_t whole_pages(size_t n_bytes)
+{
+    return (n_bytes + 4095) / 4096 * 4096;
+}
+
 static void seeds_of(uint64_t *seeds, const int32_t *tokens, int32_t n)
 {
     for (int32_t i = 0; i < n; i++)
@@ -129,8 +135,8 @@ TEST(kv_cache_estimate_is_what_a_sequence_takes)
             close_rig(&r);
         }
     CHECK_INT(t, kv_cache_estimate(kv4, 2, 0), 0);
-    size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]);
-    size_t sealed = kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]);
+    size_t open = whole_pages(kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]));
+    size_t sealed = whole_pages(kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]));
     CHECK_INT(t, kv_cache_estimate(kv4, 2, 10 * KV_PAGE), 4 * open + 9 * sealed,
               "the first and the last three; all but the first");
 }
@@ -365,7 +371,7 @@ TEST(kv_cache_same_tokens_evaluated_side_by_side_end_in_one_block)
         for (int i = 0; i < 4; i++)
             feed(&r, r.s[i], r.text, n, 50);
     CHECK_INT(t, stats_of(&r).n_shared, 5, "full pages of 350 tokens");
-    size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]);
+    size_t open = whole_pages(kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]));
     CHECK_INT(t, stats_of(&r).used_bytes, kv_cache_estimate(kv4, 2, 350) + 3 * open);
     for (int i = 0; i < 4; i++)
         check_holds(&r, r.s[i], r.text, 350);
@@ -497,8 +503,8 @@ TEST(kv_cache_blocks_gone_on_from_count_as_used)
     open_rig(t, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 900, 100);
     CHECK_INT(t, kv_seq_match(r.s[0], r.text + 1, 1), 0);
-    size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]);
-    size_t sealed = kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]);
+    size_t open = whole_pages(kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]));
+    size_t sealed = whole_pages(kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]));
     kv_cache_set_budget(r.kv, open + 8 * sealed);
     kv_cache_set_budget(r.kv, LARGE);
     go_on(&r, r.s[0], other, 300, 0);
@@ -552,8 +558,8 @@ TEST(kv_cache_budget_of_a_long_branch_shortens_it_from_its_end)
     open_rig(t, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 900, 100);
     CHECK_INT(t, kv_seq_match(r.s[0], r.text + 1, 1), 0);
-    size_t sealed = kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]);
-    size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]);
+    size_t sealed = whole_pages(kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]));
+    size_t open = whole_pages(kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]));
     kv_cache_set_budget(r.kv, open + 8 * sealed);
     CHECK_INT(t, stats_of(&r).n_cached, 9);
     CHECK_INT(t, kv_seq_match(r.s[1], r.text, 900), 8 * KV_PAGE, "no open forms: before the last page left");
