@@ -78,6 +78,18 @@ static void start_states(const struct span *sp, struct cpu_attn *a, float *o)
     memset(o, 0, (size_t)n * (size_t)d * sizeof *o);
 }
 
+/* Keys of the page that the row at pos reads after this one, or NULL. */
+static const void *keys_after(const struct span *sp, int32_t page, int32_t pos)
+{
+    int32_t next = page + 1, d = sp->s->d_head;
+    if (next > pos / KV_PAGE)
+        return NULL;
+    bool sealed = next < far_end(sp->table, pos) && sp->table[next].sealed;
+    const char *bytes = sealed ? sp->table[next].sealed : sp->table[next].open;
+    size_t open_bytes = (size_t)d * KV_PAGE * (sp->shape.k == KV_F32 ? 4 : 2);
+    return bytes ? bytes + (size_t)sp->kv_head * (sealed ? kv_sealed_key_bytes(sp->shape.k, d) : open_bytes) : NULL;
+}
+
 /* One page for rows [from, to) of the span, which all read it in the same form. */
 static void visit_page(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t page, bool far)
 {
@@ -98,6 +110,7 @@ static void visit_page(const struct span *sp, struct cpu_attn *a, int32_t from, 
         first[i].key0 = key0 > 0 ? key0 : 0;
         first[i].key1 = key1 < KV_PAGE ? key1 : KV_PAGE;
     }
+    first[0].ahead = keys_after(sp, page, row_pos(sp, to - 1));
     const char *bytes = far && sp->table[page].sealed ? sp->table[page].sealed : sp->table[page].open;
     if (bytes != sp->table[page].open) {
         size_t key_bytes = kv_sealed_key_bytes(sp->shape.k, d), value_bytes = kv_sealed_value_bytes(sp->shape.v, d);
