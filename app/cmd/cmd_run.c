@@ -214,14 +214,14 @@ static enum exit_code conclude(struct run *r)
     return EXIT_CODE_FAILURE;
 }
 
-/* What was read goes to its file, so that the next start has it. The answer is out already; whoever waits
- * for the end of the program waits no longer than this. */
+/* The system prompt may still be on its way to its file, for the next start. The answer is out already; whoever
+ * waits for the end of the program waits no longer than this. Question and answer are no chat that somebody
+ * will go on with: they are not kept. */
 static void keep_for_later(struct run *r)
 {
     if (r->end.reason == DONE_CANCELLED || r->end.reason == DONE_ERROR)
         return;
     fflush(stdout);
-    session_close_chat(r->session, 0);
     if (!session_flush(r->session, RUN_FLUSH_MS))
         cmd_complain("the cache file was not written within %d s; the next start reads this prompt again",
                      RUN_FLUSH_MS / 1000);

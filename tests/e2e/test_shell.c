@@ -162,6 +162,18 @@ TEST(run_leaves_bytes_alone_in_a_pipe_and_neutralises_them_on_a_terminal)
     pty_finish(&p);
 }
 
+static int64_t run_tokens(struct test *t, struct rig *r, const char *name)
+{
+    json_error_t error;
+    CHECK_INT(t, r->s.code, 0, "%s", r->s.err);
+    json_t *all = json_loads(r->s.out, 0, &error);
+    json_t *value = json_object_get(json_object_get(all, "tokens"), name);
+    CHECK(t, json_is_integer(value), "%s: %s", name, r->s.out);
+    int64_t n = json_integer_value(value);
+    json_decref(all);
+    return n;
+}
+
 TEST(run_takes_the_types_of_the_cache)
 {
     struct rig r;
@@ -204,6 +216,31 @@ static bool has_cache(const struct rig *r)
     char cache[HOME_PATH_BYTES];
     home_path(&r->home, "cache/quip/kv", cache);
     return access(cache, F_OK) == 0;
+}
+
+TEST(run_goes_on_from_the_file_of_the_system_prompt)
+{
+    struct rig r;
+    char path[HOME_PATH_BYTES];
+    rig_make_system(t, &r, path);
+    QUIP(t, &r, NULL, RUN_SYSTEM, "-p", "first");
+    CHECK_INT(t, run_tokens(t, &r, "loaded"), 0);
+    CHECK_INT(t, run_tokens(t, &r, "reused"), 0);
+    CHECK(t, has_cache(&r));
+    char *first = strdup(strstr(r.s.out, "\"text\""));
+    first[strcspn(first, "\n")] = '\0';
+    QUIP(t, &r, NULL, RUN_SYSTEM, "-p", "second");
+    CHECK(t, run_tokens(t, &r, "loaded") >= SYSTEM_BYTES, "%s", r.s.out);
+    CHECK(t, run_tokens(t, &r, "reused") < run_tokens(t, &r, "prompt"), "%s", r.s.out);
+    CHECK(t, strstr(r.s.out, first) != NULL, "%s: %s", first, r.s.out);
+    free(first);
+
+    /* Other types, and another tier, have other files. */
+    QUIP(t, &r, NULL, RUN_SYSTEM, "-p", "second", "-ctk", "q8_0");
+    CHECK_INT(t, run_tokens(t, &r, "loaded"), 0, "%s", r.s.out);
+    QUIP(t, &r, NULL, RUN_SYSTEM, "-p", "second", "--cache-disk", "0");
+    CHECK_INT(t, run_tokens(t, &r, "loaded"), 0, "%s", r.s.out);
+    shell_finish(&r.s);
 }
 
 TEST(run_without_files_writes_none)
@@ -280,7 +317,11 @@ TEST(inspect_tells_what_is_in_a_file)
     json_t *all = json_loads(r.s.out, 0, NULL);
     CHECK_TEXT(t, json_string_value(json_object_get(all, "architecture")), "llama");
     CHECK(t, json_array_size(json_object_get(all, "tensors")) > 10);
-    CHECK(t, json_integer_value(json_object_get(json_object_get(all, "memory"), "cache")) > 0);
+    json_t *memory = json_object_get(all, "memory"), *by_type = json_object_get(memory, "cache_by_type");
+    int64_t f16_bytes = json_integer_value(json_object_get(by_type, "f16"));
+    CHECK(t, f16_bytes > 0);
+    CHECK_INT(t, json_integer_value(json_object_get(memory, "cache")), f16_bytes);
+    CHECK(t, json_integer_value(json_object_get(by_type, "q8_0")) < f16_bytes);
     json_decref(all);
     home_write(t, &r.home, "junk.gguf", "GGUFjunk");
     char path[HOME_PATH_BYTES];
