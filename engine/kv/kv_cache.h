@@ -36,6 +36,7 @@ void kv_cache_destroy(struct kv_cache *kv);    /* after its sequences and images
 const struct kv_layer *kv_cache_layers(const struct kv_cache *kv, int32_t *n_layers);
 void kv_cache_set_budget(struct kv_cache *kv, uint64_t budget_bytes);
 
+/* An image counts as a sequence while it lives. Bytes are whole pages of the system. */
 struct kv_stats {
     int32_t n_open, n_sealed;    /* pages of the sequences (a block's pages in all layers count as one) */
     int32_t n_shared;            /* of the sequences' blocks, those that more than one sequence or anchor holds */
@@ -100,7 +101,7 @@ struct kv_image {
  * does meanwhile, so another thread may read them.
  * Errors: ERR_NOMEM; ERR_UNSUPPORTED for a rough sequence, or one that holds nothing */
 enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e);
-/* Room for an image of these tokens, pieces to be filled by the caller (any thread).
+/* Room for an image of these tokens, at least one, pieces to be filled by the caller (any thread).
  * Errors: ERR_NOMEM */
 enum err_code kv_image_new(struct kv_image **out, struct kv_cache *kv, const int32_t *tokens, int32_t n_tokens,
                            struct err *e);

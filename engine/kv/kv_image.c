@@ -146,6 +146,7 @@ enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e
 enum err_code kv_image_new(struct kv_image **out, struct kv_cache *kv, const int32_t *tokens, int32_t n_tokens,
                            struct err *e)
 {
+    assert(n_tokens > 0);
     struct held *h = create(kv, tokens, n_tokens);
     bool ok = h != NULL;
     if (ok) {
