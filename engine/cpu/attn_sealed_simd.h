@@ -348,7 +348,7 @@ ATTN_INLINE void scores_open(struct sealed_tile *t, int first, const struct cpu_
         with_q[i] = a[first + i];
         with_q[i].q = query[first + i].q;
     }
-    scores(&part, with_q, keys, d, true, n_q, n_v);
+    scores(&part, with_q, keys, d, first == 0 ? t->next_values : NULL, t->next_value_bytes, true, n_q, n_v);
     memcpy(t->p[first], part.p, (size_t)n_q * sizeof part.p[0]);
 }
 
@@ -379,7 +379,7 @@ ATTN_INLINE void values_open(struct sealed_tile *t, int first, const struct cpu_
         part.begin[i] = a[first + i].key0;
         part.end[i] = a[first + i].key1;
     }
-    values_tile(with_o, &part, values, d, true, n_q, n_cols);
+    values_tile(with_o, &part, values, d, first == 0 ? t->next_keys : NULL, t->next_key_bytes, true, n_q, n_cols);
 }
 
 static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void *values, int32_t d, int n_q)

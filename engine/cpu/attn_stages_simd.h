@@ -67,8 +67,8 @@ ATTN_INLINE vec load_element(const void *page, ptrdiff_t i, bool half)
 }
 
 /* Products of n_q queries with n_v vectors of keys from key on. */
-ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, const void *keys,
-                              int32_t d_k, int32_t key, bool half, const int n_q, const int n_v)
+ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, const void *keys, int32_t d_k,
+                              int32_t key, struct ahead *ahead, bool half, const int n_q, const int n_v)
 {
     vec acc[ATTN_TILE][ATTN_MAX_VECS];
     const float *q[ATTN_TILE];
@@ -80,6 +80,8 @@ ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, co
             acc[i][v] = v_set(0.0f);
     }
     for (ptrdiff_t c = 0; c < d_k; c++) {
+        if (c % 4 == 0)
+            ahead_ask(ahead);
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++) {
             vec k = load_element(keys, c * CPU_PAGE + key + v * LANES, half);
@@ -96,10 +98,12 @@ ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, co
     }
 }
 
-/* Only the blocks of keys that a query of the tile sees; the others keep what stands in s. */
+/* Only the blocks of keys that a query of the tile sees; the others keep what stands in s. next: what is read
+ * after the keys, or NULL. */
 ATTN_INLINE void scores(struct attn_tile *t, const struct cpu_attn *a, const void *keys, int32_t d_k,
-                        bool half, const int n_q, const int n_v)
+                        const void *next, size_t next_bytes, bool half, const int n_q, const int n_v)
 {
+    struct ahead ahead = ahead_over(next, next_bytes, (d_k + 3) / 4 * (CPU_PAGE / (n_v * LANES)));
     int32_t begin = a[0].key0, end = a[0].key1;
     for (int i = 1; i < n_q; i++) {
         begin = a[i].key0 < begin ? a[i].key0 : begin;
@@ -107,7 +111,7 @@ ATTN_INLINE void scores(struct attn_tile *t, const struct cpu_attn *a, const voi
     }
     for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES)
         if (key < end && key + n_v * LANES > begin)
-            scores_block(t->p, a, keys, d_k, key, half, n_q, n_v);
+            scores_block(t->p, a, keys, d_k, key, &ahead, half, n_q, n_v);
 }
 
 /* Cap and range of one query's scores. */
@@ -178,8 +182,8 @@ static inline void rescale_output(float *o, float f, int32_t d_v)
 
 /* o_c += p_k V[k][c] for keys begin <= k < end and n_v vectors of components from c on. */
 ATTN_INLINE void values_block(const struct cpu_attn *a, const float (*p)[CPU_PAGE], const void *values,
-                              int32_t d_v, ptrdiff_t c, int32_t begin, int32_t end, bool half,
-                              const int n_q, const int n_v)
+                              int32_t d_v, ptrdiff_t c, int32_t begin, int32_t end, struct ahead *ahead,
+                              bool half, const int n_q, const int n_v)
 {
     vec acc[ATTN_TILE][ATTN_MAX_VECS];
     ATTN_UNROLL
@@ -189,6 +193,8 @@ ATTN_INLINE void values_block(const struct cpu_attn *a, const float (*p)[CPU_PAG
             acc[i][v] = v_load(a[i].o + c + v * LANES);
     }
     for (ptrdiff_t k = begin; k < end; k++) {
+        if (k % 4 == 0)
+            ahead_ask(ahead);
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++) {
             vec x = load_element(values, k * d_v + c + v * LANES, half);
@@ -224,16 +230,16 @@ ATTN_INLINE void values_tail(const struct cpu_attn *a, const float (*p)[CPU_PAGE
 }
 
 ATTN_INLINE void values_range(const struct cpu_attn *a, const float (*p)[CPU_PAGE], const void *values,
-                              int32_t d_v, int32_t begin, int32_t end, bool half, const int n_q,
-                              const int n_v)
+                              int32_t d_v, int32_t begin, int32_t end, struct ahead *ahead, bool half,
+                              const int n_q, const int n_v)
 {
     if (begin >= end)
         return;
     ptrdiff_t c = 0;
     for (; d_v - c >= n_v * LANES; c += n_v * LANES)
-        values_block(a, p, values, d_v, c, begin, end, half, n_q, n_v);
+        values_block(a, p, values, d_v, c, begin, end, ahead, half, n_q, n_v);
     for (; d_v - c >= LANES; c += LANES)
-        values_block(a, p, values, d_v, c, begin, end, half, n_q, 1);
+        values_block(a, p, values, d_v, c, begin, end, ahead, half, n_q, 1);
     if (c < d_v)
         values_tail(a, p, values, d_v, c, begin, end, half, n_q);
 }
@@ -248,16 +254,20 @@ static inline void values_alone(const struct cpu_attn *a, const float p[CPU_PAGE
                          int32_t d_v, int32_t begin, int32_t end, bool half)
 {
     const float (*one)[CPU_PAGE] = (const float (*)[CPU_PAGE])p;
+    struct ahead nothing = { 0 };
     if (half)
-        values_range(a, one, values, d_v, begin, end, true, 1, ATTN_COLS_1);
+        values_range(a, one, values, d_v, begin, end, &nothing, true, 1, ATTN_COLS_1);
     else
-        values_range(a, one, values, d_v, begin, end, false, 1, ATTN_COLS_1);
+        values_range(a, one, values, d_v, begin, end, &nothing, false, 1, ATTN_COLS_1);
 }
 
-/* The third stage: keys that all queries of the tile see together, those at the ends one query at a time. */
-ATTN_INLINE void values_tile(const struct cpu_attn *a, const struct attn_tile *t, const void *values,
-                             int32_t d_v, bool half, const int n_q, const int n_cols)
+/* The third stage: keys that all queries of the tile see together, those at the ends one query at a time.
+ * next: what is read after the values, or NULL. */
+ATTN_INLINE void values_tile(const struct cpu_attn *a, const struct attn_tile *t, const void *values, int32_t d_v,
+                             const void *next, size_t next_bytes, bool half, const int n_q, const int n_cols)
 {
+    int32_t n_runs = d_v / (n_cols * LANES) > 0 ? d_v / (n_cols * LANES) : 1;
+    struct ahead ahead = ahead_over(next, next_bytes, n_runs * (CPU_PAGE / 4));
     int32_t begin = 0, end = CPU_PAGE;    /* seen by all */
     for (int i = 0; i < n_q; i++) {
         begin = t->begin[i] > begin ? t->begin[i] : begin;
@@ -268,7 +278,8 @@ ATTN_INLINE void values_tile(const struct cpu_attn *a, const struct attn_tile *t
     if (n_q > 1)
         for (int i = 0; i < n_q; i++)
             values_alone(&a[i], t->p[i], values, d_v, t->begin[i], clamp(begin, t->begin[i], t->end[i]), half);
-    values_range(a, (const float (*)[CPU_PAGE])t->p, values, d_v, begin, end, half, n_q, n_cols);
+    values_range(a, (const float (*)[CPU_PAGE])t->p, values, d_v, begin, end, &ahead, half,
+                 n_q, n_cols);
     if (n_q > 1)
         for (int i = 0; i < n_q; i++)
             values_alone(&a[i], t->p[i], values, d_v, clamp(end, t->begin[i], t->end[i]), t->end[i], half);
