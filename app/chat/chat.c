@@ -163,7 +163,8 @@ static bool choose_by_number(struct chat *c, const char *text)
     long n = strtol(text, &end, 10);
     if (n >= 1 && n <= CHAT_ROOMS && end[strspn(end, " .)\t\n")] == '\0')
         return chat_make_room(c, (enum chat_room)(n - 1));
-    chat_card(c, MESSAGE_NOTICE, "A number is wanted", NULL, "1 to %d: what to do about the full context.", CHAT_ROOMS);
+    chat_card(c, MESSAGE_NOTICE, "A number is wanted", NULL, "1 to %d: what to do about the full context.",
+              CHAT_ROOMS);
     return false;
 }
 
@@ -251,8 +252,10 @@ void chat_new(struct chat *c)
 
 bool chat_is_busy(const struct chat *c)
 {
-    bool making_room = c->context.state != CONTEXT_IDLE && c->context.state != CONTEXT_ASKING;
-    return c->state == CHAT_ANSWERING || making_room || (c->waiting.n_bytes > 0 && c->context.state == CONTEXT_IDLE);
+    enum chat_context_state context = c->context.state;
+    if (context == CONTEXT_ASKING)    /* it is the person's turn */
+        return c->state == CHAT_ANSWERING;
+    return c->state == CHAT_ANSWERING || context != CONTEXT_IDLE || c->waiting.n_bytes > 0;
 }
 
 void chat_cancel(struct chat *c)

@@ -21,8 +21,8 @@
 enum { WARN_PERCENT = 80, SUMMARY_MIN = 32, SUMMARY_MAX = 256 };
 
 static const char summary_wish[] =
-    "Summarise our conversation so far, so that it can go on from the summary alone: facts, names, numbers, what was "
-    "decided, what is still open. Write only the summary, as short as possible.";
+    "Summarise our conversation so far, so that it can go on from the summary alone: facts, names, numbers, "
+    "what was decided, what is still open. Write only the summary, as short as possible.";
 
 void chat_context_forget(struct chat *c)
 {
@@ -39,8 +39,8 @@ void chat_context_warn(struct chat *c)
     if (percent >= WARN_PERCENT && !c->context.warned)
         chat_card(c, MESSAGE_WARNING, "The context is nearly full",
                   "/context makes room: leave out, summarise, a larger context",
-                  "%d of %d tokens (%d %%) are used. When it is full you are asked; nothing is dropped by itself.",
-                  c->n_ctx_used, n_ctx, percent);
+                  "%d of %d tokens (%d %%) are used. When it is full you are asked; nothing is dropped by "
+                  "itself.", c->n_ctx_used, n_ctx, percent);
     c->context.warned = percent >= WARN_PERCENT;
 }
 
@@ -83,9 +83,10 @@ static bool count(struct chat *c)
     struct transcript_prompt prompts[PORT_PROMPTS] = { 0 };
     struct port_prompt wanted[PORT_PROMPTS];
     struct chat_context *x = &c->context;
+    int32_t end = c->transcript.n_path;
     bool ok = true;
     for (int32_t i = 0; i < x->n_cuts; i++) {
-        ok = transcript_prompt(&c->transcript, buf_text(&c->system), x->cuts[i], c->transcript.n_path, &prompts[i]) && ok;
+        ok = transcript_prompt(&c->transcript, buf_text(&c->system), x->cuts[i], end, &prompts[i]) && ok;
         wanted[i] = (struct port_prompt){ prompts[i].messages, prompts[i].n_messages };
     }
     x->request = ++c->last_id;
@@ -120,8 +121,8 @@ void chat_show_context(struct chat *c)
     else if (n > 0)
         chat_context_full(c, CONTEXT_WISH, 0);
     else
-        chat_card(c, MESSAGE_NOTICE, "Context", "/ctx N makes it larger or smaller", "It holds %d tokens. Nothing was said yet.",
-                  c->model->n_ctx);
+        chat_card(c, MESSAGE_NOTICE, "Context", "/ctx N makes it larger or smaller",
+                  "It holds %d tokens. Nothing was said yet.", c->model->n_ctx);
 }
 
 /* ---- the choices ---------------------------------------------------------------------------------- */
@@ -157,9 +158,10 @@ static int32_t choose_cut(const struct chat *c)
 static void offer_drop(struct chat *c)
 {
     struct chat_context *x = &c->context;
-    int32_t stays = x->counts.tokens[x->cut], freed = x->counts.tokens[0] - stays, n = messages_before(c, x->cut);
-    int32_t room = c->model->n_ctx - chat_reserve(c);
-    struct chat_choice *choice = choice_of(c, ROOM_DROP, "Leave out the oldest turns", x->cut > 0 && stays <= room);
+    int32_t stays = x->counts.tokens[x->cut], freed = x->counts.tokens[0] - stays;
+    int32_t room = c->model->n_ctx - chat_reserve(c), n = messages_before(c, x->cut);
+    bool possible = x->cut > 0 && stays <= room;
+    struct chat_choice *choice = choice_of(c, ROOM_DROP, "Leave out the oldest turns", possible);
     if (x->cut == 0)
         SAY(choice, "There is no turn before the last one.");
     else if (!choice->possible)
@@ -180,13 +182,13 @@ static void offer_summary(struct chat *c)
     if (x->cut == 0)
         SAY(choice, "There is no turn before the last one.");
     else if (stays + n > n_ctx - chat_reserve(c))
-        SAY(choice, "The last turn has %d tokens; with a summary of %d that is more than the %d that fit.", stays, n,
-            n_ctx - chat_reserve(c));
+        SAY(choice, "The last turn has %d tokens; with a summary of %d that is more than the %d that fit.",
+            stays, n, n_ctx - chat_reserve(c));
     else if (freed <= 0)
         SAY(choice, "A summary of up to %d tokens would be as long as what it replaces (%d).", n, freed + n);
     else
-        SAY(choice, "The model writes up to %d tokens about the %d oldest messages, which costs one answer; at least "
-            "%d tokens freed.", n, messages_before(c, x->cut), freed);
+        SAY(choice, "The model writes up to %d tokens about the %d oldest messages, which costs one answer; at "
+            "least %d tokens freed.", n, messages_before(c, x->cut), freed);
     choice->possible = x->cut > 0 && stays + n <= n_ctx - chat_reserve(c) && freed > 0;
 }
 
@@ -202,8 +204,10 @@ static void offer_larger(struct chat *c)
         return;
     }
     int32_t larger = x->counts.sizes[i].n_ctx;
-    uint64_t bytes = x->counts.sizes[i].kv_bytes, more = bytes > c->stats.kv_bytes ? bytes - c->stats.kv_bytes : 0;
-    bool fits = more <= c->stats.available_bytes / 10 * 9, enough = larger >= wanted || x->cause != CONTEXT_MESSAGE;
+    uint64_t bytes = x->counts.sizes[i].kv_bytes;
+    uint64_t more = bytes > c->stats.kv_bytes ? bytes - c->stats.kv_bytes : 0;
+    bool fits = more <= c->stats.available_bytes / 10 * 9;
+    bool enough = larger >= wanted || x->cause != CONTEXT_MESSAGE;
     char now[24], then[24], free_text[24];
     chat_size_text(c->stats.kv_full_bytes, now, sizeof now);
     chat_size_text(bytes, then, sizeof then);
@@ -211,8 +215,8 @@ static void offer_larger(struct chat *c)
     if (!enough)
         SAY(choice, "The conversation needs %d tokens; the model was made for %d.", wanted, larger);
     else
-        SAY(choice, "%d tokens instead of %d: the cache takes %s when full, not %s; %s of memory are free%s.", larger,
-            n_ctx, then, now, free_text, fits ? "" : ", too few for that");
+        SAY(choice, "%d tokens instead of %d: the cache takes %s when full, not %s; %s of memory are free%s.",
+            larger, n_ctx, then, now, free_text, fits ? "" : ", too few for that");
     x->n_ctx_wanted = larger;
     choice->possible = fits && enough;
 }
@@ -235,13 +239,13 @@ static void say_cause(struct chat *c)
         n_left_out += c->transcript.path[i]->left_out;
     x->title = x->cause == CONTEXT_WISH ? "Context" : "The context is full";
     if (x->cause == CONTEXT_MESSAGE)
-        SAY(x, "With this message the conversation has %d tokens. The context holds %d, of which %d are kept for the "
-            "answer.", n, n_ctx, chat_reserve(c));
+        SAY(x, "With this message the conversation has %d tokens. The context holds %d, of which %d are kept "
+            "for the answer.", n, n_ctx, chat_reserve(c));
     else if (x->cause == CONTEXT_ANSWER)
         SAY(x, "The answer stops here: all %d tokens of the context are used.", n_ctx);
     else
-        SAY(x, "The conversation has %d of %d tokens (%d %%); %d messages are no longer read by the model.", n, n_ctx,
-            (int)((int64_t)n * 100 / n_ctx), n_left_out);
+        SAY(x, "The conversation has %d of %d tokens (%d %%); %d messages are no longer read by the model.", n,
+            n_ctx, (int)((int64_t)n * 100 / n_ctx), n_left_out);
 }
 
 /* Where there is nothing to choose from, a card says so. */
@@ -252,9 +256,11 @@ static void say_no_choice(struct chat *c)
     memcpy(text, x->text, sizeof text);
     bool message = x->cause == CONTEXT_MESSAGE;
     chat_make_room(c, ROOM_STOP);
-    chat_card(c, message ? MESSAGE_ERROR : MESSAGE_WARNING,
-              message ? "Not sent: the context would overflow" : "The context is full",
-              message ? "Shorten the message, or start an empty chat with /new" : "/new starts an empty chat", "%s", text);
+    if (message)
+        chat_card(c, MESSAGE_ERROR, "Not sent: the context would overflow",
+                  "Shorten the message, or start an empty chat with /new", "%s", text);
+    else
+        chat_card(c, MESSAGE_WARNING, "The context is full", "/new starts an empty chat", "%s", text);
 }
 
 void chat_context_counted(struct chat *c, const struct mail *mail)
@@ -272,7 +278,9 @@ void chat_context_counted(struct chat *c, const struct mail *mail)
     offer_stop(c);
     x->state = CONTEXT_ASKING;
     c->version++;
-    bool any = x->choices[ROOM_DROP].possible || x->choices[ROOM_SUMMARISE].possible || x->choices[ROOM_LARGER].possible;
+    bool any = false;
+    for (int32_t i = 0; i < ROOM_STOP; i++)
+        any = any || x->choices[i].possible;
     if (any || x->cause == CONTEXT_WISH)
         c->port.show(c->port.self, PANEL_CONTEXT);
     else
@@ -281,8 +289,8 @@ void chat_context_counted(struct chat *c, const struct mail *mail)
 
 void chat_context_not_counted(struct chat *c, const char *reason)
 {
-    chat_card(c, MESSAGE_ERROR, "The context is full", "/new starts an empty chat; /ctx N makes the context larger",
-              "What could be left out was not found: %s.", reason);
+    chat_card(c, MESSAGE_ERROR, "The context is full",
+              "/new starts an empty chat; /ctx N makes the context larger", "What could be left out was not found: %s.", reason);
     chat_make_room(c, ROOM_STOP);
 }
 
@@ -302,10 +310,10 @@ static void end_with_room(struct chat *c)
     chat_prepare(c);
 }
 
-static const char *hint_of(const struct chat *c)
+const char *chat_context_hint(const struct chat *c)
 {
-    return c->context.cause == CONTEXT_ANSWER ? "/continue goes on where the answer stopped; Alt+R or /regen answers again"
-                                              : NULL;
+    bool cut = c->context.state != CONTEXT_IDLE && c->context.cause == CONTEXT_ANSWER;
+    return cut ? "/continue goes on where the answer stopped; Alt+R or /regen answers again" : NULL;
 }
 
 /* Marks what the model reads no longer, up to before this message. */
@@ -326,8 +334,8 @@ static void drop(struct chat *c)
     int32_t n = messages_before(c, x->cut), stays = x->counts.tokens[x->cut];
     leave_out(c, c->transcript.path[x->cuts[x->cut]]->id, false);
     c->n_ctx_used = stays;
-    chat_card(c, MESSAGE_NOTICE, "Left out", hint_of(c),
-              "%d messages are no longer read by the model: %d tokens freed, %d stay. They are marked above.", n,
+    chat_card(c, MESSAGE_NOTICE, "Left out", chat_context_hint(c),
+              "%d messages are no longer read by the model: %d tokens freed, %d stay. They can still be seen.", n,
               x->counts.tokens[0] - stays, stays);
     end_with_room(c);
 }
@@ -341,7 +349,8 @@ static bool ask_summary(struct chat *c, struct message *m)
     chat_fill_request(c, &request);
     request.enable_thinking = 0;
     request.n_reserve = request.generate.n_predict = x->n_summary;
-    bool ok = transcript_prompt(&c->transcript, buf_text(&c->system), x->cuts[x->summary_from], x->cuts[x->cut], &prompt);
+    bool ok = transcript_prompt(&c->transcript, buf_text(&c->system), x->cuts[x->summary_from], x->cuts[x->cut],
+                                &prompt);
     if (ok)
         prompt.messages[prompt.n_messages++] = (struct chat_message){ .role = "user", .content = summary_wish };
     request.messages = prompt.messages;
@@ -355,7 +364,8 @@ static void summarise(struct chat *c)
 {
     struct chat_context *x = &c->context;
     int32_t at = x->cuts[x->cut];
-    struct message *m = transcript_insert(&c->transcript, at > 0 ? c->transcript.path[at - 1]->id : 0, MESSAGE_SUMMARY, "");
+    uint64_t after = at > 0 ? c->transcript.path[at - 1]->id : 0;
+    struct message *m = transcript_insert(&c->transcript, after, MESSAGE_SUMMARY, "");
     x->state = CONTEXT_SUMMARISING;
     x->summary_from = 0;
     if (m)
@@ -402,13 +412,14 @@ void chat_context_summarised(struct chat *c, struct message *m, const char *reas
     int32_t n_unread = messages_before(c, x->summary_from), n = messages_before(c, x->cut);
     char unread[96] = "";
     if (n_unread > 0)
-        snprintf(unread, sizeof unread, " The first %d were too long to be read with the others and are not in it.", n_unread);
+        snprintf(unread, sizeof unread, " The first %d were too long to be read with the others and are not in it.",
+                 n_unread);
     leave_out(c, m->id, true);
     m->state = MESSAGE_DONE;
     snprintf(m->hint, sizeof m->hint, "The model reads this in place of the messages above.");
     c->n_ctx_used = x->counts.tokens[x->cut] + m->timings.n_generated;
-    chat_card(c, MESSAGE_NOTICE, "Summarised", hint_of(c),
-              "%d messages stand in the prompt as a summary of %d tokens: %d freed. They are marked above.%s", n,
+    chat_card(c, MESSAGE_NOTICE, "Summarised", chat_context_hint(c),
+              "%d messages stand in the prompt as a summary of %d tokens: %d freed. They can still be seen.%s", n,
               m->timings.n_generated, x->counts.tokens[0] - c->n_ctx_used, unread);
     end_with_room(c);
 }

@@ -118,7 +118,7 @@ static void take_done(struct chat *c, struct message *m, const struct eng_event 
     else if (ev->reason == DONE_ERROR)
         chat_card(c, MESSAGE_ERROR, "The answer ended in an error", "Alt+R or /regen tries again", "%.*s", ev->n_text,
                   ev->text);
-    else if (ev->reason == DONE_CONTEXT && c->waiting.n_bytes == 0)    /* else the message asks for room, and gets it */
+    else if (ev->reason == DONE_CONTEXT && c->waiting.n_bytes == 0)    /* else the message asks for room */
         chat_context_full(c, CONTEXT_ANSWER, 0);
     else
         chat_context_warn(c);
@@ -148,7 +148,8 @@ static void take_event(struct chat *c, const struct mail *mail)
     }
 }
 
-/* Nothing was evaluated. The message waits while the person is asked; an answer that was to go on is as it was. */
+/* Nothing was evaluated. The message waits while the person is asked; an answer that was to go on is as it
+ * was. */
 static void take_too_long(struct chat *c)
 {
     struct message *m = current_answer(c);
@@ -173,7 +174,8 @@ static void say_session(struct chat *c, const struct port_stats *before, int32_t
     char types[2 * PORT_TYPE_BYTES];
     chat_kv_types(c, types, sizeof types);
     if (c->model->n_ctx != n_ctx_before)
-        chat_card(c, MESSAGE_NOTICE, "Context", NULL, "The context holds %d tokens now.", c->model->n_ctx);
+        chat_card(c, MESSAGE_NOTICE, "Context", chat_context_hint(c), "The context holds %d tokens now.",
+                  c->model->n_ctx);
     if (strcmp(before->kv_type_k, c->stats.kv_type_k) != 0 || strcmp(before->kv_type_v, c->stats.kv_type_v) != 0)
         chat_card(c, MESSAGE_NOTICE, "KV cache", NULL, "Keys and values are cached as %s now.", types);
 }
@@ -209,7 +211,8 @@ static void take_model(struct chat *c, struct mail *mail)
     for (int32_t i = 0; !same && i < c->model->n_warnings; i++)
         chat_card(c, MESSAGE_WARNING, label, NULL, "%s", c->model->warnings[i]);
     if (!noted && c->stats.kv_note[0])
-        chat_card(c, MESSAGE_NOTICE, "KV cache", "/set kv-type-k and /set kv-type-v choose others", "%s", c->stats.kv_note);
+        chat_card(c, MESSAGE_NOTICE, "KV cache", "/set kv-type-k and /set kv-type-v choose others", "%s",
+                  c->stats.kv_note);
     c->version++;
     chat_context_session(c, NULL);
     chat_send_waiting(c);

@@ -32,6 +32,8 @@ void chat_context_summarised(struct chat *c, struct message *m, const char *reas
 void chat_context_summary_too_long(struct chat *c, struct message *m);
 /* A model or a session arrived; reason: it did not. */
 void chat_context_session(struct chat *c, const char *reason);
+/* What to do with a cut answer once there is room; NULL: nothing was cut. */
+const char *chat_context_hint(const struct chat *c);
 void chat_context_warn(struct chat *c);
 void chat_context_forget(struct chat *c);
 

@@ -99,9 +99,10 @@ static bool is_kv_type(const char *name)
 
 bool chat_set_kv_types(struct chat *c, const char *keys, const char *values)
 {
-    if ((keys && !is_kv_type(keys)) || (values && !is_kv_type(values))) {
-        chat_card(c, MESSAGE_ERROR, "Not set", NULL, "'%s' is no type of the KV cache: f16, q8_0, q4_0, kv4, kv3 or auto wanted.",
-                  keys && !is_kv_type(keys) ? keys : values);
+    const char *wrong = keys && !is_kv_type(keys) ? keys : values && !is_kv_type(values) ? values : NULL;
+    if (wrong) {
+        chat_card(c, MESSAGE_ERROR, "Not set", NULL,
+                  "'%s' is no type of the KV cache: f16, q8_0, q4_0, kv4, kv3 or auto wanted.", wrong);
         return false;
     }
     if (keys)

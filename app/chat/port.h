@@ -94,7 +94,7 @@ struct port_request {
     struct generate_options generate;
     int32_t n_reserve;      /* tokens that must be left for the answer, or it is MAIL_TOO_LONG */
     const char *begun;      /* the answer so far, to be gone on with; NULL: a new one */
-    const char *begun_thinking;    /* with begun: thoughts before it; whole if there is text after them. NULL: none */
+    const char *begun_thinking;    /* with begun: thoughts before it, over if text follows them; NULL: none */
 };
 
 /* Messages whose length as a prompt is wanted. */

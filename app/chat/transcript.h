@@ -71,7 +71,8 @@ struct message *transcript_last(const struct transcript *t, enum message_role ro
  * neighbours of one role are joined by a blank line, because templates insist on turns. A summary is text of
  * the user. Texts are borrowed from the transcript and from out. False: no memory.
  *
- * Of the path, messages from `from` to before `to` take part, and summaries before `from`; those left out never do. */
+ * Of the path, messages from `from` to before `to` take part, and summaries before `from`; those left out
+ * never do. */
 struct transcript_prompt {
     struct chat_message *messages;    /* has room for one more */
     int32_t n_messages;

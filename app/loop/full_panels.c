@@ -53,8 +53,8 @@ static void open_settings(struct full *f)
     const struct chat *c = &f->talk->chat;
     int32_t n = 0;
     chat_sampling(c, &now);
-    add_setting(f, &n, "kv-type-k", c->session.kv_type_k, "type of cached keys: f16, q8_0, q4_0, kv4, kv3 or auto");
-    add_setting(f, &n, "kv-type-v", c->session.kv_type_v, "type of cached values; the chat stays and is read again");
+    add_setting(f, &n, "kv-type-k", c->session.kv_type_k, "cached keys: f16, q8_0, q4_0, kv4, kv3 or auto");
+    add_setting(f, &n, "kv-type-v", c->session.kv_type_v, "cached values; the chat stays and is read again");
     for (int32_t i = 0; (field = sampler_field(i)); i++) {
         char value[SAMPLING_PRESET_BYTES];
         sampling_text(&now, field, value);

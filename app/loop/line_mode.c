@@ -23,6 +23,7 @@ struct line_mode {
     bool input_over;
     bool introduced;             /* the model was named */
     bool summarising;            /* said that it takes a while */
+    bool ask_context;            /* what to do about a full context is to be asked when all else is out */
     bool failed;
     int ending_signal;
     uint64_t shown_id;           /* messages up to this one are out, but for the one that streams */
@@ -152,32 +153,58 @@ static void leave(struct line_mode *l)
     uv_stop(&l->talk->loop);
 }
 
+/* The question, and its answers by number. */
+static void show_context(struct line_mode *l)
+{
+    const struct chat_context *x = &l->talk->chat.context;
+    if (x->state != CONTEXT_ASKING)
+        return;
+    printf("%s: %s\n", x->title, x->text);
+    for (int32_t i = 0; i < CHAT_ROOMS; i++)
+        printf("  %d  %s%s: %s\n", (int)(i + 1), x->choices[i].label,
+               x->choices[i].possible ? "" : " (not possible)", x->choices[i].text);
+}
+
+static void ask_context(struct line_mode *l)
+{
+    if (l->ask_context && l->talk->chat.context.state == CONTEXT_ASKING) {
+        take_prompt_back(l);
+        show_context(l);
+    }
+    l->ask_context = false;
+}
+
+/* Nobody is there to choose: nothing is dropped, and whoever wrote the input is told. */
+static void give_up_context(struct line_mode *l)
+{
+    struct chat *c = &l->talk->chat;
+    bool unsent = c->context.cause == CONTEXT_MESSAGE;
+    chat_make_room(c, ROOM_STOP);
+    if (unsent)
+        chat_card(c, MESSAGE_ERROR, "Not sent", NULL,
+                  "The context is full, and nobody chose what to do about it.");
+}
+
 /* The person's turn: a prompt, or at the end of the input the end. */
 static void hand_over(struct line_mode *l)
 {
     struct chat *c = &l->talk->chat;
-    bool asking = c->context.state == CONTEXT_ASKING;
-    if (asking && l->input_over)
-        chat_make_room(c, ROOM_STOP);    /* nobody is there to choose */
+    ask_context(l);
     if (chat_is_busy(c) || c->state == CHAT_LOADING)
         return;
     if (l->input_over && !c->fetching[0]) {
         leave(l);
     } else if (!l->prompted && l->from_terminal && !l->input_over) {
-        put_text(l, asking ? "Choose 1 to 4: " : "You: ");
+        put_text(l, c->context.state == CONTEXT_ASKING ? "Choose 1 to 4: " : "You: ");
         l->prompted = true;
     }
 }
 
-/* Everything new, then a prompt if it is the person's turn. */
-static void changed(void *self)
+static void put_news(struct line_mode *l)
 {
-    struct line_mode *l = self;
-    struct chat *c = &l->talk->chat;
-    if (!l->introduced && c->model)
-        introduce(l);
-    for (int32_t i = 0; i < c->transcript.n_path; i++) {
-        const struct message *m = c->transcript.path[i];
+    const struct transcript *t = &l->talk->chat.transcript;
+    for (int32_t i = 0; i < t->n_path; i++) {
+        const struct message *m = t->path[i];
         if (m->id <= l->shown_id && m->id != l->stream_id && m->state != MESSAGE_STREAMING)
             continue;
         if (m->role == MESSAGE_SUMMARY && m->state == MESSAGE_STREAMING)
@@ -193,10 +220,25 @@ static void changed(void *self)
         l->failed = l->failed || m->role == MESSAGE_ERROR;
         l->shown_id = m->id;
     }
+}
+
+/* Everything new, then a prompt if it is the person's turn. */
+static void changed(void *self)
+{
+    struct line_mode *l = self;
+    struct chat *c = &l->talk->chat;
+    if (!l->introduced && c->model)
+        introduce(l);
+    put_news(l);
     bool summarising = c->context.state == CONTEXT_SUMMARISING;
     if (summarising && !l->summarising)
         put_text(l, "Summarising: the model writes about the oldest messages. Ctrl+C stops it.\n");
     l->summarising = summarising;
+    if (c->context.state == CONTEXT_ASKING && l->input_over) {
+        ask_context(l);    /* for whoever reads it later */
+        give_up_context(l);
+        put_news(l);
+    }
     hand_over(l);
     fflush(stdout);
 }
@@ -223,7 +265,7 @@ static void take_line(struct line_mode *l, char *line)
     char *text = buf_take(&l->draft);
     buf_init(&l->draft);
     if (text && !l->from_terminal && l->talk->chat.context.state == CONTEXT_ASKING && !is_choice(text))
-        chat_make_room(&l->talk->chat, ROOM_STOP);    /* whoever wrote the input did not expect a question */
+        give_up_context(l);
     if (text)
         chat_enter(&l->talk->chat, text);
     free(text);
@@ -294,7 +336,8 @@ static void show_settings(struct line_mode *l)
     struct sampler_params now;
     chat_sampling(c, &now);
     const struct sampler_field *field;
-    printf("  kv-type-k = %s, kv-type-v = %s: types of the KV cache\n", c->session.kv_type_k, c->session.kv_type_v);
+    printf("  kv-type-k = %s, kv-type-v = %s: types of the KV cache\n", c->session.kv_type_k,
+           c->session.kv_type_v);
     for (int32_t i = 0; (field = sampler_field(i)); i++) {
         char value[SAMPLING_PRESET_BYTES];
         sampling_text(&now, field, value);
@@ -315,18 +358,6 @@ static void show_figures(struct line_mode *l)
     }
 }
 
-/* The question, and its answers by number. */
-static void show_context(struct line_mode *l)
-{
-    const struct chat_context *x = &l->talk->chat.context;
-    if (x->state != CONTEXT_ASKING)
-        return;
-    printf("%s: %s\n", x->title, x->text);
-    for (int32_t i = 0; i < CHAT_ROOMS; i++)
-        printf("  %d  %s%s: %s\n", (int)(i + 1), x->choices[i].label, x->choices[i].possible ? "" : " (not possible)",
-               x->choices[i].text);
-}
-
 static void front_show(void *self, enum port_panel panel)
 {
     struct line_mode *l = self;
@@ -345,7 +376,7 @@ static void front_show(void *self, enum port_panel panel)
         show_figures(l);
         break;
     case PANEL_CONTEXT:
-        show_context(l);
+        l->ask_context = true;    /* the end of the answer is still to be written */
         break;
     }
 }

@@ -21,7 +21,8 @@ static bool port_answer(void *self, const struct port_request *request)
     return worker_answer(((struct talk *)self)->worker, request);
 }
 
-static bool port_count(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking)
+static bool port_count(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n,
+                       int32_t enable_thinking)
 {
     return worker_count(((struct talk *)self)->worker, id, prompts, n, enable_thinking);
 }
@@ -121,10 +122,11 @@ static void init_chat(struct talk *t, const struct config *config)
 {
     struct port port = {
         .self = t,
-        .open_model = port_open_model, .set_session = port_set_session, .answer = port_answer, .count = port_count,
-        .prepare = port_prepare, .close_chat = port_close_chat, .want_stats = port_want_stats, .cancel = port_cancel,
-        .fetch = port_fetch, .stop_fetch = port_stop_fetch, .show = port_show, .give_back = port_give_back,
-        .quit = port_quit, .now_s = port_now_s
+        .open_model = port_open_model, .set_session = port_set_session, .answer = port_answer,
+        .count = port_count, .prepare = port_prepare, .close_chat = port_close_chat,
+        .want_stats = port_want_stats, .cancel = port_cancel, .fetch = port_fetch,
+        .stop_fetch = port_stop_fetch, .show = port_show, .give_back = port_give_back, .quit = port_quit,
+        .now_s = port_now_s
     };
     chat_init(&t->chat, config, t->paths, &port);
 }

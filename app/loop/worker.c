@@ -13,56 +13,14 @@
  * When an answer is there and nothing else is to be done, the beginning of the next prompt is made ready: the
  * end of the answer, and what a template changes in earlier messages once another question follows. Whatever
  * comes in while that is evaluated stops it; what was done of it stays in the cache and is not done again. */
-#include "app/loop/worker.h"
+#include "app/loop/worker_impl.h"
 
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { FLUSH_MS = 2000, STATS_MS = 250 };
-
-enum job_kind { JOB_OPEN, JOB_SESSION, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS };
-
-/* Messages of the job's own. */
-struct job_prompt {
-    struct chat_message *messages;
-    int32_t n_messages;
-};
-
-struct job {
-    struct job *next;
-    enum job_kind kind;
-    uint64_t id;
-    char *path;
-    struct port_session session;
-    struct port_request request;    /* of an answer; its messages are the first prompt */
-    char *begun, *begun_thinking;
-    struct job_prompt *prompts;
-    int32_t n_prompts;
-    int32_t enable_thinking;
-};
-
-struct worker {
-    struct engine *eng;
-    struct mailbox *box;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    struct job *first, **last;        /* under lock, like quit */
-    bool quit;
-    bool preparing;                   /* under lock: what is evaluated gives way to any job */
-    struct session *cancellable;      /* under lock: the session, for the loop thread to cancel */
-    _Atomic uint64_t cancelled;       /* answers up to this one are not wanted */
-
-    /* The engine thread's own. */
-    struct worker_options options;    /* session: as in force */
-    struct model *model;
-    struct session *session;
-    double stats_s;                   /* clock of the last figures */
-};
+enum { FLUSH_MS = 2000 };
 
 /* ---- jobs ----------------------------------------------------------------------------------------- */
 
@@ -156,23 +114,9 @@ static struct job *next_job(struct worker *w)
     return j;
 }
 
-static bool should_stop(struct worker *w, uint64_t id)
-{
-    return atomic_load(&w->cancelled) >= id;
-}
-
-/* Whether somebody waits for what is only preparation to end. */
-static bool should_yield(struct worker *w)
-{
-    pthread_mutex_lock(&w->lock);
-    bool yield = w->first || w->quit;
-    pthread_mutex_unlock(&w->lock);
-    return yield;
-}
-
 /* ---- the engine thread ---------------------------------------------------------------------------- */
 
-static double now_s(void)
+double worker_now_s(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -186,11 +130,11 @@ static void copy_text(char *out, size_t n_bytes, const char *text)
     out[n] = '\0';
 }
 
-static void fill_stats(struct worker *w, struct port_stats *out)
+void worker_fill_stats(struct worker *w, struct port_stats *out)
 {
     struct engine_info info;
     engine_info(w->eng, &info);
-    w->stats_s = now_s();
+    w->stats_s = worker_now_s();
     *out = (struct port_stats){ .resident_bytes = info.memory_resident_bytes,
                                   .available_bytes = info.memory_available_bytes,
                                   .total_bytes = info.memory_total_bytes };
@@ -214,14 +158,14 @@ static void fill_stats(struct worker *w, struct port_stats *out)
     out->disk_bytes = s.disk_bytes;
 }
 
-static void post_stats(struct worker *w)
+void worker_post_stats(struct worker *w)
 {
     struct mail mail = { .kind = MAIL_STATS };
-    fill_stats(w, &mail.stats);
+    worker_fill_stats(w, &mail.stats);
     mailbox_post(w->box, &mail);
 }
 
-static void post_failure(struct worker *w, enum mail_kind kind, uint64_t id, const struct err *e)
+void worker_post_failure(struct worker *w, enum mail_kind kind, uint64_t id, const struct err *e)
 {
     struct mail mail = { .kind = kind, .request = id };
     memcpy(mail.text, e->text, sizeof mail.text);
@@ -234,7 +178,7 @@ static void post_model(struct worker *w, uint64_t id, double load_s)
     if (!m) {
         struct err e;
         err_set(&e, ERR_NOMEM, "no memory to describe the model");
-        post_failure(w, MAIL_MODEL_FAILED, id, &e);
+        worker_post_failure(w, MAIL_MODEL_FAILED, id, &e);
         return;
     }
     const struct model_info *info = model_info(w->model);
@@ -260,7 +204,7 @@ static void post_model(struct worker *w, uint64_t id, double load_s)
     model_sampling(w->model, &m->sampling);
 
     struct mail mail = { .kind = MAIL_MODEL, .request = id, .model = m };
-    fill_stats(w, &mail.stats);
+    worker_fill_stats(w, &mail.stats);
     if (!mailbox_post(w->box, &mail))
         free(m);
 }
@@ -296,7 +240,7 @@ static void close_session(struct worker *w)
 
 static void do_open(struct worker *w, const struct job *j)
 {
-    double start = now_s();
+    double start = worker_now_s();
     struct model *m = NULL;
     struct session *s = NULL;
     struct err e;
@@ -305,14 +249,14 @@ static void do_open(struct worker *w, const struct job *j)
         rc = create_session(w, m, &w->options.session, &s, &e);
     if (rc != ERR_OK) {
         model_close(m);
-        post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
+        worker_post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
         return;
     }
     close_session(w);
     set_session(w, s);
     model_close(w->model);
     w->model = m;
-    post_model(w, j->id, now_s() - start);
+    post_model(w, j->id, worker_now_s() - start);
 }
 
 static void do_session(struct worker *w, const struct job *j)
@@ -322,7 +266,7 @@ static void do_session(struct worker *w, const struct job *j)
     enum err_code rc = w->model ? create_session(w, w->model, &j->session, &s, &e)
                                 : err_set(&e, ERR_UNSUPPORTED, "no model yet");
     if (rc != ERR_OK) {
-        post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
+        worker_post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
         return;
     }
     w->options.session = j->session;
@@ -330,227 +274,6 @@ static void do_session(struct worker *w, const struct job *j)
         session_close_chat(w->session, 0);    /* stays in memory: with the same types the new session finds it */
     set_session(w, s);
     post_model(w, j->id, 0);
-}
-
-static bool post_event(struct worker *w, uint64_t id, const struct eng_event *ev)
-{
-    struct mail mail = { .kind = MAIL_EVENT, .request = id, .event = *ev };
-    if (ev->kind == EVENT_DONE)
-        fill_stats(w, &mail.stats);
-    return mailbox_post(w->box, &mail);
-}
-
-static void post_cancelled(struct worker *w, uint64_t id)
-{
-    struct eng_event ev = { .kind = EVENT_DONE, .reason = DONE_CANCELLED };
-    post_event(w, id, &ev);
-}
-
-static enum err_code render(struct worker *w, const struct job_prompt *p, int32_t enable_thinking,
-                            struct token_list *tokens, struct chat_prompt *prompt, struct err *e)
-{
-    struct chat_input in = { .messages = p->messages, .n_messages = p->n_messages, .add_generation_prompt = true,
-                             .enable_thinking = enable_thinking, .now_s = time(NULL) };
-    if (!w->model)
-        return err_set(e, ERR_UNSUPPORTED, "no model yet");
-    return model_chat(w->model, &in, tokens, prompt, e);
-}
-
-static bool append(struct token_list *tokens, const struct token_list *more)
-{
-    int32_t *ids = realloc(tokens->ids, (size_t)(tokens->n + more->n + 1) * sizeof *ids);
-    if (!ids)
-        return false;
-    memcpy(ids + tokens->n, more->ids, (size_t)more->n * sizeof *ids);
-    tokens->ids = ids;
-    tokens->n += more->n;
-    tokens->cap = tokens->n + 1;
-    return true;
-}
-
-/* The answer so far goes behind the prompt, as the model would have written it. */
-static enum err_code add_begun(struct worker *w, const struct job *j, struct token_list *tokens,
-                               struct chat_prompt *prompt, struct err *e)
-{
-    const struct model_info *info = model_info(w->model);
-    struct text_part parts[4];
-    int32_t n = 0;
-    if (j->begun_thinking) {
-        if (!prompt->opens_thinking)
-            parts[n++] = (struct text_part){ info->think_open, strlen(info->think_open), true };
-        parts[n++] = (struct text_part){ j->begun_thinking, strlen(j->begun_thinking), false };
-        if (j->begun[0])
-            parts[n++] = (struct text_part){ info->think_close, strlen(info->think_close), true };
-    }
-    parts[n++] = (struct text_part){ j->begun, strlen(j->begun), false };
-    prompt->opens_thinking = j->begun_thinking && !j->begun[0];
-    struct token_list more = { 0 };
-    enum err_code rc = model_tokenize(w->model, parts, n, false, &more, e);
-    if (rc == ERR_OK && !append(tokens, &more))
-        rc = err_set(e, ERR_NOMEM, "no memory for the tokens of the answer so far");
-    token_list_finish(&more);
-    return rc;
-}
-
-/* The conversation as tokens; false when the answer ends here, which has then been said. */
-static bool make_prompt(struct worker *w, const struct job *j, struct token_list *tokens, int32_t *n_shared)
-{
-    struct err e;
-    struct chat_prompt prompt = { 0 };
-    enum err_code rc = render(w, &j->prompts[0], j->enable_thinking, tokens, &prompt, &e);
-    if (rc == ERR_OK && j->begun)
-        rc = add_begun(w, j, tokens, &prompt, &e);
-    if (rc != ERR_OK) {
-        post_failure(w, MAIL_FAILED, j->id, &e);
-        return false;
-    }
-    *n_shared = prompt.n_shared;
-    struct session_stats stats;
-    session_stats(w->session, &stats);
-    bool fits = tokens->n <= stats.n_ctx - j->request.n_reserve;
-    struct mail mail = { .kind = fits ? MAIL_PROMPT : MAIL_TOO_LONG, .request = j->id };
-    mail.prompt.n_prompt = tokens->n;
-    mail.prompt.n_ctx = stats.n_ctx;
-    mail.prompt.n_reused = fits && tokens->n > 0 ? session_held(w->session, 0, tokens->ids, tokens->n - 1) : 0;
-    mail.prompt.opens_thinking = prompt.opens_thinking;
-    return mailbox_post(w->box, &mail) && fits;
-}
-
-static void do_answer(struct worker *w, const struct job *j)
-{
-    struct token_list tokens = { 0 };
-    struct generate_options generate = j->request.generate;
-    struct err e;
-    enum err_code rc = ERR_OK;
-    if (should_stop(w, j->id)) {
-        post_cancelled(w, j->id);
-        return;
-    }
-    if (!make_prompt(w, j, &tokens, &generate.n_shared)) {
-        token_list_finish(&tokens);
-        return;
-    }
-    rc = session_generate(w->session, 0, tokens.ids, tokens.n, &generate, &e);
-    token_list_finish(&tokens);
-    while (rc == ERR_OK && session_busy(w->session)) {
-        struct eng_event events[16];
-        int32_t n = 0;
-        if (should_stop(w, j->id))
-            session_cancel(w->session);
-        rc = session_step(w->session, events, 16, &n, &e);
-        for (int32_t i = 0; i < n; i++)
-            if (!post_event(w, j->id, &events[i]))
-                session_cancel(w->session);
-        if ((now_s() - w->stats_s) * 1e3 >= STATS_MS)
-            post_stats(w);
-    }
-    if (rc != ERR_OK)
-        post_failure(w, MAIL_FAILED, j->id, &e);
-}
-
-/* ---- counting and preparing ----------------------------------------------------------------------- */
-
-/* What the model's cache would take at twice the context, and so on up to what it was made for. */
-static void fill_sizes(const struct worker *w, struct port_counts *out)
-{
-    struct session_stats stats;
-    session_stats(w->session, &stats);
-    int64_t most = model_info(w->model)->n_ctx_train, n_ctx = stats.n_ctx;
-    while (n_ctx < most && out->n_sizes < PORT_SIZES) {
-        struct model_memory memory;
-        n_ctx = n_ctx * 2 < most ? n_ctx * 2 : most;
-        model_memory(w->model, (int32_t)n_ctx, 1, stats.kv_type_k, stats.kv_type_v, &memory);
-        out->sizes[out->n_sizes].n_ctx = (int32_t)n_ctx;
-        out->sizes[out->n_sizes++].kv_bytes = memory.kv_bytes;
-    }
-}
-
-static void do_count(struct worker *w, const struct job *j)
-{
-    struct mail mail = { .kind = MAIL_COUNTS, .request = j->id };
-    struct token_list tokens = { 0 };
-    struct chat_prompt prompt;
-    struct err e;
-    for (int32_t i = 0; i < j->n_prompts; i++) {
-        if (should_stop(w, j->id)) {
-            token_list_finish(&tokens);
-            return;
-        }
-        if (render(w, &j->prompts[i], j->enable_thinking, &tokens, &prompt, &e) != ERR_OK) {
-            token_list_finish(&tokens);
-            post_failure(w, MAIL_FAILED, j->id, &e);
-            return;
-        }
-        mail.counts.tokens[mail.counts.n++] = tokens.n;
-    }
-    token_list_finish(&tokens);
-    fill_sizes(w, &mail.counts);
-    fill_stats(w, &mail.stats);
-    mailbox_post(w->box, &mail);
-}
-
-/* Tokens that the conversation begins with whatever is asked next: where the prompts for two different
- * questions part. Rendering it without a question would not tell, since many templates drop the thoughts of
- * an answer only when a question follows it. */
-static bool render_beginning(struct worker *w, struct job_prompt *p, int32_t enable_thinking, struct token_list *out,
-                             int32_t *n_shared)
-{
-    static const char *const questions[] = { "a", "0?" };
-    struct token_list other = { 0 };
-    struct chat_prompt prompt = { 0 };
-    struct err e;
-    bool ok = true;
-    for (int32_t i = 0; ok && i < 2; i++) {
-        p->messages[p->n_messages] = (struct chat_message){ .role = "user", .content = questions[i] };
-        struct job_prompt asked = { p->messages, p->n_messages + 1 };
-        ok = render(w, &asked, enable_thinking, i == 0 ? out : &other, &prompt, &e) == ERR_OK;
-    }
-    int32_t n = 0;
-    while (ok && n < out->n && n < other.n && out->ids[n] == other.ids[n])
-        n++;
-    out->n = n;
-    *n_shared = prompt.n_shared < n ? prompt.n_shared : n;
-    token_list_finish(&other);
-    return ok && n > 0;
-}
-
-/* False: somebody waits, nothing is begun. From true on every new job cancels the session. */
-static bool begin_preparing(struct worker *w)
-{
-    pthread_mutex_lock(&w->lock);
-    w->preparing = !w->first && !w->quit;
-    bool begun = w->preparing;
-    pthread_mutex_unlock(&w->lock);
-    return begun;
-}
-
-static void do_prepare(struct worker *w, const struct job *j)
-{
-    struct token_list tokens = { 0 };
-    struct generate_options generate = { .n_predict = 0 };
-    struct session_stats stats;
-    struct err e;
-    if (!w->session || !begin_preparing(w))
-        return;
-    sampler_params_default(&generate.sampling);
-    session_stats(w->session, &stats);
-    bool wanted = render_beginning(w, &j->prompts[0], j->enable_thinking, &tokens, &generate.n_shared) &&
-                  tokens.n < stats.n_ctx && session_held(w->session, 0, tokens.ids, tokens.n) < tokens.n;
-    if (wanted && session_generate(w->session, 0, tokens.ids, tokens.n, &generate, &e) == ERR_OK) {
-        enum err_code rc = ERR_OK;
-        while (rc == ERR_OK && session_busy(w->session)) {
-            struct eng_event events[16];
-            int32_t n = 0;
-            if (should_yield(w))    /* a cancel before session_generate() is forgotten by it */
-                session_cancel(w->session);
-            rc = session_step(w->session, events, 16, &n, &e);
-        }
-        post_stats(w);
-    }
-    token_list_finish(&tokens);
-    pthread_mutex_lock(&w->lock);
-    w->preparing = false;
-    pthread_mutex_unlock(&w->lock);
 }
 
 static void do_job(struct worker *w, const struct job *j)
@@ -563,20 +286,20 @@ static void do_job(struct worker *w, const struct job *j)
         do_session(w, j);
         break;
     case JOB_ANSWER:
-        do_answer(w, j);
+        worker_do_answer(w, j);
         break;
     case JOB_COUNT:
-        do_count(w, j);
+        worker_do_count(w, j);
         break;
     case JOB_PREPARE:
-        do_prepare(w, j);
+        worker_do_prepare(w, j);
         break;
     case JOB_CLOSE:
         if (w->session)
             session_close_chat(w->session, 0);
         break;
     case JOB_STATS:
-        post_stats(w);
+        worker_post_stats(w);
         break;
     }
 }
@@ -683,7 +406,8 @@ bool worker_answer(struct worker *w, const struct port_request *request)
     return push(w, j, ok);
 }
 
-bool worker_count(struct worker *w, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking)
+bool worker_count(struct worker *w, uint64_t id, const struct port_prompt *prompts, int32_t n,
+                  int32_t enable_thinking)
 {
     struct job *j = new_job(JOB_COUNT, id);
     bool ok = j && add_prompts(j, prompts, n < PORT_PROMPTS ? n : PORT_PROMPTS);

@@ -28,7 +28,8 @@ void worker_stop(struct worker *w);
 bool worker_open(struct worker *w, uint64_t id, const char *path);
 bool worker_set_session(struct worker *w, uint64_t id, const struct port_session *session);
 bool worker_answer(struct worker *w, const struct port_request *request);
-bool worker_count(struct worker *w, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking);
+bool worker_count(struct worker *w, uint64_t id, const struct port_prompt *prompts, int32_t n,
+                  int32_t enable_thinking);
 bool worker_prepare(struct worker *w, const struct port_prompt *prompt, int32_t enable_thinking);
 bool worker_close_chat(struct worker *w);
 bool worker_want_stats(struct worker *w);

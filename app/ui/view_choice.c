@@ -13,11 +13,11 @@ struct choice_lines {
     int32_t first[VIEW_CHOICES + 1];    /* line of each answer, and the end */
 };
 
-static void add_text(struct wrap_lines *out, const char *text, enum ui_style style, const char *indent, int32_t n_cols)
+static void add_text(struct wrap_lines *out, const char *text, enum ui_style style, const char *indent,
+                     int32_t n_cols)
 {
-    struct wrap_piece piece = { text, strlen(text), style, 0 };
-    wrap_paragraph(out, &piece, 1, &(struct wrap_options){
-        .n_cols = n_cols, .first = { indent, strlen(indent), style, 0 }, .rest = { indent, strlen(indent), style, 0 } });
+    struct wrap_piece piece = { text, strlen(text), style, 0 }, margin = { indent, strlen(indent), style, 0 };
+    wrap_paragraph(out, &piece, 1, &(struct wrap_options){ .n_cols = n_cols, .first = margin, .rest = margin });
 }
 
 static void make_lines(const struct view_choice *v, int32_t n_cols, struct choice_lines *out)
@@ -27,13 +27,14 @@ static void make_lines(const struct view_choice *v, int32_t n_cols, struct choic
     wrap_lines_add(&out->all);
     for (int32_t i = 0; i < v->n_choices; i++) {
         char number[16];
+        bool possible = v->choices[i].possible;
         out->first[i] = out->all.n_lines;
         snprintf(number, sizeof number, "  %d  ", (int)(i + 1));
         struct wrap_piece label = { v->choices[i].label, strlen(v->choices[i].label),
-                                    v->choices[i].possible ? UI_TEXT : UI_DIM, v->choices[i].possible ? UI_BOLD : 0 };
+                                    possible ? UI_TEXT : UI_DIM, possible ? UI_BOLD : 0 };
         wrap_paragraph(&out->all, &label, 1, &(struct wrap_options){
             .n_cols = n_cols,
-            .first = { number, strlen(number), v->choices[i].possible ? UI_KEY : UI_DIM, 0 },
+            .first = { number, strlen(number), possible ? UI_KEY : UI_DIM, 0 },
             .rest = { "     ", 5, UI_TEXT, 0 } });
         add_text(&out->all, v->choices[i].text, UI_DIM, "     ", n_cols);
     }

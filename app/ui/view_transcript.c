@@ -281,9 +281,9 @@ static void draw_head(const struct view_message *m, struct ui_grid *g, struct ui
 {
     int32_t col = line.col + 1, right = line.col + line.n_cols - 1;
     col += ui_label(g, line.row, col, right - col, label_of(m), m->left_out ? UI_DIM : style_of(m), 0);
+    const char *mark = line.n_cols >= NARROW_COLS ? " · no longer read by the model" : " · not read";
     if (m->left_out)
-        ui_label(g, line.row, col, right - col, line.n_cols >= NARROW_COLS ? " · no longer read by the model" : " · not read",
-                 UI_WARNING, 0);
+        ui_label(g, line.row, col, right - col, mark, UI_WARNING, 0);
     if (m->time)
         ui_label_right(g, line.row, right, line.n_cols / 2, m->time, UI_DIM, 0);
 }

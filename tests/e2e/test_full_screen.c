@@ -471,6 +471,7 @@ TEST(full_screen_an_answer_that_fills_the_context_goes_on_in_a_larger_one)
     PTY_WAIT(t, &p, "There is no turn before the last one");
     pty_type(t, &p, "3");
     PTY_WAIT(t, &p, "The context holds 256 tokens now");
+    PTY_WAIT(t, &p, "/continue goes on where the answer stopped");
     pty_type(t, &p, "/continue" ENTER);
     PTY_WAIT(t, &p, "The context is full");    /* and now there is nothing to choose any more */
     PTY_WAIT(t, &p, "all 256 tokens of the context are used");
@@ -676,6 +677,20 @@ TEST(line_mode_on_a_dumb_terminal)
     pty_type(t, &p, "/quit\r");
     CHECK_INT(t, pty_wait_end(t, &p), 0);
     CHECK(t, !pty_raw_has(&p, "\033"));
+    pty_finish(&p);
+}
+
+TEST(line_mode_from_a_pipe_says_that_nobody_chose)
+{
+    static const char *const argv[] = {
+        "sh", "-c", "printf '%0100d\\n%0120d\\n' 1 2 | " QUIP_BINARY " --line --temp 0 -c 256", NULL };
+    struct home h;
+    struct pty p;
+    make_home(t, &h, NULL, false);
+    pty_start(t, &p, argv, h.settings, 24, 80);
+    CHECK_INT(t, pty_wait_end(t, &p), 1, "%s", pty_screen(&p));
+    CHECK(t, pty_shows(&p, "3  A larger context: 512 tokens instead of 256"), "%s", pty_screen(&p));
+    CHECK(t, pty_shows(&p, "Not sent: The context is full, and nobody chose"), "%s", pty_screen(&p));
     pty_finish(&p);
 }
 

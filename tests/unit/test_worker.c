@@ -10,7 +10,8 @@
 /* ChatML that shows the thoughts of an answer only while no question follows it. */
 static const char forgetful[] =
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
-    "{% if m['reasoning_content'] and loop.last %}{{ '<think>\n' + m['reasoning_content'] + '\n</think>\n\n' }}{% endif %}"
+    "{% if m['reasoning_content'] and loop.last %}"
+    "{{ '<think>\n' + m['reasoning_content'] + '\n</think>\n\n' }}{% endif %}"
     "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
@@ -85,8 +86,8 @@ static void rig_begin(struct test *t, struct rig *r, const struct tiny_model *m,
 {
     struct err e;
     char path[1024];
-    struct worker_options options = { .engine = { .n_threads = 1 }, .session = { .n_ctx = n_ctx, .kv_type_k = "f16",
-                                      .kv_type_v = "f16" } };
+    struct worker_options options = { .engine = { .n_threads = 1 },
+                                      .session = { .n_ctx = n_ctx, .kv_type_k = "f16", .kv_type_v = "f16" } };
     memset(r, 0, sizeof *r);
     snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
     CHECK(t, tiny_model_write(m, path, &e) == ERR_OK, "%s", e.text);
@@ -109,8 +110,8 @@ static void rig_end(struct rig *r)
 
 static void ask(struct test *t, struct rig *r, const struct chat_message *messages, int32_t n, const char *begun)
 {
-    struct port_request request = { .id = ++r->last_id, .messages = messages, .n_messages = n, .enable_thinking = -1,
-                                    .generate.n_predict = -1, .begun = begun };
+    struct port_request request = { .id = ++r->last_id, .messages = messages, .n_messages = n,
+                                    .enable_thinking = -1, .generate.n_predict = -1, .begun = begun };
     sampler_params_default(&request.generate.sampling);
     request.generate.sampling.temperature = 0;
     buf_clear(&r->answer);
@@ -127,7 +128,7 @@ TEST(worker_prepares_the_next_prompt_where_the_template_drops_thoughts)
     rig_begin(t, &r, &m, 1024);
     struct chat_message chat[] = {
         { .role = "user", .content = "first question" },
-        { .role = "assistant", .content = TINY_MODEL_REPLY, .thinking = "a long train of thought that goes nowhere" },
+        { .role = "assistant", .content = TINY_MODEL_REPLY, .thinking = "a long train of thought to nowhere" },
         { .role = "user", .content = "second" },
     };
     ask(t, &r, chat, 1, NULL);
@@ -160,7 +161,7 @@ TEST(worker_preparation_gives_way_to_an_answer)
     struct rig r;
     tiny_model_init(&m);
     m.n_ctx = 32768;
-    memset(text, 'x', TEXT_BYTES);    /* a token for each byte: far more than is evaluated before the answer comes in */
+    memset(text, 'x', TEXT_BYTES);    /* a token each: far more than is evaluated before the answer comes in */
     rig_begin(t, &r, &m, 16384);
     struct chat_message chat[] = { { .role = "user", .content = text }, { .role = "assistant", .content = "yes" } };
     struct chat_message question = { .role = "user", .content = "hello" };

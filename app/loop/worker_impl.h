@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_APP_LOOP_WORKER_IMPL_H
+#define QUIP_APP_LOOP_WORKER_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "app/loop/worker.h"
+
+/* The engine thread, shared by its files: worker.c has the jobs, models and sessions, worker_answer.c what is
+ * done with a conversation. */
+
+enum job_kind { JOB_OPEN, JOB_SESSION, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS };
+
+/* Messages of the job's own. */
+struct job_prompt {
+    struct chat_message *messages;
+    int32_t n_messages;
+};
+
+struct job {
+    struct job *next;
+    enum job_kind kind;
+    uint64_t id;
+    char *path;
+    struct port_session session;
+    struct port_request request;    /* of an answer; its messages are the first prompt */
+    char *begun, *begun_thinking;
+    struct job_prompt *prompts;
+    int32_t n_prompts;
+    int32_t enable_thinking;
+};
+
+struct worker {
+    struct engine *eng;
+    struct mailbox *box;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct job *first, **last;        /* under lock, like quit */
+    bool quit;
+    bool preparing;                   /* under lock: what is evaluated gives way to any job */
+    struct session *cancellable;      /* under lock: the session, for the loop thread to cancel */
+    _Atomic uint64_t cancelled;       /* answers up to this one are not wanted */
+
+    /* The engine thread's own. */
+    struct worker_options options;    /* session: as in force */
+    struct model *model;
+    struct session *session;
+    double stats_s;                   /* clock of the last figures */
+};
+
+/* All of this is the engine thread's. */
+double worker_now_s(void);
+void worker_fill_stats(struct worker *w, struct port_stats *out);
+void worker_post_stats(struct worker *w);
+void worker_post_failure(struct worker *w, enum mail_kind kind, uint64_t id, const struct err *e);
+
+void worker_do_answer(struct worker *w, const struct job *j);
+void worker_do_count(struct worker *w, const struct job *j);
+void worker_do_prepare(struct worker *w, const struct job *j);
+
+#endif
