@@ -8,6 +8,7 @@
 
 #include "engine/quant/quant.h"
 #include "engine/session/session_impl.h"
+#include "tests/support/tiny_model.h"
 
 enum { N_IDS = 700, MIB = 1 << 20 };
 
@@ -452,4 +453,51 @@ TEST(session_cache_trial_is_remembered_in_the_folder)
     CHECK_INT(t, session_trial_run(rig.session, dir, &trial, &e), ERR_OK);
     CHECK(t, !trial.fresh && trial.taken.k != KV_Q4_0 && trial.taken.v == KV_Q4_0);
     session_rig_close(&rig);
+}
+
+/* ---- what conversations share --------------------------------------------------------------------- */
+
+static int32_t chat_tokens(struct test *t, struct model *m, const char *system, const char *user, const char *answer,
+                           struct token_list *out)
+{
+    struct chat_message messages[4];
+    struct chat_prompt prompt = { .n_shared = -1 };
+    struct err e;
+    int32_t n = 0;
+    if (system)
+        messages[n++] = (struct chat_message){ .role = "system", .content = system };
+    messages[n++] = (struct chat_message){ .role = "user", .content = user };
+    if (answer) {
+        messages[n++] = (struct chat_message){ .role = "assistant", .content = answer };
+        messages[n++] = (struct chat_message){ .role = "user", .content = "And then?" };
+    }
+    const struct chat_input in = { .messages = messages, .n_messages = n, .add_generation_prompt = true,
+                                   .enable_thinking = -1 };
+    CHECK_INT(t, model_chat(m, &in, out, &prompt, &e), ERR_OK, "%s", e.text);
+    return prompt.n_shared;
+}
+
+TEST(session_cache_chat_knows_what_conversations_share)
+{
+    struct tiny_model tiny;
+    struct engine *eng;
+    struct model *m;
+    struct err e;
+    struct token_list a = { 0 }, b = { 0 };
+    tiny_model_init(&tiny);
+    CHECK_INT(t, tiny_model_write(&tiny, file_path(t, "tiny.gguf"), &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, engine_create(&eng, &(struct engine_options){ .n_threads = 1 }, &e), ERR_OK);
+    CHECK_INT(t, model_open(&m, eng, file_path(t, "tiny.gguf"), MODEL_VOCABULARY, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, chat_tokens(t, m, NULL, "Hello", NULL, &a), 0, "without a system message");
+    int32_t n = chat_tokens(t, m, "Be calm.", "Hello", NULL, &a);
+    CHECK_INT(t, chat_tokens(t, m, "Be calm.", "zebra", NULL, &b), n);
+    CHECK(t, n > 8 && n < a.n && memcmp(a.ids, b.ids, (size_t)n * sizeof *a.ids) == 0, "%d of %d", n, a.n);
+    CHECK(t, a.ids[n] != b.ids[n], "more than %d tokens are the same", n);
+    CHECK_INT(t, chat_tokens(t, m, "Be calm.", "Hello", "Well.", &b), n, "also of a longer conversation");
+    CHECK(t, chat_tokens(t, m, "Be calm. Be brief.", "Hello", NULL, &b) > n);
+    CHECK_INT(t, chat_tokens(t, m, "Be calm.", "Who?", NULL, &b), n, "back to the first, a text like the one tried");
+    token_list_finish(&a);
+    token_list_finish(&b);
+    model_close(m);
+    engine_destroy(eng);
 }
