@@ -97,11 +97,13 @@ static void add_answer(const struct chat *c, struct rows *r)
     }
     const struct eng_timings *t = &m->timings;
     int32_t n_read = t->n_prompt - t->n_reused;
-    char speed[40] = "";
+    char speed[40] = "", loaded[40] = "";
+    if (t->n_loaded > 0)
+        snprintf(loaded, sizeof loaded, " (%d of these from a file)", t->n_loaded);
     if (t->prompt_ms > 0 && n_read > 0)
         snprintf(speed, sizeof speed, " (%.0f per second)", n_read * 1e3 / t->prompt_ms);
-    row(r, "Last prompt", "%d tokens: %d reused, %d of these from a file; %d read in %.2f s%s", t->n_prompt,
-        t->n_reused, t->n_loaded, n_read, t->prompt_ms / 1e3, speed);
+    row(r, "Last prompt", "%d tokens: %d reused%s, %d read in %.2f s%s", t->n_prompt, t->n_reused, loaded, n_read,
+        t->prompt_ms / 1e3, speed);
     row(r, "Last answer", "%d tokens, %.1f per second; the first after %.2f s", t->n_generated, m->tokens_per_s,
         t->first_ms / 1e3);
 }

@@ -270,9 +270,7 @@ static void do_session(struct worker *w, const struct job *j)
         return;
     }
     w->options.session = j->session;
-    if (w->session)
-        session_close_chat(w->session, 0);    /* stays in memory: with the same types the new session finds it */
-    set_session(w, s);
+    set_session(w, s);    /* with the same types it finds what the old one has read */
     post_model(w, j->id, 0);
 }
 

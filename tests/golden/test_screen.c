@@ -271,7 +271,7 @@ static void set_figures(struct screen *s)
         { "KV memory", "38.2 MB now, 118 MB with a full context" },
         { "Kept in memory", "12.4 MB of 1.07 GB, for prompts to come" },
         { "Kept on disk", "2 files of this model and these types; 41.0 MB in all; 1 being written" },
-        { "Last prompt", "1391 tokens: 1204 reused, 512 of these from a file; 187 read in 0.20 s (935 per second)" },
+        { "Last prompt", "1391 tokens: 1204 reused (512 of these from a file), 187 read in 0.20 s (935 per second)" },
         { "Last answer", "214 tokens, 38.1 per second; the first after 0.21 s" },
         { "Memory", "412 MB of this program; 5.10 GB of 7.61 GB free" },
     };

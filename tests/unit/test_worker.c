@@ -87,7 +87,8 @@ static void rig_begin(struct test *t, struct rig *r, const struct tiny_model *m,
     struct err e;
     char path[1024];
     struct worker_options options = { .engine = { .n_threads = 1 },
-                                      .session = { .n_ctx = n_ctx, .kv_type_k = "f16", .kv_type_v = "f16" } };
+                                      .session = { .n_ctx = n_ctx, .kv_type_k = "f16", .kv_type_v = "f16" },
+                                      .cache_ram_bytes = 64 << 20 };
     memset(r, 0, sizeof *r);
     snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
     CHECK(t, tiny_model_write(m, path, &e) == ERR_OK, "%s", e.text);
@@ -238,5 +239,23 @@ TEST(worker_a_session_that_cannot_be_made_leaves_the_old_one)
     ask(t, &r, &question, 1, NULL);
     wait_for(t, &r, &r.n_done, 1);
     CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    rig_end(&r);
+}
+
+TEST(worker_a_larger_context_finds_what_was_read_before)
+{
+    struct tiny_model m;
+    struct rig r;
+    tiny_model_init(&m);
+    rig_begin(t, &r, &m, 256);
+    struct chat_message question = { .role = "user", .content = "a question of some length, so that it is worth keeping" };
+    ask(t, &r, &question, 1, NULL);
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK_INT(t, r.n_reused, 0);
+    struct port_session larger = { .n_ctx = 512, .kv_type_k = "f16", .kv_type_v = "f16" };
+    CHECK(t, worker_set_session(r.worker, ++r.last_id, &larger));
+    ask(t, &r, &question, 1, NULL);
+    wait_for(t, &r, &r.n_done, 2);
+    CHECK_INT(t, r.n_reused, r.n_prompt - 1);
     rig_end(&r);
 }
