@@ -63,10 +63,10 @@ struct story {
     char answer[256];
 };
 
-static void answer(struct session *s, const struct model *m, const struct token_list *ids, struct story *out,
-                   struct err *e)
+static void answer(struct session *s, const struct model *m, const struct token_list *ids, int32_t n_shared,
+                   struct story *out, struct err *e)
 {
-    struct generate_options o = { .n_predict = 20 };
+    struct generate_options o = { .n_predict = 20, .n_shared = n_shared };
     struct eng_event events[16];
     int32_t n;
     model_sampling(m, &o.sampling);
@@ -84,11 +84,15 @@ static void answer(struct session *s, const struct model *m, const struct token_
     }
 }
 
-static void tell(struct engine *eng, const char *path, struct story *out)
+static void tell(struct engine *eng, const char *path, const char *kv_type, struct story *out)
 {
-    static const struct chat_message messages[] = { { .role = "user", .content = "Hello there" } };
-    const struct chat_input in = { .messages = messages, .n_messages = 1, .add_generation_prompt = true,
+    static const struct chat_message messages[] = { { .role = "system", .content = "Be calm." },
+                                                    { .role = "user", .content = "Hello there" } };
+    const struct chat_input in = { .messages = messages, .n_messages = 2, .add_generation_prompt = true,
                                    .enable_thinking = -1 };
+    const struct session_options o = { .n_ctx = 256, .n_batch = 16, .kv_type_k = kv_type, .kv_type_v = kv_type,
+                                       .cache_ram_bytes = 1 << 20 };
+    struct chat_prompt prompt = { 0 };
     struct model *m = NULL;
     struct session *s = NULL;
     struct token_list ids = { 0 };
@@ -96,18 +100,18 @@ static void tell(struct engine *eng, const char *path, struct story *out)
     *out = (struct story){ 0 };
     out->code = model_open(&m, eng, path, MODEL_RUN, &e);
     if (out->code == ERR_OK)
-        out->code = model_chat(m, &in, &ids, NULL, &e);
+        out->code = model_chat(m, &in, &ids, &prompt, &e);
     if (out->code == ERR_OK)
-        out->code = session_create(&s, m, &(struct session_options){ .n_ctx = 256, .n_batch = 16 }, &e);
+        out->code = session_create(&s, m, &o, &e);
     if (out->code == ERR_OK)
-        answer(s, m, &ids, out, &e);
+        answer(s, m, &ids, prompt.n_shared, out, &e);
     session_destroy(s);
     model_close(m);
     token_list_finish(&ids);
     snprintf(out->text, sizeof out->text, "%s", e.text);
 }
 
-static void check_each(struct test *t, bool all)
+static void check_each(struct test *t, bool all, const char *kv_type)
 {
     struct tiny_model tiny;
     struct engine *eng;
@@ -124,7 +128,7 @@ static void check_each(struct test *t, bool all)
     for (long at = 1;; at += 1 + at / 64) {
         failed = false;
         countdown = at;
-        tell(eng, path, &story);
+        tell(eng, path, kv_type, &story);
         countdown = 0;
         if (!failed)
             break;
@@ -144,12 +148,18 @@ static void check_each(struct test *t, bool all)
 
 TEST(alloc_failure_of_one_is_an_error_or_does_no_harm)
 {
-    check_each(t, false);
+    check_each(t, false, "f16");
+}
+
+/* Types that are tried on a short text first. */
+TEST(alloc_failure_of_one_with_quantised_keys_and_values)
+{
+    check_each(t, false, "kv4");
 }
 
 TEST(alloc_failure_of_all_from_some_time_on_is_an_error)
 {
-    check_each(t, true);
+    check_each(t, true, "auto");
 }
 
 /* The scratch belongs to the model. A second session that does not come about must not take it away. */
@@ -182,7 +192,7 @@ TEST(alloc_failure_of_a_second_session_leaves_the_first_alone)
         if (rc == ERR_OK)
             session_destroy(second);
         session_truncate(first, 0, 0);
-        answer(first, m, &ids, &story, &e);
+        answer(first, m, &ids, 0, &story, &e);
         CHECK_TEXT(t, story.answer, TINY_MODEL_REPLY, "after failure %ld", at);
     } while (rc != ERR_OK);
     CHECK(t, at > 5, "only %ld allocations in a session", at);
