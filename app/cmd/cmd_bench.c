@@ -138,8 +138,8 @@ static void name_types(const struct session_stats *stats, char *out, size_t n_by
 
 static void print_heading(void)
 {
-    printf("| %-28s | %10s | %8s | %-7s | %7s | %-9s | %8s | %14s | %18s |\n", "model", "size", "params", "backend",
-           "threads", "kv", "kv MiB", "test", "t/s");
+    printf("| %-28s | %10s | %8s | %-7s | %7s | %-9s | %8s | %14s | %18s |\n", "model", "size", "params",
+           "backend", "threads", "kv", "kv MiB", "test", "t/s");
     printf("| %s | %s: | %s: | %s | %s: | %s | %s: | %s: | %s: |\n", "----------------------------", "---------",
            "-------", "-------", "------", "---------", "-------", "-------------", "-----------------");
 }
@@ -259,10 +259,12 @@ static void report_memory(struct bench *b, int32_t n_tokens, uint64_t first_resi
     session_stats(b->s, &b->stats);
     name_types(&b->stats, types, sizeof types);
     if (b->results) {
-        json_array_append_new(b->results, json_pack("{ss ss ss ss sI sI sI sI sI sf}", "cpu_info", b->eng.cpu, "cpu_tier",
-            b->eng.cpu_tier, "type_k", b->stats.kv_type_k, "type_v", b->stats.kv_type_v, "n_depth",
-            (json_int_t)n_tokens, "resident_bytes", (json_int_t)resident, "grown_bytes", (json_int_t)grown,
-            "computed_bytes", (json_int_t)wanted, "kv_bytes", (json_int_t)b->stats.kv_bytes, "difference", off));
+        json_t *row = json_pack("{ss ss ss ss si sI sI sI sI sf}", "cpu_info", b->eng.cpu, "cpu_tier",
+                                b->eng.cpu_tier, "type_k", b->stats.kv_type_k, "type_v", b->stats.kv_type_v,
+                                "n_depth", n_tokens, "resident_bytes", (json_int_t)resident, "grown_bytes",
+                                (json_int_t)grown, "computed_bytes", (json_int_t)wanted, "kv_bytes",
+                                (json_int_t)b->stats.kv_bytes, "difference", off);
+        json_array_append_new(b->results, row);
         return;
     }
     printf("| %-9s | %8d | %12.2f | %14.2f | %12.2f | %+9.2f %% |\n", types, n_tokens, (double)resident / 1048576,

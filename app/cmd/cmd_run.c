@@ -168,8 +168,8 @@ static void print_json(const struct run *r)
                                 "generate_ms", t->generate_ms, "prompt_per_second",
                                 t->prompt_ms > 0 ? n_read * 1e3 / t->prompt_ms : 0.0, "tokens_per_second",
                                 t->generate_ms > 0 && n_after_first > 0 ? n_after_first * 1e3 / t->generate_ms : 0.0);
-    json_t *tokens = json_pack("{si si si si so}", "prompt", t->n_prompt, "reused", t->n_reused, "loaded", t->n_loaded,
-                               "generated", t->n_generated, "ids", json_incref(r->ids));
+    json_t *tokens = json_pack("{si si si si so}", "prompt", t->n_prompt, "reused", t->n_reused, "loaded",
+                               t->n_loaded, "generated", t->n_generated, "ids", json_incref(r->ids));
     struct session_stats stats;
     session_stats(r->session, &stats);
     json_t *kv = json_pack("{ss ss sI sI}", "type_k", stats.kv_type_k, "type_v", stats.kv_type_v, "bytes",

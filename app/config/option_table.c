@@ -22,9 +22,10 @@ static const struct command_row commands[COMMAND_COUNT] = {
         1, 1, "INPUT.json" },
     [COMMAND_LOGITS] = { "logits", "-m MODEL --ids FILE -o OUT [options]", "token ids to logits",
         "Writes one row of float32 per id, as long as the vocabulary, in the machine's byte order.", 0, 0, "" },
-    [COMMAND_PERPLEXITY] = { "perplexity", "-m MODEL (-f FILE | --kl-base FILE) [options]", "how well a model predicts a text",
-        "Defined and written as llama.cpp does: chunks of -c tokens, the second half of each is scored.",
-        0, 0, "" },
+    [COMMAND_PERPLEXITY] = { "perplexity", "-m MODEL (-f FILE | --kl-base FILE) [options]",
+        "how well a model predicts a text",
+        "Defined and written as llama.cpp does: chunks of -c tokens, the second half of each is scored. With "
+        "--kl-base also how far the predictions are from those in a file.", 0, 0, "" },
     [COMMAND_BENCH] = { "bench", "-m MODEL [options]", "speed of reading a prompt and of answering",
         "Fields and tests are those of llama-bench, so results can be laid side by side.", 0, 0, "" },
     [COMMAND_CACHE] = { "cache", "[clear] [-m MODEL] [--json]", "what was kept of prompts read before",

@@ -48,16 +48,16 @@ cut_text() {
 # start WHEN QUESTION: one process, one token.
 start() {
     before=$(date +%s%N)
-    XDG_CACHE_HOME=$folder/cache "$quip" run -m "$file" --system-file "$folder/system" -p "$2" -n 1 --temp 0 --json \
-        -ctk "$type" -ctv "$type" ${tier:+--cpu "$tier"} >"$folder/out" 2>"$folder/log" </dev/null ||
+    XDG_CACHE_HOME=$folder/cache "$quip" run -m "$file" --system-file "$folder/system" -p "$2" -n 1 --temp 0 \
+        --json -ctk "$type" -ctv "$type" ${tier:+--cpu "$tier"} >"$folder/out" 2>"$folder/log" </dev/null ||
         die "quip: $(tail -n 1 "$folder/log")"
     after=$(date +%s%N)
     python3 - "$folder/out" "$1" $(((after - before) / 1000000)) <<'PYTHON'
 import json, sys
 o = json.load(open(sys.argv[1]))
 t = o["tokens"]
-print(f"{sys.argv[2]:14} {o['kv']['type_k']:5} {o['timings']['first_ms']:10.1f} {t['prompt']:7} {t['reused']:7} {t['loaded']:7}"
-      f"   process {int(sys.argv[3])} ms")
+print(f"{sys.argv[2]:14} {o['kv']['type_k']:5} {o['timings']['first_ms']:10.1f} {t['prompt']:7} "
+      f"{t['reused']:7} {t['loaded']:7}   process {int(sys.argv[3])} ms")
 PYTHON
 }
 
