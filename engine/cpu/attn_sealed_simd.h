@@ -11,12 +11,13 @@
 /* Attention over sealed pages (cpu_kv.h) over a tier's words; only the tier's own file includes this, after
  * its vector words and these integer ones:
  *
- *   vint                  a register of bytes, words or dwords; i_zero, i_load, i_store, i_set16, i_set32, i_and,
- *                         i_add32, i_right, i_left (dwords), i_spread32 (one dword of memory in all lanes)
+ *   vint                  a register of bytes, words or dwords; i_zero, i_load, i_store, i_set16, i_set32,
+ *                         i_and, i_add32, i_max32, i_right, i_left (dwords), i_spread32 (one dword of memory
+ *                         in all lanes)
  *   i_dot16(t, a, b)      t + the sum of the i16 products in each dword
  *   i_round, v_from_i32   between f32 and i32; a NaN becomes the lowest number
  *   i_pack16(a, b)        i32 to i16, bounded to +-32767, in the order that weight_at() knows
- *   i_store8(p, a)        LANES i32 to i8, bounded below by -127
+ *   i_store8(p, a)        LANES i32 to i8, which they fit
  *   i_widen8(p)           2 LANES i8 of memory to i16
  *   key_start .. key_finish   sums of four products of bytes per dword: codes of a key, codes of a query
  *   key_level, value_level    kv3: two low bits and a third (bit 2) to a code; other bits may be anything
@@ -84,8 +85,8 @@ static inline struct sealed_side sealed_side(const void *at, enum kv_type type, 
 
 /* ---- scores ----------------------------------------------------------------------------------------- */
 
-static inline void tile_queries(struct sealed_tile *t, const struct cpu_kv_query *query, enum sealed_code code,
-                                int32_t n_blocks, int n_q)
+static inline void tile_queries(struct sealed_tile *t, const struct cpu_kv_query *query,
+                                enum sealed_code code, int32_t n_blocks, int n_q)
 {
     int32_t offset = code == CODE_8 ? KEY_OFFSET_8 : code == CODE_4 ? 8 : KEY_OFFSET_3;
     for (int i = 0; i < n_q; i++) {
@@ -98,8 +99,8 @@ static inline void tile_queries(struct sealed_tile *t, const struct cpu_kv_query
 }
 
 /* q . mean for each query, the score of a key whose codes are all 0. */
-ATTN_INLINE void mean_parts(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k,
-                            const int n_q)
+ATTN_INLINE void mean_parts(struct sealed_tile *t, const struct cpu_kv_query *query,
+                            const struct sealed_side *k, const int n_q)
 {
     vec lanes[SEALED_TILE][16 / LANES];
     float mean[16] = { 0 };
@@ -276,7 +277,8 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
     /* bytes from one k16 to the next; bytes from one load of a component to the next */
     ptrdiff_t d = values->d, stride = code == CODE_8 ? 16 * d : code == CODE_4 ? 8 * d : 4 * d;
     ptrdiff_t row = code == CODE_8 ? 2 * d : 4 * d;
-    const uint8_t *codes = values->codes + c * (code == CODE_8 ? 2 : 4);
+    const int vector_bytes = LANES * (code == CODE_8 ? 2 : 4);
+    const uint8_t *codes = values->codes + c / LANES * vector_bytes;
     vint acc[SEALED_TILE][ATTN_MAX_VECS], pair[ATTN_MAX_VECS], low[ATTN_MAX_VECS], high[ATTN_MAX_VECS];
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++)
@@ -298,7 +300,7 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
         for (int n = 0; n < 8; n++) {
             ATTN_UNROLL
             for (int v = 0; v < n_v; v++)
-                pair[v] = value_pair(codes + v * LANES * (code == CODE_8 ? 2 : 4), low[v], high[v], row, code, n);
+                pair[v] = value_pair(codes + v * vector_bytes, low[v], high[v], row, code, n);
             ATTN_UNROLL
             for (int i = 0; i < n_q; i++) {
                 vint two = i_spread32(w + i * CPU_PAGE + 2 * weight_order[n]);
@@ -313,7 +315,8 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++) {
             float *o = t->o[i] + c + v * LANES;
-            v_store(o, v_fma(v_from_i32(acc[i][v]), v_set(t->step[at * SEALED_TILE + i]), v_mul(v_load(o), v_set(t->f[i]))));
+            vec step = v_set(t->step[at * SEALED_TILE + i]);
+            v_store(o, v_fma(v_from_i32(acc[i][v]), step, v_mul(v_load(o), v_set(t->f[i]))));
         }
 }
 
@@ -348,7 +351,8 @@ ATTN_INLINE void scores_open(struct sealed_tile *t, int first, const struct cpu_
         with_q[i] = a[first + i];
         with_q[i].q = query[first + i].q;
     }
-    scores(&part, with_q, keys, d, first == 0 ? t->next_values : NULL, t->next_value_bytes, true, n_q, n_v);
+    const void *next = first == 0 ? t->next_values : NULL;
+    scores(&part, with_q, keys, d, next, t->next_value_bytes, true, n_q, n_v);
     memcpy(t->p[first], part.p, (size_t)n_q * sizeof part.p[0]);
 }
 
@@ -379,7 +383,8 @@ ATTN_INLINE void values_open(struct sealed_tile *t, int first, const struct cpu_
         part.begin[i] = a[first + i].key0;
         part.end[i] = a[first + i].key1;
     }
-    values_tile(with_o, &part, values, d, first == 0 ? t->next_keys : NULL, t->next_key_bytes, true, n_q, n_cols);
+    const void *next = first == 0 ? t->next_keys : NULL;
+    values_tile(with_o, &part, values, d, next, t->next_key_bytes, true, n_q, n_cols);
 }
 
 static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void *values, int32_t d, int n_q)
@@ -399,7 +404,8 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
 
 /* The functions of one count of queries. */
 #define SEALED_COUNT(n)                                                                                    \
-    static void mean_##n(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k) \
+    static void mean_##n(struct sealed_tile *t, const struct cpu_kv_query *query,                          \
+                         const struct sealed_side *k)                                                      \
     {                                                                                                      \
         mean_parts(t, query, k, n);                                                                        \
     }                                                                                                      \
@@ -420,7 +426,8 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
         add_sealed(t, values, CODE_##bits, n, SEALED_COLS_##n);                                            \
     }
 #define SEALED_TABLE(n)                                                                                    \
-    { n, mean_##n, weights_##n, { [CODE_8] = keys_8_##n, [CODE_4] = keys_4_##n, [CODE_3] = keys_3_##n },                    \
+    { n, mean_##n, weights_##n,                                                                            \
+      { [CODE_8] = keys_8_##n, [CODE_4] = keys_4_##n, [CODE_3] = keys_3_##n },                             \
       { [CODE_8] = values_8_##n, [CODE_4] = values_4_##n, [CODE_3] = values_3_##n } }
 
 SEALED_COUNT(1)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "engine/base/cpuid.h"
@@ -58,7 +59,8 @@ struct bench {
     size_t key_bytes, value_bytes, page_bytes;    /* of a head; of a page of N_HEAD heads */
     uint8_t *memory;
     struct cpu_kv_query query[MAX_GROUP];
-    float q[MAX_GROUP][KV_MAX_HEAD], rotated[MAX_GROUP][KV_MAX_HEAD], scale[MAX_GROUP][KV_MAX_HEAD / KV_BLOCK];
+    float q[MAX_GROUP][KV_MAX_HEAD], rotated[MAX_GROUP][KV_MAX_HEAD];
+    float scale[MAX_GROUP][KV_MAX_HEAD / KV_BLOCK];
     int32_t sum[MAX_GROUP][KV_MAX_HEAD / KV_BLOCK];
     int8_t codes[MAX_GROUP][KV_MAX_HEAD];
     float o[MAX_GROUP][KV_MAX_HEAD];
@@ -78,8 +80,8 @@ static void make_pages(struct bench *b)
                 values[i] = f16_from_f32(noise(&state));
             }
             uint8_t *at = b->memory + (size_t)page * b->page_bytes;
-            b->kv.seal(at + head * b->key_bytes, at + N_HEAD * b->key_bytes + head * b->value_bytes, keys, values,
-                       &b->shape, scratch);
+            b->kv.seal(at + head * b->key_bytes, at + N_HEAD * b->key_bytes + head * b->value_bytes, keys,
+                       values, &b->shape, scratch);
         }
     for (size_t at = MODELS * b->page_bytes; at + b->page_bytes <= DRAM_BYTES; at += b->page_bytes)
         memcpy(b->memory + at, b->memory + at % (MODELS * b->page_bytes), b->page_bytes);
@@ -184,6 +186,7 @@ int main(int argc, char **argv)
     cpu_kv_init(&b->kv, features, false);
     cpu_vec_init(&b->vec, features);
     b->memory = take(DRAM_BYTES);
+    madvise(b->memory, DRAM_BYTES, MADV_HUGEPAGE);    /* as the engine's buffers */
     char name[64];
     cpuid_name(name, sizeof name);
     printf("%s, tier %s; of one head's page: ns in L2, GB/s in L2, GB/s from memory\n\n", name, b->kv.name);

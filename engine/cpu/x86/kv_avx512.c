@@ -4,12 +4,14 @@
 #include "engine/cpu/vec_tiers.h"
 #include "engine/cpu/x86/simd_avx512.h"
 
-/* 32 registers: 24 sums beside a line of keys, 16 beside two vectors of values. */
+/* 32 registers: 16 sums beside what they are made of. 24 (6 queries, 4 vectors of keys) were spilled. */
 enum {
     ATTN_KEYS_1 = 4, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 4,
     ATTN_COLS_1 = 4, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 4,
-    SEALED_KEYS_1 = 4, SEALED_KEYS_2 = 4, SEALED_KEYS_3 = 4, SEALED_KEYS_4 = 4, SEALED_KEYS_6 = 2, SEALED_KEYS_8 = 2,
-    SEALED_COLS_1 = 2, SEALED_COLS_2 = 2, SEALED_COLS_3 = 2, SEALED_COLS_4 = 2, SEALED_COLS_6 = 2, SEALED_COLS_8 = 2,
+    SEALED_KEYS_1 = 4, SEALED_KEYS_2 = 4, SEALED_KEYS_3 = 4,
+    SEALED_KEYS_4 = 4, SEALED_KEYS_6 = 2, SEALED_KEYS_8 = 2,
+    SEALED_COLS_1 = 2, SEALED_COLS_2 = 2, SEALED_COLS_3 = 2,
+    SEALED_COLS_4 = 2, SEALED_COLS_6 = 2, SEALED_COLS_8 = 2,
     KEY_OFFSET_8 = 128, KEY_OFFSET_3 = 128, VALUE_OFFSET_3 = 0
 };
 
@@ -83,7 +85,7 @@ static inline vint key_level(vint low, vint high)
 {
     const vint levels = _mm512_broadcast_i32x4(_mm_setr_epi8(1, 49, 83, 114, -114, -83, -49, -1,
                                                             1, 49, 83, 114, -114, -83, -49, -1));
-    vint index = _mm512_ternarylogic_epi32(i_set32(0x04040404), high, low, 0xca);    /* first ? second : third */
+    vint index = _mm512_ternarylogic_epi32(i_set32(0x04040404), high, low, 0xca);    /* 1st ? 2nd : 3rd */
     return _mm512_shuffle_epi8(levels, i_and(index, i_set32(0x07070707)));
 }
 

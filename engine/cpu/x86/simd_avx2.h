@@ -44,8 +44,8 @@ static inline vec v_exponent_add(vec p, vec t)
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), shifted));
 }
 
-/* p * 2^n, the low bits of t being n; 0 where x is below the range of exp, x where it is no number. x <= 0, so
- * that nothing overflows. */
+/* p * 2^n, the low bits of t being n; 0 where x is below the range of exp, x where it is no number. x <= 0,
+ * so that nothing overflows. */
 static inline vec v_exponent_below(vec x, vec p, vec t, vec n)
 {
     (void)n;
@@ -133,9 +133,10 @@ static inline __attribute__((always_inline)) vec v_fold8(vec (*lanes)[16 / LANES
         fours[i] = v_fold_two(_mm256_permute2f128_ps(a, b, 0x31), _mm256_permute2f128_ps(a, b, 0x20), how);
     }
     for (int i = 0; 4 * i < n; i++) {
-        __m256d a = _mm256_castps_pd(fours[2 * i]), b = 4 * i + 2 < n ? _mm256_castps_pd(fours[2 * i + 1]) : a;
-        twos[i] = v_fold_two(_mm256_castpd_ps(_mm256_unpackhi_pd(a, b)), _mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
-                             how);
+        __m256d a = _mm256_castps_pd(fours[2 * i]);
+        __m256d b = 4 * i + 2 < n ? _mm256_castps_pd(fours[2 * i + 1]) : a;
+        twos[i] = v_fold_two(_mm256_castpd_ps(_mm256_unpackhi_pd(a, b)),
+                             _mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), how);
     }
     vec a = twos[0], b = n > 4 ? twos[1] : a;
     vec ones = v_fold_two(_mm256_shuffle_ps(a, b, 0xDD), _mm256_shuffle_ps(a, b, 0x88), how);

@@ -43,7 +43,8 @@ static inline vec v_exponent_add(vec p, vec t)
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), shifted));
 }
 
-/* p * 2^n; 0 where x is below the range of exp, no number where p is none. x <= 0, so that nothing overflows. */
+/* p * 2^n; 0 where x is below the range of exp, no number where p is none. x <= 0, so that nothing
+ * overflows. */
 static inline vec v_exponent_below(vec x, vec p, vec t, vec n)
 {
     (void)t;
@@ -125,8 +126,8 @@ static inline __attribute__((always_inline)) vec v_fold8(vec (*lanes)[16 / LANES
         fours[i] = v_fold_two(_mm512_shuffle_f32x4(a, b, 0xDD), _mm512_shuffle_f32x4(a, b, 0x88), how);
     }
     __m512d a = _mm512_castps_pd(fours[0]), b = n > 4 ? _mm512_castps_pd(fours[1]) : a;
-    vec twos = v_fold_two(_mm512_castpd_ps(_mm512_unpackhi_pd(a, b)), _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
-                          how);
+    vec twos = v_fold_two(_mm512_castpd_ps(_mm512_unpackhi_pd(a, b)),
+                          _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), how);
     vec ones = v_fold_two(_mm512_permute_ps(twos, 0xDD), _mm512_permute_ps(twos, 0x88), how);
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13);
     return _mm512_permutexvar_ps(order, ones);
