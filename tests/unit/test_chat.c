@@ -623,6 +623,23 @@ TEST(chat_context_of_an_empty_chat_asks_nothing_of_the_template)
     rig_end(&r);
 }
 
+TEST(chat_context_counts_every_turn_of_a_short_chat_and_some_of_a_long_one)
+{
+    struct rig r;
+    rig_ready(t, &r);
+    for (int i = 1; i <= 100; i++) {
+        exchange(&r, "question", "answer");
+        chat_show_context(&r.chat);
+        CHECK(t, r.n_counted == i || (i >= PORT_PROMPTS && r.n_counted > PORT_PROMPTS / 2), "%d of %d turns",
+              r.n_counted, i);
+        CHECK(t, r.n_counted <= PORT_PROMPTS);
+        CHECK_INT(t, r.counts[0], 2 * i);
+        CHECK_INT(t, r.counts[r.n_counted - 1], 2);    /* the last turn alone */
+        chat_make_room(&r.chat, ROOM_STOP);
+    }
+    rig_end(&r);
+}
+
 TEST(chat_context_is_answered_by_a_number_in_lines)
 {
     struct rig r;

@@ -231,6 +231,24 @@ TEST(list_filters_and_keeps_its_choice)
     CHECK_INT(t, view_list.key(&v, &(struct ui_key){ UI_KEY_ESC, 0 }), UI_ACT_CLOSE);
 }
 
+TEST(choice_takes_numbers_and_refuses_what_is_not_possible)
+{
+    struct view_choice v = { .title = "", .text = "", .n_choices = 3,
+                             .choices = { { "one", "", true }, { "two", "why not", false }, { "three", "", true } } };
+    CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ '2', 0 }), UI_ACT_DONE);
+    CHECK_INT(t, v.chosen, 1);    /* it can be looked at */
+    CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ UI_KEY_ENTER, 0 }), UI_ACT_DONE);
+    CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ UI_KEY_DOWN, 0 }), UI_ACT_DONE);
+    CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ UI_KEY_ENTER, 0 }), UI_ACT_ACCEPT);
+    CHECK_INT(t, v.chosen, 2);
+    CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ '4', 0 }), UI_ACT_DONE);
+    CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ 'x', 0 }), UI_ACT_DONE);
+    CHECK_INT(t, v.chosen, 2);
+    CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ '1', 0 }), UI_ACT_ACCEPT);
+    CHECK_INT(t, v.chosen, 0);
+    CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ UI_KEY_ESC, 0 }), UI_ACT_CLOSE);
+}
+
 TEST(confirm_takes_letters_and_arrows)
 {
     struct view_confirm v = { .text = "", .choices = { { 'y', "yes" }, { 'n', "no" } }, .n_choices = 2 };
@@ -296,13 +314,15 @@ TEST(screen_draws_at_any_size)
                               .columns = { { "A", false, 0 }, { "B", true, 1 }, { "C", false, 2 } },
                               .rows = rows, .n_rows = 1, .summary = "s", .footer = "f" };
     struct view_prompt prompt = { .title = "P", .label = "l", .message = "m", .editor = editor_create() };
+    struct view_choice choice = { .title = "Q", .text = "which one of these?", .n_choices = 2, .chosen = 1,
+                                  .choices = { { "this", "does this", true }, { "that", "does that", false } } };
     struct view_confirm confirm = { .title = "C", .text = "sure?", .choices = { { 'y', "yes" } },
                                     .n_choices = 1 };
     CHECK(t, view_help_make(&help, "Commands", NULL, 0));
     struct view_text text = { .title = "Help", .rows = help.rows, .n_rows = help.n_rows };
     const struct { const struct ui_view *view; void *self; } overlays[] = {
         { NULL, NULL }, { &view_list, &list }, { &view_text, &text }, { &view_prompt, &prompt },
-        { &view_confirm, &confirm } };
+        { &view_confirm, &confirm }, { &view_choice, &choice } };
     chat_init(&c);
     c.messages[29].kind = VIEW_MESSAGE_ERROR;
     c.messages[29].hint = "do something";
@@ -312,7 +332,7 @@ TEST(screen_draws_at_any_size)
     for (int i = 0; i < 3000; i++) {
         struct ui_grid g;
         int32_t n_rows = 1 + (int32_t)test_below(t, 30), n_cols = 1 + (int32_t)test_below(t, 130);
-        size_t o = test_below(t, 5);
+        size_t o = test_below(t, sizeof overlays / sizeof overlays[0]);
         CHECK(t, ui_grid_init(&g, n_rows, n_cols));
         s.overlay = overlays[o].view;
         s.overlay_self = overlays[o].self;
