@@ -55,6 +55,7 @@ static void choice_draw(void *self, struct ui_grid *g, struct ui_rect area)
     struct view_choice *v = self;
     struct ui_rect in = ui_box(g, area, v->title, UI_BORDER);
     struct choice_lines lines;
+    v->seen = true;
     if (v->n_choices == 0 || in.n_rows < 1)
         return;
     make_lines(v, in.n_cols - 2, &lines);
@@ -79,6 +80,8 @@ static enum ui_action choice_key(void *self, const struct ui_key *key)
     struct view_choice *v = self;
     enum ui_action action = keymap_find(UI_CTX_CONFIRM, key);
     int32_t n = v->n_choices > 0 ? v->n_choices : 1;
+    if (!v->seen)
+        return UI_ACT_DONE;
     if (action == UI_ACT_ITEM_UP)
         v->chosen = (v->chosen + n - 1) % n;
     else if (action == UI_ACT_ITEM_DOWN)

@@ -119,6 +119,7 @@ struct view_choice {
     int32_t n_choices;
     int32_t chosen;            /* where Enter goes; set to the answer when UI_ACT_ACCEPT comes */
     int32_t top;               /* the view's own: the first line in sight */
+    bool seen;                 /* the view's own: it was drawn; keys typed before that were for something else */
 };
 extern const struct ui_view view_choice;
 

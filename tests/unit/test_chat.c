@@ -609,6 +609,14 @@ TEST(chat_context_stop_gives_everything_back)
         if (way == 2)
             counted(&r, four_cuts, 1000000000);    /* comes late, changes nothing */
         CHECK_INT(t, r.chat.context.state, CONTEXT_IDLE);
+        uint64_t old = r.counted;
+        chat_show_context(&r.chat);
+        uint64_t fresh = r.counted;
+        r.counted = old;
+        counted(&r, four_cuts, 1000000000);    /* nor does it answer another question */
+        CHECK_INT(t, r.chat.context.state, CONTEXT_COUNTING);
+        r.counted = fresh;
+        chat_stop(&r.chat);
         rig_end(&r);
     }
 }
@@ -745,6 +753,14 @@ TEST(chat_context_nearly_full_is_said_once_and_again_after_room_was_made)
     }
     CHECK(t, strstr(buf_text(&last(&r)->text), "3601 of 4096 tokens (87 %)") != NULL, "%s",
           buf_text(&last(&r)->text));
+    chat_show_context(&r.chat);    /* made room, and the next answer fills it again */
+    counted(&r, (int32_t[]){ 3601, 3000, 2500, 2200, 2000, 400 }, 1000000000);
+    CHECK(t, chat_make_room(&r.chat, ROOM_DROP));
+    chat_enter(&r.chat, "more");
+    prompt_read(&r, 3600);
+    tokens(&r, "x");
+    done(&r, DONE_END);
+    CHECK_INT(t, n_cards(&r, title), 3);
     rig_end(&r);
 }
 

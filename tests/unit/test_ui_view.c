@@ -235,6 +235,8 @@ TEST(choice_takes_numbers_and_refuses_what_is_not_possible)
 {
     struct view_choice v = { .title = "", .text = "", .n_choices = 3,
                              .choices = { { "one", "", true }, { "two", "why not", false }, { "three", "", true } } };
+    CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ '1', 0 }), UI_ACT_DONE, "typed before it was to be seen");
+    v.seen = true;
     CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ '2', 0 }), UI_ACT_DONE);
     CHECK_INT(t, v.chosen, 1);    /* it can be looked at */
     CHECK_INT(t, view_choice.key(&v, &(struct ui_key){ UI_KEY_ENTER, 0 }), UI_ACT_DONE);
