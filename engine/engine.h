@@ -177,6 +177,8 @@ enum err_code model_render(const struct model *m, const char *template_text, con
 
 /* ---- session -------------------------------------------------------------------------------------- */
 
+/* What sessions evaluate belongs to the model: one session's prefixes are found by another of the same types, and by
+ * those that come after it. */
 struct session;
 
 struct session_options {
@@ -188,7 +190,8 @@ struct session_options {
      * session is made; where the model is fragile a better one is taken (session_stats says so). */
     const char *kv_type_k, *kv_type_v;
     bool keep_kv_type;             /* take the type asked for, untried */
-    uint64_t cache_ram_bytes;      /* pages kept for prompts to come, beside those in use; 0: none */
+    uint64_t cache_ram_bytes;      /* pages kept for prompts to come, beside those in use; 0: none. What the newest
+                                    * session says counts for the model */
     const char *cache_dir;         /* prefixes kept in files; NULL: none. Copied */
     uint64_t cache_disk_bytes;     /* of all files there; the one unused longest goes first */
 };

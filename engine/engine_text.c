@@ -315,8 +315,8 @@ static bool is_system(const struct chat_message *msg)
 }
 
 /* The tokens of a conversation with these first n_system messages and one of the user. */
-static enum err_code render_probe(const struct model *m, const struct chat_input *in, int32_t n_system, const char *text,
-                                  struct token_list *out)
+static enum err_code render_probe(const struct model *m, const struct chat_input *in, int32_t n_system,
+                                  const char *text, struct token_list *out)
 {
     struct arena arena;
     struct template_output rendered;

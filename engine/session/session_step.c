@@ -10,6 +10,8 @@
  *
  * The arithmetic of a row does not depend on the batch it rides in (cpu_kern.h), so how prompts are cut and
  * who shares a batch changes no token. */
+#include <assert.h>
+
 #include "engine/session/session_impl.h"
 
 enum { PROMPT_ROWS_BESIDE_ANSWER = 32, WAIT_LEAST = 16, MAX_SEQS = 64, EVENTS_PER_SEQ = 16 };
@@ -114,6 +116,7 @@ static void share_rows(struct session *s, int32_t *takes)
         if (q->state == SEQ_PROMPT) {
             q->cut = next_cut(s, i);
             int32_t left = q->cut - q->n_fed;
+            assert(left > 0);
             takes[i] = left < room ? left : room;
             room -= takes[i];
         }
@@ -209,7 +212,8 @@ static void take_results(struct session *s, struct event_list *list, const struc
         kv_store_poll(s->cache->store);
 }
 
-enum err_code session_step(struct session *s, struct eng_event *events, int32_t cap, int32_t *n_events, struct err *e)
+enum err_code session_step(struct session *s, struct eng_event *events, int32_t cap, int32_t *n_events,
+                           struct err *e)
 {
     struct event_list list = { .events = events, .cap = cap };
     struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
@@ -227,7 +231,8 @@ enum err_code session_step(struct session *s, struct eng_event *events, int32_t 
     if (rc == ERR_OK)
         take_results(s, &list, &batch, takes, session_clock_ms() - start_ms);
     else
-        end_all(s, &list, rc == ERR_CANCELLED ? DONE_CANCELLED : DONE_ERROR, rc == ERR_CANCELLED ? NULL : reason.text);
+        end_all(s, &list, rc == ERR_CANCELLED ? DONE_CANCELLED : DONE_ERROR,
+                rc == ERR_CANCELLED ? NULL : reason.text);
     if (rc == ERR_CANCELLED)
         atomic_store(&s->cancel, false);    /* has had its effect */
     *n_events = list.n;

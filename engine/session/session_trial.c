@@ -91,7 +91,10 @@ static bool take_sealed(struct tried_text *x)
 {
     for (int32_t i = 0; i < x->m->program->n_layers * N_PAGES; i++) {
         const struct kv_layer *l = &x->layers[i / N_PAGES];
-        if (i % N_PAGES == 1 && kv_layer_seals(l) && !(x->table[i].sealed = aligned_alloc(ALIGN, kv_sealed_bytes(l))))
+        if (i % N_PAGES != 1 || !kv_layer_seals(l))
+            continue;
+        x->table[i].sealed = aligned_alloc(ALIGN, kv_sealed_bytes(l));
+        if (!x->table[i].sealed)
             return false;
     }
     return true;
@@ -129,7 +132,8 @@ static enum err_code eval_text(struct tried_text *x, int32_t first, int32_t end,
         struct batch batch = { .rows = x->rows, .table_stride = N_PAGES, .kv = x->layers, .logits = scores };
         for (; first < end && batch.n_rows < x->piece; first++) {
             bool scored = scores && first >= N_IDS - N_LAST && first % 2;
-            x->rows[batch.n_rows++] = (struct batch_row){ .token = x->ids.ids[first], .pos = first, .pages = x->table,
+            x->rows[batch.n_rows++] = (struct batch_row){ .token = x->ids.ids[first], .pos = first,
+                                                          .pages = x->table,
                                                           .logits = scored ? batch.n_logits++ : -1 };
         }
         rc = b->ops->run(x->m->placed, &batch, e);
@@ -343,8 +347,9 @@ enum err_code session_trial_run(struct session *s, const char *dir, struct sessi
             c->trials[c->n_trials++] = *out;
     }
     if (!same_types(out->asked, out->taken))
-        snprintf(s->note, sizeof s->note, "%s keys with %s values change what this model says (KL %.2f from f16, at most %.2f "
-                 "wanted): %s and %s taken", kv_type_name(out->asked.k), kv_type_name(out->asked.v), out->kl, KL_LIMIT,
+        snprintf(s->note, sizeof s->note,
+                 "%s keys with %s values change what this model says (KL %.2f from f16, at most %.2f wanted): %s and %s "
+                 "taken", kv_type_name(out->asked.k), kv_type_name(out->asked.v), out->kl, KL_LIMIT,
                  kv_type_name(out->taken.k), kv_type_name(out->taken.v));
     s->types = out->taken;
     return ERR_OK;

@@ -13,15 +13,16 @@ static bool find_type(enum kv_type *out, const char *name)
     return !name || *out == (enum kv_type)TYPE_OPEN || kv_type_find(out, name);
 }
 
-enum err_code session_types_find(struct session_types *out, const char *type_k, const char *type_v, struct err *e)
+enum err_code session_types_find(struct session_types *out, const char *type_k, const char *type_v,
+                                 struct err *e)
 {
     bool k = find_type(&out->k, type_k);
     if (!k || !find_type(&out->v, type_v))
         return err_set(e, ERR_UNSUPPORTED, "KV cache type '%s': auto, f16, q8_0, q4_0, kv4, kv3 or f32 wanted",
                        k ? type_v : type_k);
     if ((out->k == KV_F32) != (out->v == KV_F32))
-        return err_set(e, ERR_UNSUPPORTED, "KV cache types %s and %s: f32 goes with f32 alone", type_k ? type_k : "f16",
-                       type_v ? type_v : "f16");
+        return err_set(e, ERR_UNSUPPORTED, "KV cache types %s and %s: f32 goes with f32 alone",
+                       type_k ? type_k : "f16", type_v ? type_v : "f16");
     return ERR_OK;
 }
 
@@ -108,7 +109,8 @@ void session_layers_by_name(struct kv_layer *out, const struct model *m, const c
     char ignored[8];
     if (session_types_find(&types, type_k, type_v, NULL) != ERR_OK)
         types = (struct session_types){ KV_F16, KV_F16 };
-    session_types_decide(&types, m, n_ctx, n_seqs, DEFAULT_BATCH, session_memory_available(m), ignored, sizeof ignored);
+    session_types_decide(&types, m, n_ctx, n_seqs, DEFAULT_BATCH, session_memory_available(m), ignored,
+                         sizeof ignored);
     session_types_fit(&types, m->program, ignored, sizeof ignored);
     session_layers(out, m->program, types);
 }

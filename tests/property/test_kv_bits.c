@@ -37,7 +37,8 @@ struct scene {
 
 static const int32_t probe[N_PROBE] = { 7, 77, 17 };
 
-static struct session_options options(const struct scene *c, int32_t n_seqs, int32_t n_batch, bool keeps, bool files)
+static struct session_options options(const struct scene *c, int32_t n_seqs, int32_t n_batch, bool keeps,
+                                      bool files)
 {
     return (struct session_options){ .n_ctx = N_CTX, .n_seqs = n_seqs, .n_batch = n_batch, .kv_type_k = c->type,
                                      .kv_type_v = c->type, .keep_kv_type = true,
@@ -57,10 +58,12 @@ static struct eng_timings look(const struct scene *c, struct session_rig *rig, i
 {
     struct test *t = c->t;
     struct err e;
-    const struct generate_options nothing = session_rig_greedy(0, N_SHARED), all = session_rig_greedy(N_ANSWER, N_SHARED);
+    const struct generate_options nothing = session_rig_greedy(0, N_SHARED);
+    const struct generate_options all = session_rig_greedy(N_ANSWER, N_SHARED);
     struct eng_timings timings = session_rig_ask(t, rig, seq, ids, N_PROMPT, &nothing).done.timings;
     for (int32_t i = 0; i < N_PROBE; i++)
-        CHECK_INT(t, session_eval(rig->session, seq, &probe[i], 1, got->logits + i * N_VOCAB, 1, &e), ERR_OK, "%s", e.text);
+        CHECK_INT(t, session_eval(rig->session, seq, &probe[i], 1, got->logits + i * N_VOCAB, 1, &e), ERR_OK, "%s",
+                  e.text);
     struct session_story story = session_rig_ask(t, rig, seq, ids, N_PROMPT, &all);
     CHECK_INT(t, story.n_ids, N_ANSWER);
     memcpy(got->answer, story.ids, sizeof got->answer);
@@ -163,7 +166,8 @@ static void check_four(const struct scene *c, bool keeps)
         session_rig_start(t, &rig, i, prompts[i]->ids, N_PROMPT, &ask);
     session_rig_run(t, &rig, stories);
     for (int32_t i = 0; i < 4; i++)
-        CHECK_BYTES(t, stories[i].ids, prompts[i]->answer, sizeof c->whole.answer, "%s: sequence %d of four", c->type, i);
+        CHECK_BYTES(t, stories[i].ids, prompts[i]->answer, sizeof c->whole.answer, "%s: sequence %d of four",
+                    c->type, i);
     CHECK_INT(t, stories[1].done.timings.n_reused, N_SHARED);
     CHECK_INT(t, stories[2].done.timings.n_reused, N_BRANCH);
     CHECK_INT(t, stories[3].done.timings.n_reused, N_PROMPT - 1);
@@ -187,12 +191,11 @@ static void check_files(const struct scene *c)
     open_scene(c, &rig, &o);
     CHECK_INT(t, check(c, &rig, 0, &c->shared, "shared beginning from a file").n_loaded, N_SHARED);
     session_rig_close(&rig);
-    /* The closed chat is all of the prompt, and its last token is evaluated in any case: it helps one that is longer. */
-    struct prompt longer = c->whole;
+    /* The closed chat is all of the prompt, whose last token is evaluated in any case: a longer one loads it. */
     open_scene(c, &rig, &o);
     const struct generate_options one = session_rig_greedy(1, 0);
     int32_t *ids = malloc((N_PROMPT + 1) * sizeof *ids);
-    memcpy(ids, longer.ids, sizeof longer.ids);
+    memcpy(ids, c->whole.ids, sizeof c->whole.ids);
     ids[N_PROMPT] = probe[0];
     struct session_story story = session_rig_ask(t, &rig, 0, ids, N_PROMPT + 1, &one);
     CHECK_INT(t, story.done.timings.n_loaded, N_PROMPT);

@@ -18,7 +18,7 @@ void session_rig_open(struct test *t, struct session_rig *rig, const char *path,
 {
     struct err e;
     *rig = (struct session_rig){ 0 };
-    CHECK_INT(t, engine_create(&rig->engine, &(struct engine_options){ .n_threads = 2 }, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, engine_create(&rig->engine, &(struct engine_options){ .n_threads = 1 }, &e), ERR_OK, "%s", e.text);
     CHECK_INT(t, model_open(&rig->model, rig->engine, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
     CHECK_INT(t, session_create(&rig->session, rig->model, o, &e), ERR_OK, "%s", e.text);
 }

@@ -23,7 +23,8 @@ static const char *file_path(struct test *t, const char *name)
     return path;
 }
 
-static void open_small(struct test *t, struct session_rig *rig, const struct plan *plan, const struct session_options *o)
+static void open_small(struct test *t, struct session_rig *rig, const struct plan *plan,
+                       const struct session_options *o)
 {
     session_rig_write(t, plan, file_path(t, "model.gguf"));
     session_rig_open(t, rig, file_path(t, "model.gguf"), o);
@@ -200,8 +201,8 @@ TEST(session_cache_stats_say_what_is_held)
     struct session_stats stats = stats_of(&rig);
     CHECK_INT(t, stats.n_held, 2 * 641);
     CHECK(t, stats.kv_bytes > 0 && stats.kv_bytes < stats.kv_full_bytes);
-    CHECK(t, stats.n_open > 0 && stats.n_sealed > 0 && stats.n_shared > 0, "%d open, %d sealed, %d shared", stats.n_open,
-          stats.n_sealed, stats.n_shared);
+    CHECK(t, stats.n_open > 0 && stats.n_sealed > 0 && stats.n_shared > 0, "%d open, %d sealed, %d shared",
+          stats.n_open, stats.n_sealed, stats.n_shared);
     CHECK_INT(t, stats.cache_ram_bytes, 64 * MIB);
     CHECK_TEXT(t, stats.kv_type_k, "kv4");
     CHECK_TEXT(t, stats.kv_note, "");
