@@ -33,13 +33,25 @@ static enum err_code read_options(struct session *s, const struct session_option
     return session_types_find(&s->types, o->kv_type_k, o->kv_type_v, e);
 }
 
+/* Of all caches of the model: a session made anew mostly takes the place of the one there is. */
+static uint64_t cache_bytes(const struct model *m)
+{
+    uint64_t bytes = 0;
+    for (const struct session_cache *c = m->caches->first; c; c = c->next) {
+        struct kv_stats kv;
+        kv_cache_stats(c->kv, &kv);
+        bytes += kv.used_bytes + kv.cached_bytes;
+    }
+    return bytes;
+}
+
 /* From the types asked for to those in force. */
 static enum err_code choose_types(struct session *s, const struct session_options *o, struct session_trial *trial,
                                   struct err *e)
 {
     const struct model *m = s->model;
-    session_types_decide(&s->types, m, s->n_ctx, s->n_seqs, s->n_batch, session_memory_available(m), s->note,
-                         sizeof s->note);
+    session_types_decide(&s->types, m, s->n_ctx, s->n_seqs, s->n_batch, session_memory_available(m) + cache_bytes(m),
+                         s->note, sizeof s->note);
     session_types_fit(&s->types, m->program, s->note, sizeof s->note);
     if (o->keep_kv_type || !(kv_type_sealed(s->types.k) || kv_type_sealed(s->types.v)))
         return ERR_OK;

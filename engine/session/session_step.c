@@ -72,11 +72,29 @@ static void start_prompts(struct session *s)
     }
 }
 
-/* The end of its prompt, of what is shared, or of what somebody waits for, whichever comes first. */
+/* Whether going on before the last of n tokens takes a page that going on behind it does not (kv_cache.h). */
+static bool last_needs_more(const struct session *s, int32_t n)
+{
+    for (int32_t i = 0; i < s->cache->n_layers; i++) {
+        const struct kv_layer *l = &s->cache->layers[i];
+        if (kv_layer_seals(l) && n > 2 * KV_PAGE && n % KV_PAGE == 0)
+            return true;
+        if (l->window > 0 && n > l->window && (n - l->window + 1) % KV_PAGE == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The end of its prompt, of what is shared, or of what somebody waits for, whichever comes first. A prompt that is
+ * answered again goes on before its last token: one time in 64 that place has to be kept apart from its end. */
 static int32_t next_cut(const struct session *s, int32_t seq)
 {
     const struct seq *q = &s->seqs[seq];
-    int32_t cut = q->n_shared > q->n_fed ? q->n_shared : q->n_prompt;
+    int32_t cut = q->n_prompt;
+    if (q->n_fed < cut - 1 && last_needs_more(s, cut))
+        cut--;
+    if (q->n_shared > q->n_fed && q->n_shared < cut)
+        cut = q->n_shared;
     for (int32_t i = 0; i < s->n_seqs; i++) {
         const struct seq *other = &s->seqs[i];
         if (other->state == SEQ_QUEUED && other->awaits == seq && other->n_common < cut)

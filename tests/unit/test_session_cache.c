@@ -187,6 +187,36 @@ TEST(session_cache_shared_beginning_is_a_place_to_go_on_from)
     session_rig_close(&rig);
 }
 
+/* The last token of a prompt is evaluated again. Where a page ends, or leaves a window, that place needs one page
+ * more than the prompt's end does. */
+TEST(session_cache_answer_again_goes_on_before_the_last_token)
+{
+    static const struct {
+        const char *type;
+        int32_t window, n;
+    } cases[] = { { "kv4", 0, 639 }, { "kv4", 0, 640 }, { "kv4", 0, 641 }, { "kv4", 150, 640 }, { "kv4", 150, 661 },
+                  { "f16", 150, 660 }, { "f16", 150, 661 }, { "f16", 150, 662 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct session_rig rig;
+        int32_t ids[N_IDS], n = cases[i].n;
+        struct plan plan = small;
+        struct session_options o = options(1, cases[i].type);
+        const struct generate_options ask = session_rig_greedy(SESSION_RIG_IDS, 0);
+        plan.arch = cases[i].window ? "gemma3" : "llama";
+        plan.tied = plan.qk_norm = plan.post_norm = plan.halves = cases[i].window > 0;
+        plan.window = cases[i].window;
+        plan.period = 2;
+        plan.rope_base_local = 500;
+        open_small(t, &rig, &plan, &o);
+        session_rig_ids(t, &rig, ids, n);
+        struct session_story first = session_rig_ask(t, &rig, 0, ids, n, &ask);
+        struct session_story again = session_rig_ask(t, &rig, 0, ids, n, &ask);
+        CHECK_INT(t, again.done.timings.n_reused, n - 1, "%s, window %d", cases[i].type, cases[i].window);
+        CHECK_BYTES(t, again.ids, first.ids, sizeof first.ids);
+        session_rig_close(&rig);
+    }
+}
+
 TEST(session_cache_stats_say_what_is_held)
 {
     struct session_rig rig;
