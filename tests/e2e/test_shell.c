@@ -313,7 +313,7 @@ TEST(inspect_tells_what_is_in_a_file)
     QUIP(t, &r, NULL, "inspect", "small");
     CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
     CHECK(t, strstr(r.s.out, "token_embd.weight") && strstr(r.s.out, "Memory at a context of"), "%s", r.s.out);
-    QUIP(t, &r, NULL, "inspect", "small", "--json");
+    QUIP(t, &r, NULL, "inspect", "small", "-c", "2048", "--json");
     json_t *all = json_loads(r.s.out, 0, NULL);
     CHECK_TEXT(t, json_string_value(json_object_get(all, "architecture")), "llama");
     CHECK(t, json_array_size(json_object_get(all, "tensors")) > 10);
@@ -336,7 +336,7 @@ TEST(logits_writes_a_row_for_each_id)
 {
     struct rig r;
     rig_make(t, &r, NULL, false);
-    QUIP(t, &r, NULL, "inspect", "small", "--json");
+    QUIP(t, &r, NULL, "inspect", "small", "-c", "2048", "--json");
     json_t *all = json_loads(r.s.out, 0, NULL);
     int64_t n_vocab = json_integer_value(json_object_get(all, "vocabulary"));
     json_decref(all);
