@@ -128,8 +128,10 @@ enum err_code kv_store_clear(const char *dir, const char *model, int32_t *n_file
             rc = err_set(&own, ERR_IO, "%s/%s: cannot be removed: %s", dir, f->name, strerror(errno));
         }
     }
-    if (!model)
+    if (!model) {
         kv_folder_clean(dir_fd);
+        kv_folder_forget_types(dir_fd);
+    }
     kv_store_list_finish(&list);
     if (lock >= 0)
         close(lock);

@@ -540,7 +540,11 @@ TEST(kv_store_lists_and_clears_the_folder)
     CHECK_INT(t, found(b, r.tokens, 700), 300);
     CHECK_INT(t, kv_store_clear(r.dir, "TINY-2", &n_files, &n_bytes, &e), ERR_OK);
     CHECK_INT(t, n_files, 1);
+    path_of(&r, "0123456789abcdef0123456789abcdef.types", path);
+    f = fopen(path, "w");
+    CHECK(t, f && fclose(f) == 0);
     CHECK_INT(t, kv_store_clear(r.dir, NULL, &n_files, &n_bytes, &e), ERR_OK);
+    CHECK(t, access(path, F_OK) != 0, "what trying types came to goes with the rest");
     CHECK_INT(t, n_files, 1, "the one nobody can read");
     CHECK_INT(t, n_bytes, 25);
     kv_store_close(a);
