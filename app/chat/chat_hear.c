@@ -219,6 +219,13 @@ static void take_model(struct chat *c, struct mail *mail)
     chat_prepare(c);
 }
 
+static void take_warning(struct chat *c, const struct mail *mail)
+{
+    char label[PORT_TEXT_BYTES];
+    chat_model_label(c, label, sizeof label);
+    chat_card(c, MESSAGE_WARNING, label, NULL, "%s", mail->text);
+}
+
 static void take_failure(struct chat *c, const struct mail *mail)
 {
     if (mail->kind == MAIL_MODEL_FAILED) {
@@ -300,6 +307,9 @@ void chat_take(struct chat *c, struct mail *mail)
     case MAIL_MODEL_FAILED:
     case MAIL_FAILED:
         take_failure(c, mail);
+        break;
+    case MAIL_WARNING:
+        take_warning(c, mail);
         break;
     case MAIL_COUNTS:
         chat_context_counted(c, mail);

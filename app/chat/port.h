@@ -63,6 +63,7 @@ enum mail_kind {
     MAIL_TOO_LONG,        /* prompt: it does not fit, nothing was evaluated */
     MAIL_EVENT,           /* event; stats with EVENT_DONE */
     MAIL_FAILED,          /* text: no answer, and why */
+    MAIL_WARNING,         /* text: what came to light about the model since it was opened */
     MAIL_COUNTS,          /* counts; stats */
     MAIL_STATS            /* stats alone; of no request */
 };

@@ -248,7 +248,7 @@ static enum exit_code answer(struct run *r, const struct app *app, const char *p
         return complain(&e, EXIT_CODE_USAGE);
     if (make_tokens(r, prompt, &e) != ERR_OK)
         return complain(&e, EXIT_CODE_FAILURE);
-    cmd_warn(r->cm.model, n_warned);
+    n_warned = cmd_warn(r->cm.model, n_warned);
     code = cmd_session(&r->session, app, r->cm.model, c->n_ctx, 0);
     if (code != EXIT_CODE_OK)
         return code;
@@ -263,6 +263,7 @@ static enum exit_code answer(struct run *r, const struct app *app, const char *p
         return complain(&e, rc == ERR_UNSUPPORTED ? EXIT_CODE_CONTEXT : EXIT_CODE_FAILURE);
     code = conclude(r);
     keep_for_later(r);
+    cmd_warn(r->cm.model, n_warned);    /* a folder or a file of the cache that is no good */
     return code;
 }
 

@@ -256,7 +256,22 @@ static void do_open(struct worker *w, const struct job *j)
     set_session(w, s);
     model_close(w->model);
     w->model = m;
+    w->n_warned = 0;
     post_model(w, j->id, worker_now_s() - start);
+    while (w->n_warned < PORT_WARNINGS && model_warning(m, w->n_warned))    /* these went with the model */
+        w->n_warned++;
+}
+
+/* Some things come to light late: a template that fails, a file of the cache that is damaged. */
+static void post_warnings(struct worker *w)
+{
+    const char *warning;
+    while (w->model && (warning = model_warning(w->model, w->n_warned))) {
+        struct mail mail = { .kind = MAIL_WARNING };
+        copy_text(mail.text, sizeof mail.text, warning);
+        w->n_warned++;
+        mailbox_post(w->box, &mail);
+    }
 }
 
 static void do_session(struct worker *w, const struct job *j)
@@ -309,6 +324,7 @@ static void *work(void *argument)
     while ((j = next_job(w))) {
         do_job(w, j);
         free_job(j);
+        post_warnings(w);
     }
     close_session(w);
     model_close(w->model);

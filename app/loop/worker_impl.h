@@ -47,6 +47,7 @@ struct worker {
     struct worker_options options;    /* session: as in force */
     struct model *model;
     struct session *session;
+    int32_t n_warned;    /* of the model's warnings, how many were told */
     double stats_s;                   /* clock of the last figures */
 };
 

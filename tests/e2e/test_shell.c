@@ -243,6 +243,18 @@ TEST(run_goes_on_from_the_file_of_the_system_prompt)
     shell_finish(&r.s);
 }
 
+TEST(run_says_that_its_cache_folder_is_no_good)
+{
+    struct rig r;
+    char path[HOME_PATH_BYTES];
+    rig_make_system(t, &r, path);
+    home_write(t, &r.home, "cache", "no folder");
+    QUIP(t, &r, NULL, RUN_SYSTEM, "-p", "first");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strstr(r.s.err, "not kept in files") != NULL, "%s", r.s.err);
+    shell_finish(&r.s);
+}
+
 TEST(run_without_files_writes_none)
 {
     struct rig r;

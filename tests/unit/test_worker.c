@@ -57,6 +57,7 @@ static void take(struct rig *r, struct mail *mail)
         if (mail->stats.n_held > r->most_held)
             r->most_held = mail->stats.n_held;
         break;
+    case MAIL_WARNING:
     case MAIL_TOO_LONG:
     case MAIL_MODEL_FAILED:
     case MAIL_FAILED:

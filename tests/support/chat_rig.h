@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_TESTS_SUPPORT_CHAT_RIG_H
+#define QUIP_TESTS_SUPPORT_CHAT_RIG_H
+
+#include "app/chat/chat.h"
+#include "tests/support/test.h"
+
+/* A chat against a port that only writes down what it was asked for; the test plays the engine. */
+struct chat_rig {
+    struct chat chat;
+    struct config config;
+    struct paths paths;
+    double now_s;
+    uint64_t opened, answered, cancelled;
+    char path[PORT_PATH_BYTES], given_back[2048], fetching[64];
+    struct buf prompt;            /* "role: content\n" for each message of the last request */
+    int32_t enable_thinking, n_reserve, set_ctx;
+    struct generate_options generate;
+    int n_answers, n_quits;
+    enum port_panel shown;
+    struct port_session session;
+    uint64_t counted;
+    int32_t n_counted, counts[PORT_PROMPTS];    /* messages of each prompt that was to be counted */
+    int32_t n_prepared;                         /* messages of the prompt prepared last */
+    int n_closed;
+    struct port_stats stats;
+    char begun[256];                            /* of the last request; "-": none */
+    int32_t n_ctx, n_ctx_train;                 /* of the model that arrives; 0: 4096 and 32768 */
+};
+
+/* Without a model. */
+void chat_rig_begin(struct test *t, struct chat_rig *r);
+/* With a model that is ready. */
+void chat_rig_ready(struct test *t, struct chat_rig *r);
+void chat_rig_end(struct chat_rig *r);
+
+/* What the engine says: a model is there; the prompt is so long; some text of the answer, half a second later; the
+ * answer is at its end. */
+void chat_rig_model(struct chat_rig *r, const char *path);
+void chat_rig_prompt(struct chat_rig *r, int32_t n_prompt);
+void chat_rig_tokens(struct chat_rig *r, const char *text);
+void chat_rig_done(struct chat_rig *r, enum done_reason reason);
+/* A question and its whole answer. */
+void chat_rig_exchange(struct chat_rig *r, const char *question, const char *answer);
+
+const struct message *chat_rig_last(const struct chat_rig *r);
+/* Cards of this title in the flow. */
+int32_t chat_rig_cards(const struct chat_rig *r, const char *title);
+void chat_rig_put_file(const char *path, const char *text);
+
+#endif
