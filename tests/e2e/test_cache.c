@@ -114,7 +114,16 @@ TEST(cache_command_lists_and_clears)
 
 enum { KILLS = 50, STREAMS = 3, LENGTHS = 4, STEP = 200 };
 
-/* Writes images until it is killed, a byte to the parent for each; one is always being written. */
+/* Writes images until it is killed; one is always being written. The parent reads a byte for each: BEGUN before
+ * it is given to the store, WRITTEN when it is in its place. */
+enum { BEGUN = 'b', WRITTEN = 'w' };
+
+static void tell(int to_parent, char what)
+{
+    if (write(to_parent, &what, 1) != 1)
+        _exit(1);
+}
+
 _Noreturn static void write_for_ever(const char *dir, int to_parent, uint64_t seed)
 {
     int32_t tokens[LENGTHS * STEP];
@@ -125,15 +134,22 @@ _Noreturn static void write_for_ever(const char *dir, int to_parent, uint64_t se
     if (kv_cache_create(&kv, kv_images_layers, KV_IMAGES_LAYERS, 0, &e) != ERR_OK ||
         kv_store_open(&st, &o, &e) != ERR_OK)
         _exit(1);
+    int32_t n_left = 0;
     for (uint64_t i = seed;; i++) {
         int32_t n_tokens = STEP * (1 + (int32_t)(i % LENGTHS));
         kv_images_tokens(tokens, n_tokens, i % STREAMS);
         struct kv_image *image = kv_images_make(kv, tokens, n_tokens);
-        if (!image || write(to_parent, "x", 1) != 1)
+        if (!image)
             _exit(1);
+        tell(to_parent, BEGUN);
         kv_store_save_take(st, image, 1);
-        while (kv_store_poll(st) > 2)
+        for (n_left++; n_left > 0;) {
+            for (int32_t now = kv_store_poll(st); n_left > now; n_left--)
+                tell(to_parent, WRITTEN);
+            if (n_left <= 2)
+                break;
             kv_store_flush(st, 1);
+        }
     }
 }
 
@@ -192,7 +208,7 @@ TEST(cache_survives_writers_that_are_killed)
     CHECK_INT(t, kv_cache_create(&kv, kv_images_layers, KV_IMAGES_LAYERS, 0, &e), ERR_OK);
     for (int i = 0; i < KILLS; i++) {
         int pipes[2], status;
-        char byte;
+        char what = i % 2 ? WRITTEN : BEGUN, byte;
         CHECK(t, pipe(pipes) == 0);
         uint64_t seed = test_random(t) % 1000;
         fflush(NULL);
@@ -201,7 +217,7 @@ TEST(cache_survives_writers_that_are_killed)
             write_for_ever(dir, pipes[1], seed);
         CHECK(t, child > 0);
         close(pipes[1]);
-        for (uint32_t n = 1 + test_below(t, 3); n > 0; n--)    /* so many files are begun */
+        for (uint32_t n = 1 + test_below(t, 3); n > 0; n -= byte == what)    /* so many files */
             CHECK(t, read(pipes[0], &byte, 1) == 1, "the writer ended by itself");
         for (volatile uint32_t spin = test_below(t, 1u << 23); spin > 0;)
             spin = spin - 1;
