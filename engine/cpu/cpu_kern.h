@@ -41,7 +41,7 @@
  *
  * Tier `exact` is no table of these: it expands weights to f32 and leaves activations alone. */
 
-enum { CPU_BLOCK = 32, CPU_OUTLIER = 15 };
+enum { CPU_BLOCK = 32, CPU_OUTLIER = 10 };
 
 /* Rows of activations on their way into a product. Memory belongs to the backend's scratch. */
 struct cpu_acts {
