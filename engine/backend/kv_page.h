@@ -40,9 +40,10 @@
  *   scale   f16 [n_blocks][64]
  *   codes   f16     [64][d] f16: the open form itself, no scale
  *           q8_0    i8                       byte [pair][c][h]: key 2 pair + h
- *           q4_0, kv4   u4 code + 8          word [k8][c][h], nibble n (0..3): key 8 k8 + 2n + h
- *           kv3     low bits                 word [k16][c][h], bits 2n, 2n + 1 (n = 0..7): key 16 k16 + 2n + h
- *                   then high bits           word [k32][c][h], bit n (0..15): key 32 k32 + 2n + h
+ *           q4_0, kv4   u4 code + 8          byte i of dword [k8][c]: low nibble key 8 k8 + i, high 8 k8 + 4 + i
+ *           kv3     low bits                 byte i of dword [k16][c], bits 2n, 2n + 1: key 16 k16 + 4n + i
+ *                   then high bits           byte i of dword [k32][c], bit n (0..7): key 32 k32 + 4n + i
+ *           (keys and components have changed places, that is all)
  *
  * A weight is scale * code; a code of kv3 is kv3_level[index] (of 127, the largest).
  * Sources: reference scheme measured for this project; KIVI (values per token), SageAttention (mean of keys). */

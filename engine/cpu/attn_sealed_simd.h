@@ -11,29 +11,31 @@
 /* Attention over sealed pages (cpu_kv.h) over a tier's words; only the tier's own file includes this, after
  * its vector words and these integer ones:
  *
- *   vint                  a register of bytes, words or dwords; i_zero, i_load, i_store, i_set16, i_set32,
- *                         i_and, i_add32, i_max32, i_right, i_left (dwords), i_spread32 (one dword of memory
+ *   vint                  a register of bytes, words or dwords; i_zero, i_load, i_store, i_set32, i_and,
+ *                         i_add32, i_max32, i_times32, i_right, i_left (dwords), i_spread32 (one dword of memory
  *                         in all lanes)
  *   i_dot16(t, a, b)      t + the sum of the i16 products in each dword
  *   i_round, v_from_i32   between f32 and i32; a NaN becomes the lowest number
  *   i_pack16(a, b)        i32 to i16, bounded to +-32767, in the order that weight_at() knows
  *   i_store8(p, a)        LANES i32 to i8, which they fit
  *   i_widen8(p)           2 LANES i8 of memory to i16
- *   key_start .. key_finish   sums of four products of bytes per dword: codes of a key, codes of a query
- *   key_level, value_level    kv3: two low bits and a third (bit 2) to a code; other bits may be anything
+ *   b_start, b_add, b_finish   sums of four products of bytes per dword, 32 of them: codes of a page and those of
+ *                         a query, or weights
+ *   b_level               kv3: two low bits and a third (bit 2) to a code; other bits may be anything
  *   v_from_bits, i_from_bits  one register as the other
  *   v_partner(a, n)       lane i holds what lane i ^ n held
  *   v_odd_sign(a, n)      lanes i with i & n change sign;  v_kv_sign(a, c): times kv_sign(c + lane)
  *
  * As in attn_stages_simd.h lanes are keys for the scores, components for the values, and the layouts are
- * made for it: a dword of keys holds four components of one key, a dword of values two keys of one component,
- * so that whole registers are multiplied by one dword of the query's codes, or by two weights, in all lanes.
+ * made for it: a dword of keys holds four components of one key, a dword of values four keys of one component
+ * (q8_0: two), so that whole registers are multiplied by one dword of the query's codes, or of weights, in all
+ * lanes. What goes on in a line of 4 or 3 bits is the same for both.
  * Codes stay unsigned where that is cheaper; what this adds to a sum is taken off with the sum of the codes
  * or weights they meet.
  *
  * Up to SEALED_TILE queries go through a page together, each code being unpacked once for all of them. */
 
-enum { SEALED_TILE = 8, SEALED_CHUNK = 4, KV_MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK, SEALED_LINE = KV_PAGE * 4 };
+enum { SEALED_TILE = 8, SEALED_CHUNK = 4, KV_MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK };
 
 /* How codes are stored; q4_0 and kv4 share one. */
 enum sealed_code { CODE_3 = 3, CODE_4 = 4, CODE_8 = 8, N_CODES };
@@ -59,7 +61,8 @@ struct sealed_tile {
     float scale[SEALED_TILE][KV_MAX_BLOCKS];
     int32_t sum[SEALED_TILE][KV_MAX_BLOCKS];      /* times what codes of keys are too large by */
     float scaled[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];    /* p times the scales */
-    int16_t w[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];
+    int16_t w16[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];     /* q8_0 */
+    int8_t w8[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];
     /* [block][query], and room for the last vector */
     float step[SEALED_CHUNK * SEALED_TILE + 16];
     float excess[SEALED_CHUNK * SEALED_TILE + 16];    /* bits: sum of w times what codes are too large by */
@@ -88,7 +91,7 @@ static inline struct sealed_side sealed_side(const void *at, enum kv_type type, 
 static inline void tile_queries(struct sealed_tile *t, const struct cpu_kv_query *query,
                                 enum sealed_code code, int32_t n_blocks, int n_q)
 {
-    int32_t offset = code == CODE_8 ? KEY_OFFSET_8 : code == CODE_4 ? 8 : KEY_OFFSET_3;
+    int32_t offset = code == CODE_8 ? B_OFFSET_8 : code == CODE_4 ? 8 : B_OFFSET_3;
     for (int i = 0; i < n_q; i++) {
         for (int32_t b = 0; b < n_blocks; b++) {
             memcpy(t->codes[i] + b * KV_BLOCK, query[i].codes + b * KV_BLOCK, KV_BLOCK);
@@ -126,17 +129,17 @@ ATTN_INLINE void mean_parts(struct sealed_tile *t, const struct cpu_kv_query *qu
             v_store(t->p[i] + v * LANES, v_set(mean[i]));
 }
 
-/* Line j of a block: components 4 j to 4 j + 3 of LANES keys, in bytes. */
-ATTN_INLINE vint key_line(const uint8_t *codes, vint high, enum sealed_code code, const int j)
+/* Codes 4 j to 4 j + 3 of 32 in each of LANES columns, in bytes; line: bytes of a line of dwords. */
+ATTN_INLINE vint small_line(const uint8_t *codes, vint high, ptrdiff_t line, enum sealed_code code, const int j)
 {
     if (code == CODE_8)
-        return i_load(codes + j * SEALED_LINE);
+        return i_load(codes + j * line);
     if (code == CODE_4) {
-        vint x = i_load(codes + j / 2 * SEALED_LINE);
+        vint x = i_load(codes + j / 2 * line);
         return i_and(j % 2 ? i_right(x, 4) : x, i_set32(0x0f0f0f0f));
     }
-    vint low = i_right(i_load(codes + j / 4 * SEALED_LINE), j % 4 * 2);
-    return key_level(low, j <= 2 ? i_left(high, 2 - j) : i_right(high, j - 2));
+    vint low = i_right(i_load(codes + j / 4 * line), j % 4 * 2);
+    return b_level(low, j <= 2 ? i_left(high, 2 - j) : i_right(high, j - 2));
 }
 
 /* Adds the block's products to the scores of n_v vectors of keys from key on. */
@@ -154,20 +157,20 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
     for (int i = 0; i < n_q; i++)
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
-            acc[i][v] = key_start(&t->sum[i][b], code);
+            acc[i][v] = b_start(i_spread32(&t->sum[i][b]), code);
     ATTN_UNROLL
     for (int j = 0; j < 8; j++) {
         if (j == 4 && b * KV_BLOCK + 16 == k->d)    /* a last block of 16 */
             break;
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
-            u[v] = key_line(codes + v * LANES * 4, high[v], code, j);
+            u[v] = small_line(codes + v * LANES * 4, high[v], KV_PAGE * 4, code, j);
         ATTN_UNROLL
         for (int i = 0; i < n_q; i++) {
             vint four = i_spread32(q + i * KV_MAX_HEAD + 4 * j);
             ATTN_UNROLL
             for (int v = 0; v < n_v; v++)
-                acc[i][v] = key_add(acc[i][v], u[v], four, code);
+                acc[i][v] = b_add(acc[i][v], u[v], four, code);
         }
     }
     ATTN_UNROLL
@@ -176,7 +179,7 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
         ATTN_UNROLL
         for (int i = 0; i < n_q; i++) {
             float *s = t->p[i] + key + v * LANES;
-            vec sum = v_from_i32(key_finish(acc[i][v], &t->sum[i][b], code));
+            vec sum = v_from_i32(b_finish(acc[i][v], i_spread32(&t->sum[i][b]), code));
             v_store(s, v_fma(sum, v_mul(v_set(t->scale[i][b]), scale), v_load(s)));
         }
     }
@@ -216,8 +219,23 @@ ATTN_INLINE vec largest(struct sealed_tile *t, const uint16_t *scales, int at, c
     return v_fold8(top, n_q, FOLD_MAX);
 }
 
-/* p * scale in whole steps; inverse is one by a step. */
-ATTN_INLINE vec to_steps(struct sealed_tile *t, const float *inverse, int at, int offset, const int n_q)
+/* p * scale in whole steps of 16 bits; inverse is one by a step. */
+ATTN_INLINE void to_steps16(struct sealed_tile *t, const float *inverse, int at, const int n_q)
+{
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++) {
+        vec one_by = v_set(inverse[i]);
+        ATTN_UNROLL
+        for (int v = 0; v < ATTN_MAX_VECS; v += 2) {
+            vec x = v_mul(v_load(t->scaled[at][i] + v * LANES), one_by);
+            vec y = v_mul(v_load(t->scaled[at][i] + (v + 1) * LANES), one_by);
+            i_store(t->w16[at][i] + v * LANES, i_pack16(i_round(x), i_round(y)));
+        }
+    }
+}
+
+/* The same of 8 bits, and their sums times what codes are too large by, negative. */
+ATTN_INLINE vec to_steps8(struct sealed_tile *t, const float *inverse, int at, int offset, const int n_q)
 {
     vec sum[SEALED_TILE][16 / LANES];
     ATTN_UNROLL
@@ -226,90 +244,46 @@ ATTN_INLINE vec to_steps(struct sealed_tile *t, const float *inverse, int at, in
         for (int v = 0; v < 16 / LANES; v++)
             sum[i][v] = v_set(0.0f);
         ATTN_UNROLL
-        for (int v = 0; v < ATTN_MAX_VECS; v += 2) {
-            vec x = v_mul(v_load(t->scaled[at][i] + v * LANES), one_by);
-            vec y = v_mul(v_load(t->scaled[at][i] + (v + 1) * LANES), one_by);
-            vint w = i_pack16(i_round(x), i_round(y));
-            i_store(t->w[at][i] + v * LANES, w);
+        for (int v = 0; v < ATTN_MAX_VECS; v++) {
+            vint w = i_max32(i_round(v_mul(v_load(t->scaled[at][i] + v * LANES), one_by)), i_set32(-127));
+            i_store8(t->w8[at][i] + v * LANES, w);
             if (offset)
-                sum[i][0] = v_from_bits(i_dot16(i_from_bits(sum[i][0]), w, i_set16(-offset)));
+                sum[i][0] = v_from_bits(i_add32(i_from_bits(sum[i][0]), w));
         }
     }
-    return offset ? v_fold8(sum, n_q, FOLD_ADD_I32) : v_set(0.0f);
+    if (!offset)
+        return v_set(0.0f);
+    return v_from_bits(i_times32(i_from_bits(v_fold8(sum, n_q, FOLD_ADD_I32)), -offset));
 }
 
 /* Weights of n blocks of components from b0 on: p times the scales, in whole steps. Each of the three passes
  * goes through all of them, so that none waits for the one before. */
-ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, int32_t b0, int n, int offset,
-                       const int n_q)
+ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, int32_t b0, int n,
+                       enum sealed_code code, const int n_q)
 {
     float inverse[SEALED_CHUNK * SEALED_TILE + 16];
+    const float n_steps = code == CODE_8 ? 32767.0f : 127.0f;
+    const int offset = code == CODE_4 ? 8 : B_OFFSET_3;
     const uint16_t *scales = values->scale + b0 * KV_PAGE;
     for (int i = 0; i < n; i++)
         v_store(t->step + i * SEALED_TILE, largest(t, scales + i * KV_PAGE, i, n_q));
     for (int i = 0; i < n * SEALED_TILE; i += LANES) {
         vec a = v_load(t->step + i);
         a = v_select(v_less(a, v_set(CPU_BLOCK_FLOOR)), v_set(0.0f), a);
-        v_store(t->step + i, v_div(a, v_set(32767.0f)));
-        v_store(inverse + i, v_select(v_less(v_set(0.0f), a), v_div(v_set(32767.0f), a), v_set(0.0f)));
+        v_store(t->step + i, v_div(a, v_set(n_steps)));
+        v_store(inverse + i, v_select(v_less(v_set(0.0f), a), v_div(v_set(n_steps), a), v_set(0.0f)));
     }
     for (int i = 0; i < n; i++)
-        v_store(t->excess + i * SEALED_TILE, to_steps(t, inverse + i * SEALED_TILE, i, offset, n_q));
+        if (code == CODE_8)
+            to_steps16(t, inverse + i * SEALED_TILE, i, n_q);
+        else
+            v_store(t->excess + i * SEALED_TILE, to_steps8(t, inverse + i * SEALED_TILE, i, offset, n_q));
 }
 
-/* Keys 16 k16 + 2 n and the next, of LANES components, in words. */
-ATTN_INLINE vint value_pair(const uint8_t *codes, vint low, vint high, ptrdiff_t row, enum sealed_code code,
-                            const int n)
+/* o_c = acc_c in steps on top of what o_c is in the page's scale. */
+ATTN_INLINE void add_steps(struct sealed_tile *t, vint acc[SEALED_TILE][ATTN_MAX_VECS], int32_t c, int at,
+                           const int n_q, const int n_v)
 {
-    if (code == CODE_8)
-        return i_widen8(codes + n * row);
-    if (code == CODE_4) {
-        vint x = i_load(codes + n / 4 * row);
-        return i_and(n % 4 ? i_right(x, n % 4 * 4) : x, i_set32(0x000f000f));
-    }
-    return value_level(i_right(low, 2 * n), n <= 2 ? i_left(high, 2 - n) : i_right(high, n - 2));
-}
-
-/* o_c for n_v vectors of components from c on, a part of one block. */
-ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int at,
-                               enum sealed_code code, const int n_q, const int n_v)
-{
-    /* bytes from one k16 to the next; bytes from one load of a component to the next */
-    ptrdiff_t d = values->d, stride = code == CODE_8 ? 16 * d : code == CODE_4 ? 8 * d : 4 * d;
-    ptrdiff_t row = code == CODE_8 ? 2 * d : 4 * d;
-    const int vector_bytes = LANES * (code == CODE_8 ? 2 : 4);
-    const uint8_t *codes = values->codes + c / LANES * vector_bytes;
-    vint acc[SEALED_TILE][ATTN_MAX_VECS], pair[ATTN_MAX_VECS], low[ATTN_MAX_VECS], high[ATTN_MAX_VECS];
-    ATTN_UNROLL
-    for (int i = 0; i < n_q; i++)
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++)
-            acc[i][v] = i_spread32(&t->excess[at * SEALED_TILE + i]);
-    for (int k16 = 0; k16 < KV_PAGE / 16; k16++, codes += stride) {
-        const int16_t *w = t->w[at][0] + weight_at(k16);
-        ahead_ask(&t->ahead);
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++) {
-            low[v] = high[v] = i_zero();
-            if (code == CODE_3) {
-                low[v] = i_load(codes + v * LANES * 4);
-                high[v] = i_right(i_load(values->high + (k16 / 2 * d + c + v * LANES) * 4), k16 % 2 * 8);
-            }
-        }
-        ATTN_UNROLL
-        for (int n = 0; n < 8; n++) {
-            ATTN_UNROLL
-            for (int v = 0; v < n_v; v++)
-                pair[v] = value_pair(codes + v * vector_bytes, low[v], high[v], row, code, n);
-            ATTN_UNROLL
-            for (int i = 0; i < n_q; i++) {
-                vint two = i_spread32(w + i * CPU_PAGE + 2 * weight_order[n]);
-                ATTN_UNROLL
-                for (int v = 0; v < n_v; v++)
-                    acc[i][v] = i_dot16(acc[i][v], two, pair[v]);
-            }
-        }
-    }
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++)
         ATTN_UNROLL
@@ -320,14 +294,102 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
         }
 }
 
+/* o_c for n_v vectors of components from c on, a part of one block; q8_0. */
+ATTN_INLINE void values_8(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int at, const int n_q,
+                          const int n_v)
+{
+    ptrdiff_t row = 2 * (ptrdiff_t)values->d;    /* two keys */
+    const uint8_t *codes = values->codes + c * 2;
+    vint acc[SEALED_TILE][ATTN_MAX_VECS], pair[ATTN_MAX_VECS];
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++)
+        ATTN_UNROLL
+        for (int v = 0; v < n_v; v++)
+            acc[i][v] = i_zero();
+    for (int k16 = 0; k16 < KV_PAGE / 16; k16++, codes += 8 * row) {
+        const int16_t *w = t->w16[at][0] + weight_at(k16);
+        ahead_ask(&t->ahead);
+        ATTN_UNROLL
+        for (int n = 0; n < 8; n++) {
+            ATTN_UNROLL
+            for (int v = 0; v < n_v; v++)
+                pair[v] = i_widen8(codes + n * row + v * LANES * 2);
+            ATTN_UNROLL
+            for (int i = 0; i < n_q; i++) {
+                vint two = i_spread32(w + i * CPU_PAGE + 2 * weight_order[n]);
+                ATTN_UNROLL
+                for (int v = 0; v < n_v; v++)
+                    acc[i][v] = i_dot16(acc[i][v], two, pair[v]);
+            }
+        }
+    }
+    add_steps(t, acc, c, at, n_q, n_v);
+}
+
+/* The same of fewer bits; 32 keys at a time. */
+ATTN_INLINE void values_small(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int at,
+                              enum sealed_code code, const int n_q, const int n_v)
+{
+    ptrdiff_t line = 4 * (ptrdiff_t)values->d;
+    const int lines = code == CODE_4 ? 4 : 2;    /* of 32 keys */
+    vint sum[SEALED_TILE][ATTN_MAX_VECS], acc[SEALED_TILE][ATTN_MAX_VECS], high[ATTN_MAX_VECS], u[ATTN_MAX_VECS];
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++)
+        ATTN_UNROLL
+        for (int v = 0; v < n_v; v++)
+            sum[i][v] = i_spread32(&t->excess[at * SEALED_TILE + i]);
+    ATTN_UNROLL
+    for (int k32 = 0; k32 < KV_PAGE / 32; k32++) {
+        const uint8_t *codes = values->codes + k32 * lines * line + c * 4;
+        const int8_t *w = t->w8[at][0] + k32 * 32;
+        ahead_ask(&t->ahead);
+        ATTN_UNROLL
+        for (int v = 0; v < n_v; v++)
+            high[v] = code == CODE_3 ? i_load(values->high + k32 * line + (c + v * LANES) * 4) : i_zero();
+        ATTN_UNROLL
+        for (int i = 0; i < n_q; i++)
+            ATTN_UNROLL
+            for (int v = 0; v < n_v; v++)
+                acc[i][v] = b_start(sum[i][v], code);
+        ATTN_UNROLL
+        for (int j = 0; j < 8; j++) {
+            ATTN_UNROLL
+            for (int v = 0; v < n_v; v++)
+                u[v] = small_line(codes + v * LANES * 4, high[v], line, code, j);
+            ATTN_UNROLL
+            for (int i = 0; i < n_q; i++) {
+                vint four = i_spread32(w + i * CPU_PAGE + 4 * j);
+                ATTN_UNROLL
+                for (int v = 0; v < n_v; v++)
+                    acc[i][v] = b_add(acc[i][v], u[v], four, code);
+            }
+        }
+        ATTN_UNROLL
+        for (int i = 0; i < n_q; i++)
+            ATTN_UNROLL
+            for (int v = 0; v < n_v; v++)
+                sum[i][v] = b_finish(acc[i][v], sum[i][v], code);
+    }
+    add_steps(t, sum, c, at, n_q, n_v);
+}
+
+ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int at,
+                               enum sealed_code code, const int n_q, const int n_v)
+{
+    if (code == CODE_8)
+        values_8(t, values, c, at, n_q, n_v);
+    else
+        values_small(t, values, c, at, code, n_q, n_v);
+}
+
 ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, enum sealed_code code,
                             const int n_q, const int n_v)
 {
-    const int offset = code == CODE_8 ? 0 : code == CODE_4 ? 8 : VALUE_OFFSET_3;
-    t->ahead = ahead_over(t->next_keys, t->next_key_bytes, values->d * (KV_PAGE / 16) / (n_v * LANES));
+    const int n_keys = code == CODE_8 ? 16 : 32;    /* between two times */
+    t->ahead = ahead_over(t->next_keys, t->next_key_bytes, values->d * (KV_PAGE / n_keys) / (n_v * LANES));
     for (int32_t b0 = 0; b0 < values->n_blocks; b0 += SEALED_CHUNK) {
         int n = values->n_blocks - b0 < SEALED_CHUNK ? values->n_blocks - b0 : SEALED_CHUNK;
-        weigh(t, values, b0, n, offset, n_q);
+        weigh(t, values, b0, n, code, n_q);
         for (int i = 0; i < n; i++) {
             int32_t c = (b0 + i) * KV_BLOCK, end = c + KV_BLOCK < values->d ? c + KV_BLOCK : values->d;
             for (; end - c >= n_v * LANES; c += n_v * LANES)
@@ -421,14 +483,14 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
     {                                                                                                      \
         keys_sealed(t, k, CODE_##bits, n, SEALED_KEYS_##n);                                                \
     }                                                                                                      \
-    static void values_##bits##_##n(struct sealed_tile *t, const struct sealed_side *values)               \
+    static void add_##bits##_##n(struct sealed_tile *t, const struct sealed_side *values)               \
     {                                                                                                      \
         add_sealed(t, values, CODE_##bits, n, SEALED_COLS_##n);                                            \
     }
 #define SEALED_TABLE(n)                                                                                    \
     { n, mean_##n, weights_##n,                                                                            \
       { [CODE_8] = keys_8_##n, [CODE_4] = keys_4_##n, [CODE_3] = keys_3_##n },                             \
-      { [CODE_8] = values_8_##n, [CODE_4] = values_4_##n, [CODE_3] = values_3_##n } }
+      { [CODE_8] = add_8_##n, [CODE_4] = add_4_##n, [CODE_3] = add_3_##n } }
 
 SEALED_COUNT(1)
 SEALED_COUNT(2)

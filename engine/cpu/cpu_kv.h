@@ -17,17 +17,16 @@
  *                                 s = fma((float)t, d_b * scale_b,k, s)
  *     KV_F16 keys: as cpu_vec.h's attn_page_f16
  *   then cap, range, maximum, weights p_k, l and the factor f on what was there before: as attn_page_f16.
- * Values, for each block b of components:
- *     w_k = p_k * scale_b,k (0 outside the range);  a = max w_k, or 0 below 2^-100;  d = a / 32767;
- *     i = a > 0 ? 32767 / a : 0;  W_k = round_to_nearest_even(w_k * i)     (p and scale: scale may be negative,
- *                                                                           then a is the largest |w_k|)
+ * Values, for each block b of components, with n = 32767 for q8_0 and 127 for the types of fewer bits:
+ *     w_k = p_k * scale_b,k (0 outside the range);  a = max |w_k|, or 0 below 2^-100;  d = a / n;
+ *     i = a > 0 ? n / a : 0;  W_k = round_to_nearest_even(w_k * i)
  *     t_c = sum over k of W_k * value code_k,c (int32, exact)
  *     o_c = fma((float)t_c, d, o_c * f)
  *     KV_F16 values: as attn_page_f16
  * o is in the rotated space when the values are rotated.
  *
  * Rotation: the stages of the Hadamard transform are half = 1, 2, 4 .. run / 2, (a, b) -> (a + b, a - b); then the
- * product with 1.0f / sqrtf(run). Codes and W are bounded to +-127 and +-32767; a NaN becomes the lower bound.
+ * product with 1.0f / sqrtf(run). Codes and W are bounded to +-127 and +-n; a NaN becomes the lower bound.
  *
  * exact: the page is laid out in f32, keys fma(scale, code, mean), values scale * code, and then is read as by
  * cpu_vec.h's attn_page_f32. */

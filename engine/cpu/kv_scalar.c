@@ -15,30 +15,31 @@ static int32_t level_of(const uint8_t *low, const uint8_t *high, int32_t shift, 
     return kv3_level[(*low >> shift & 3) | (*high >> bit & 1) << 2];
 }
 
+/* Codes of 4 and 3 bits lie alike for keys and values: four of a column, one row after the other, to a dword, `n`
+ * columns to a line of dwords; rows are components for keys, keys for values. */
+static int32_t small_code(const uint8_t *codes, const uint8_t *high, enum kv_type type, int32_t n, int32_t row,
+                          int32_t column)
+{
+    int32_t i = row % 4;
+    if (type == KV_KV3)
+        return level_of(&codes[(row / 16 * n + column) * 4 + i], &high[(row / 32 * n + column) * 4 + i],
+                        row % 16 / 4 * 2, row % 32 / 4);
+    return (codes[(row / 8 * n + column) * 4 + i] >> row % 8 / 4 * 4 & 15) - 8;
+}
+
 static int32_t key_code(const uint8_t *codes, const uint8_t *high, enum kv_type type, int32_t c, int32_t key)
 {
-    int32_t i = c % 4;
     if (type == KV_Q8_0)
-        return codes[(c / 4 * KV_PAGE + key) * 4 + i] - 128;
-    if (type == KV_KV3)
-        return level_of(&codes[(c / 16 * KV_PAGE + key) * 4 + i], &high[(c / 32 * KV_PAGE + key) * 4 + i],
-                        c % 16 / 4 * 2, c % 32 / 4);
-    return (codes[(c / 8 * KV_PAGE + key) * 4 + i] >> c % 8 / 4 * 4 & 15) - 8;
+        return codes[(c / 4 * KV_PAGE + key) * 4 + c % 4] - 128;
+    return small_code(codes, high, type, KV_PAGE, c, key);
 }
 
 static int32_t value_code(const uint8_t *codes, const uint8_t *high, enum kv_type type, int32_t d, int32_t c,
                           int32_t key)
 {
-    int32_t h = key % 2;
     if (type == KV_Q8_0)
-        return (int8_t)codes[(key / 2 * d + c) * 2 + h];
-    if (type == KV_KV3) {
-        int32_t n = key % 16 / 2, bit = key % 32 / 2;
-        return level_of(&codes[((key / 16 * d + c) * 2 + h) * 2 + n / 4],
-                        &high[((key / 32 * d + c) * 2 + h) * 2 + bit / 8], n % 4 * 2, bit % 8);
-    }
-    int32_t n = key % 8 / 2;
-    return (codes[((key / 8 * d + c) * 2 + h) * 2 + n / 2] >> n % 2 * 4 & 15) - 8;
+        return (int8_t)codes[(key / 2 * d + c) * 2 + key % 2];
+    return small_code(codes, high, type, d, key, c);
 }
 
 /* One head's keys or values, laid out. */
@@ -183,10 +184,11 @@ static void weigh(int32_t w[KV_PAGE], float *step, const float p[KV_PAGE], const
     float x[KV_PAGE] = { 0 };
     for (int32_t k = key0; k < key1; k++)
         x[k] = p[k] * scale_at(values, block, k);
-    float a = largest(x, KV_PAGE), inverse = a > 0 ? 32767.0f / a : 0;
-    *step = a / 32767.0f;
+    int32_t n = values->type == KV_Q8_0 ? 32767 : 127;
+    float a = largest(x, KV_PAGE), inverse = a > 0 ? (float)n / a : 0;
+    *step = a / (float)n;
     for (int32_t k = 0; k < KV_PAGE; k++)
-        w[k] = round_to_code(x[k] * inverse, 32767);
+        w[k] = round_to_code(x[k] * inverse, n);
 }
 
 static void add_values(struct cpu_attn *a, const float p[KV_PAGE], const struct side *values, float f)

@@ -289,52 +289,50 @@ SEAL_INLINE void seal_pack_row(uint8_t *out, const uint8_t *codes, int32_t n, co
     v_zip_u8(out, bytes, bytes + APART, bytes + 2 * APART, bytes + 3 * APART, n);
 }
 
-static void seal_pack_keys(uint8_t *out, const struct cpu_kv_parts *parts, const uint8_t *codes, enum kv_type type,
-                           int32_t d)
+/* Codes of 4 or 3 bits, [n_rows][n]. */
+static void seal_pack_small(uint8_t *out, const struct cpu_kv_parts *parts, const uint8_t *codes, enum kv_type type,
+                            int32_t n_rows, int32_t n)
 {
     static const uint8_t q4[8] = { 0, 8, 16, 24, 4, 12, 20, 28 };
     static const uint8_t low[16] = { 0, 8, 16, 24, 2, 10, 18, 26, 4, 12, 20, 28, 6, 14, 22, 30 };
     static const uint8_t bits[32] = { 0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27,
                                       4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31 };
     uint8_t *words = out + parts->codes, *high = out + parts->high;
-    if (type == KV_Q8_0)
+    if (type != KV_KV3) {
+        for (int32_t r = 0; r < n_rows; r += 8)
+            seal_pack_row(words + r / 2 * n, codes + r * n, n, 8, 0, 15, q4);
+        return;
+    }
+    for (int32_t r = 0; r < n_rows; r += 16)
+        seal_pack_row(words + r / 4 * n, codes + r * n, n, 16, 0, 3, low);
+    int32_t r = 0;
+    for (; r + 32 <= n_rows; r += 32)
+        seal_pack_row(high + r / 8 * n, codes + r * n, n, 32, 2, 1, bits);
+    if (r < n_rows)    /* keys: a last block of 16 components */
+        seal_pack_row(high + r / 8 * n, codes + r * n, n, 16, 2, 1, bits);
+}
+
+static void seal_pack_keys(uint8_t *out, const struct cpu_kv_parts *parts, const uint8_t *codes, enum kv_type type,
+                           int32_t d)
+{
+    uint8_t *words = out + parts->codes;
+    if (type != KV_Q8_0)
+        seal_pack_small(out, parts, codes, type, d, KV_PAGE);
+    else
         for (int32_t i = 0; i < d * KV_PAGE; i += 4 * KV_PAGE)
             v_zip_u8(words + i, codes + i, codes + i + KV_PAGE, codes + i + 2 * KV_PAGE, codes + i + 3 * KV_PAGE,
                      KV_PAGE);
-    else if (type != KV_KV3)
-        for (int32_t c = 0; c < d; c += 8)
-            seal_pack_row(words + c / 2 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 8, 0, 15, q4);
-    else {
-        for (int32_t c = 0; c < d; c += 16)
-            seal_pack_row(words + c / 4 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, 16, 0, 3, low);
-        int32_t c = 0;
-        for (; c + KV_BLOCK <= d; c += KV_BLOCK)
-            seal_pack_row(high + c / 8 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, KV_BLOCK, 2, 1, bits);
-        if (c < d)
-            seal_pack_row(high + c / 8 * KV_PAGE, codes + c * KV_PAGE, KV_PAGE, KV_BLOCK / 2, 2, 1, bits);
-    }
 }
 
 static void seal_pack_values(uint8_t *out, const struct cpu_kv_parts *parts, const uint8_t *codes,
                              enum kv_type type, int32_t d)
 {
-    static const uint8_t q4[8] = { 0, 16, 4, 20, 8, 24, 12, 28 };
-    static const uint8_t low[16] = { 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30 };
-    static const uint8_t bits[32] = { 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
-                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 };
-    uint8_t *words = out + parts->codes, *high = out + parts->high;
-    if (type == KV_Q8_0)
+    uint8_t *words = out + parts->codes;
+    if (type != KV_Q8_0)
+        seal_pack_small(out, parts, codes, type, KV_PAGE, d);
+    else
         for (int32_t i = 0; i < KV_PAGE * d; i += 2 * d)
             v_zip_signed(words + i, codes + i, codes + i + d, d);
-    else if (type != KV_KV3)
-        for (int32_t k = 0; k < KV_PAGE; k += 8)
-            seal_pack_row(words + k / 2 * d, codes + k * d, d, 8, 0, 15, q4);
-    else {
-        for (int32_t k = 0; k < KV_PAGE; k += 16)
-            seal_pack_row(words + k / 4 * d, codes + k * d, d, 16, 0, 3, low);
-        for (int32_t k = 0; k < KV_PAGE; k += 32)
-            seal_pack_row(high + k / 8 * d, codes + k * d, d, 32, 2, 1, bits);
-    }
 }
 
 /* Scratch: x, f32 [d][KV_PAGE]; then bytes for twice as many codes. */

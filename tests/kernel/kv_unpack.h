@@ -30,11 +30,6 @@ static inline double kv_f16_at(const unsigned char *at, int i)
     return f16_to_f32(half);
 }
 
-static inline unsigned kv_word_at(const unsigned char *at, int i)
-{
-    return (unsigned)at[2 * i] | (unsigned)at[2 * i + 1] << 8;
-}
-
 static inline void kv_unpack_key_codes(struct kv_plain *p, const unsigned char *at, enum kv_type type, int d)
 {
     if (type == KV_Q8_0)
@@ -72,20 +67,21 @@ static inline void kv_unpack_value_codes(struct kv_plain *p, const unsigned char
     if (type == KV_Q4_0 || type == KV_KV4)
         for (int k8 = 0; k8 < KV_PAGE / 8; k8++)
             for (int c = 0; c < d; c++)
-                for (int h = 0; h < 2; h++, at += 2)
-                    for (int n = 0; n < 4; n++)
-                        p->code[c][8 * k8 + 2 * n + h] = (int)(kv_word_at(at, 0) >> 4 * n & 15) - 8;
+                for (int i = 0; i < 4; i++, at++) {
+                    p->code[c][8 * k8 + i] = (*at & 15) - 8;
+                    p->code[c][8 * k8 + 4 + i] = (*at >> 4) - 8;
+                }
     if (type == KV_KV3) {
         for (int k16 = 0; k16 < KV_PAGE / 16; k16++)
             for (int c = 0; c < d; c++)
-                for (int h = 0; h < 2; h++, at += 2)
-                    for (int n = 0; n < 8; n++)
-                        p->code[c][16 * k16 + 2 * n + h] = (int)(kv_word_at(at, 0) >> 2 * n & 3);
+                for (int i = 0; i < 4; i++, at++)
+                    for (int n = 0; n < 4; n++)
+                        p->code[c][16 * k16 + 4 * n + i] = *at >> 2 * n & 3;
         for (int k32 = 0; k32 < KV_PAGE / 32; k32++)
             for (int c = 0; c < d; c++)
-                for (int h = 0; h < 2; h++, at += 2)
-                    for (int n = 0; n < 16; n++)
-                        p->code[c][32 * k32 + 2 * n + h] |= (int)(kv_word_at(at, 0) >> n & 1) << 2;
+                for (int i = 0; i < 4; i++, at++)
+                    for (int n = 0; n < 8; n++)
+                        p->code[c][32 * k32 + 4 * n + i] |= (*at >> n & 1) << 2;
     }
 }
 

@@ -10,7 +10,7 @@ enum {
     SEALED_KEYS_4 = 2, SEALED_KEYS_6 = 1, SEALED_KEYS_8 = 1,
     SEALED_COLS_1 = 4, SEALED_COLS_2 = 4, SEALED_COLS_3 = 2,
     SEALED_COLS_4 = 2, SEALED_COLS_6 = 1, SEALED_COLS_8 = 1,
-    KEY_OFFSET_8 = 0, KEY_OFFSET_3 = 0, VALUE_OFFSET_3 = 128
+    B_OFFSET_8 = 0, B_OFFSET_3 = 0
 };
 
 typedef __m256i vint;
@@ -18,11 +18,11 @@ typedef __m256i vint;
 static inline vint i_zero(void) { return _mm256_setzero_si256(); }
 static inline vint i_load(const void *p) { return _mm256_loadu_si256(p); }
 static inline void i_store(void *p, vint a) { _mm256_storeu_si256(p, a); }
-static inline vint i_set16(int a) { return _mm256_set1_epi16((short)a); }
 static inline vint i_set32(int a) { return _mm256_set1_epi32(a); }
 static inline vint i_and(vint a, vint b) { return _mm256_and_si256(a, b); }
 static inline vint i_add32(vint a, vint b) { return _mm256_add_epi32(a, b); }
 static inline vint i_max32(vint a, vint b) { return _mm256_max_epi32(a, b); }
+static inline vint i_times32(vint a, int b) { return _mm256_mullo_epi32(a, _mm256_set1_epi32(b)); }
 static inline vint i_right(vint a, int n) { return _mm256_srli_epi32(a, n); }
 static inline vint i_left(vint a, int n) { return _mm256_slli_epi32(a, n); }
 static inline vint i_dot16(vint t, vint a, vint b) { return _mm256_add_epi32(t, _mm256_madd_epi16(a, b)); }
@@ -58,16 +58,15 @@ static inline vint i_widen8(const void *p)
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(p));
 }
 
-/* Products of bytes come as sums of two in i16 (vpmaddubsw); `bits` is how a key's code is stored. Those of
- * 4 bits stay in i16 for a whole block: 16 products, 16 * 15 * 127 < 32768. The others are made signed and
- * their sign moves to the query's, since two products of 255 would not fit; each sum of two is widened at
- * once. */
-static inline vint key_start(const int32_t *sum, int bits)
+/* Products of bytes come as sums of two in i16 (vpmaddubsw); `bits` is how a code is stored. Those of 4 bits stay
+ * in i16 to the end: 16 products, 16 * 15 * 127 < 32768. The others are made signed and their sign moves to what
+ * they are multiplied by, since two products of 255 would not fit; each sum of two is widened at once. */
+static inline vint b_start(vint sum, int bits)
 {
-    return bits == 4 ? i_zero() : i_spread32(sum);
+    return bits == 4 ? i_zero() : sum;
 }
 
-static inline vint key_add(vint acc, vint u, vint four, int bits)
+static inline vint b_add(vint acc, vint u, vint four, int bits)
 {
     if (bits == 4)
         return _mm256_add_epi16(acc, _mm256_maddubs_epi16(u, four));
@@ -77,27 +76,18 @@ static inline vint key_add(vint acc, vint u, vint four, int bits)
     return i_dot16(acc, two, _mm256_set1_epi16(1));
 }
 
-static inline vint key_finish(vint acc, const int32_t *sum, int bits)
+static inline vint b_finish(vint acc, vint sum, int bits)
 {
-    return bits == 4 ? i_dot16(i_spread32(sum), acc, _mm256_set1_epi16(1)) : acc;
+    return bits == 4 ? i_dot16(sum, acc, _mm256_set1_epi16(1)) : acc;
 }
 
-/* kv3_level, twice: bit 3 of an index may be anything. */
-static inline vint key_level(vint low, vint high)
+/* kv3_level: bit 3 of an index may be anything. */
+static inline vint b_level(vint low, vint high)
 {
     const vint levels = _mm256_broadcastsi128_si256(_mm_setr_epi8(-127, -79, -45, -14, 14, 45, 79, 127,
                                                                  -127, -79, -45, -14, 14, 45, 79, 127));
     vint index = _mm256_or_si256(i_and(low, i_set32(0x03030303)), i_and(high, i_set32(0x04040404)));
     return _mm256_shuffle_epi8(levels, index);
-}
-
-/* kv3_level + 128 in the low byte of each word; an index with bit 7 gives the 0 above it. */
-static inline vint value_level(vint low, vint high)
-{
-    const vint levels = _mm256_broadcastsi128_si256(_mm_setr_epi8(1, 49, 83, 114, -114, -83, -49, -1,
-                                                                 1, 49, 83, 114, -114, -83, -49, -1));
-    vint index = _mm256_or_si256(i_and(low, i_set32(0x00030003)), i_and(high, i_set32(0x00040004)));
-    return _mm256_shuffle_epi8(levels, _mm256_or_si256(index, i_set32((int)0x80008000u)));
 }
 
 static inline vec v_partner(vec a, int n)

@@ -12,7 +12,7 @@ enum {
     SEALED_KEYS_4 = 4, SEALED_KEYS_6 = 2, SEALED_KEYS_8 = 2,
     SEALED_COLS_1 = 2, SEALED_COLS_2 = 2, SEALED_COLS_3 = 2,
     SEALED_COLS_4 = 2, SEALED_COLS_6 = 2, SEALED_COLS_8 = 2,
-    KEY_OFFSET_8 = 128, KEY_OFFSET_3 = 128, VALUE_OFFSET_3 = 0
+    B_OFFSET_8 = 128, B_OFFSET_3 = 128
 };
 
 typedef __m512i vint;
@@ -20,11 +20,11 @@ typedef __m512i vint;
 static inline vint i_zero(void) { return _mm512_setzero_si512(); }
 static inline vint i_load(const void *p) { return _mm512_loadu_si512(p); }
 static inline void i_store(void *p, vint a) { _mm512_storeu_si512(p, a); }
-static inline vint i_set16(int a) { return _mm512_set1_epi16((short)a); }
 static inline vint i_set32(int a) { return _mm512_set1_epi32(a); }
 static inline vint i_and(vint a, vint b) { return _mm512_and_si512(a, b); }
 static inline vint i_add32(vint a, vint b) { return _mm512_add_epi32(a, b); }
 static inline vint i_max32(vint a, vint b) { return _mm512_max_epi32(a, b); }
+static inline vint i_times32(vint a, int b) { return _mm512_mullo_epi32(a, _mm512_set1_epi32(b)); }
 static inline vint i_right(vint a, int n) { return _mm512_srli_epi32(a, (unsigned)n); }
 static inline vint i_left(vint a, int n) { return _mm512_slli_epi32(a, (unsigned)n); }
 static inline vint i_dot16(vint t, vint a, vint b) { return _mm512_dpwssd_epi32(t, a, b); }
@@ -59,41 +59,34 @@ static inline vint i_widen8(const void *p)
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(p));
 }
 
-/* Products of bytes (vpdpbusd): keys' codes are unsigned here, too large by KEY_OFFSET_..; `bits` is how a
- * code is stored. The sum starts with what takes this off again. */
-static inline vint key_start(const int32_t *sum, int bits)
+/* Products of bytes (vpdpbusd): codes are unsigned here, too large by B_OFFSET_..; `bits` is how a code is
+ * stored. The sum starts with what takes this off again. */
+static inline vint b_start(vint sum, int bits)
 {
     (void)bits;
-    return i_spread32(sum);
+    return sum;
 }
 
-static inline vint key_add(vint acc, vint u, vint four, int bits)
+static inline vint b_add(vint acc, vint u, vint four, int bits)
 {
     (void)bits;
     return _mm512_dpbusd_epi32(acc, u, four);
 }
 
-static inline vint key_finish(vint acc, const int32_t *sum, int bits)
+static inline vint b_finish(vint acc, vint sum, int bits)
 {
     (void)sum;
     (void)bits;
     return acc;
 }
 
-/* kv3_level + 128, twice: bit 3 of an index may be anything. */
-static inline vint key_level(vint low, vint high)
+/* kv3_level + 128: bit 3 of an index may be anything. */
+static inline vint b_level(vint low, vint high)
 {
     const vint levels = _mm512_broadcast_i32x4(_mm_setr_epi8(1, 49, 83, 114, -114, -83, -49, -1,
                                                             1, 49, 83, 114, -114, -83, -49, -1));
     vint index = _mm512_ternarylogic_epi32(i_set32(0x04040404), high, low, 0xca);    /* 1st ? 2nd : 3rd */
     return _mm512_shuffle_epi8(levels, i_and(index, i_set32(0x07070707)));
-}
-
-/* kv3_level four times: the instruction looks at five bits. */
-static inline vint value_level(vint low, vint high)
-{
-    const vint levels = _mm512_broadcast_i32x4(_mm_setr_epi16(-127, -79, -45, -14, 14, 45, 79, 127));
-    return _mm512_permutexvar_epi16(_mm512_ternarylogic_epi32(i_set32(0x00040004), high, low, 0xca), levels);
 }
 
 static inline vec v_partner(vec a, int n)
