@@ -17,12 +17,12 @@ static float max_of(float a, float b)
 }
 
 /* Maximum by sixteen lanes folded like a lane sum: the order decides only between +0 and -0. */
-static float lane_max(const float s[CPU_PAGE])
+static float lane_max(const float *s, int32_t n)
 {
     float lane[16];
     for (int i = 0; i < 16; i++)
         lane[i] = -INFINITY;
-    for (int k = 0; k < CPU_PAGE; k++)
+    for (int32_t k = 0; k < n; k++)
         lane[k & 15] = max_of(s[k], lane[k & 15]);
     for (int half = 8; half >= 1; half /= 2)
         for (int i = 0; i < half; i++)
@@ -52,22 +52,22 @@ void cpu_attn_scores_f16(float s[CPU_PAGE], const float *q, const uint16_t *keys
     scores(s, q, keys, d_k, key0, key1, true);
 }
 
-bool cpu_attn_weights(struct cpu_attn *a, float s[CPU_PAGE], float cap, float *f)
+bool cpu_attn_weights(struct cpu_attn *a, float *s, int32_t n_keys, float cap, float *f)
 {
-    for (int32_t k = 0; k < CPU_PAGE; k++) {
+    for (int32_t k = 0; k < n_keys; k++) {
         if (k < a->key0 || k >= a->key1)
             s[k] = -INFINITY;
         else if (cap != 0)
             s[k] = cap * cpu_tanh(s[k] / cap);
     }
-    float m = max_of(lane_max(s), a->m);
+    float m = max_of(lane_max(s, n_keys), a->m);
     if (m == -INFINITY)
         return false;    /* every score is -infinity: no weight to give */
-    for (int32_t k = 0; k < CPU_PAGE; k++)
+    for (int32_t k = 0; k < n_keys; k++)
         s[k] = k >= a->key0 && k < a->key1 ? cpu_exp(s[k] - m) : 0;
     *f = cpu_exp(a->m - m);
     a->m = m;
-    a->l = fmaf(a->l, *f, cpu_lane_sum(s, CPU_PAGE));
+    a->l = fmaf(a->l, *f, cpu_lane_sum(s, n_keys));
     return true;
 }
 
@@ -92,7 +92,7 @@ static void one_query(struct cpu_attn *a, const void *keys, const void *values, 
 {
     float s[CPU_PAGE], f;
     scores(s, a->q, keys, d_k, a->key0, a->key1, half);
-    if (cpu_attn_weights(a, s, cap, &f))
+    if (cpu_attn_weights(a, s, CPU_PAGE, cap, &f))
         add_values(a, s, values, d_v, f, half);
 }
 

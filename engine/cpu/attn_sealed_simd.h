@@ -33,9 +33,11 @@
  * Codes stay unsigned where that is cheaper; what this adds to a sum is taken off with the sum of the codes
  * or weights they meet.
  *
- * Up to SEALED_TILE queries go through a page together, each code being unpacked once for all of them. */
+ * Up to SEALED_TILE queries go through the pages together, each code being unpacked once for all of them; and the
+ * pages of a call go through each stage together, which is what hides the stages' latencies. */
 
-enum { SEALED_TILE = 8, SEALED_CHUNK = 4, KV_MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK };
+enum { SEALED_TILE = 8, SEALED_CHUNK = 4, SEALED_KEYS = CPU_KV_PAGES * CPU_PAGE,
+       KV_MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK };
 
 /* How codes are stored; q4_0 and kv4 share one. */
 enum sealed_code { CODE_3 = 3, CODE_4 = 4, CODE_8 = 8, N_CODES };
@@ -54,7 +56,7 @@ struct sealed_side {
 
 /* Queries of a tile. Codes and sums are copied so that one pointer with constant offsets reaches all. */
 struct sealed_tile {
-    float p[SEALED_TILE][CPU_PAGE];               /* scores, then weights */
+    float p[SEALED_TILE][SEALED_KEYS];            /* scores, then weights */
     float *o[SEALED_TILE];
     float f[16];                                  /* the factor on o; 16: a vector of any tier */
     _Alignas(64) int8_t codes[SEALED_TILE][KV_MAX_HEAD];
@@ -67,9 +69,13 @@ struct sealed_tile {
     float step[SEALED_CHUNK * SEALED_TILE + 16];
     float excess[SEALED_CHUNK * SEALED_TILE + 16];    /* bits: sum of w times what codes are too large by */
     struct ahead ahead;
-    const void *next_values, *next_keys;          /* what is read after the keys, after the values; or NULL */
-    size_t next_value_bytes, next_key_bytes;
     float unused[KV_MAX_HEAD];                    /* o of a query that sees nothing */
+};
+
+/* What is to be asked for meanwhile; NULL: nothing. */
+struct sealed_next {
+    const void *at;
+    size_t n_bytes;
 };
 
 static inline struct sealed_side sealed_side(const void *at, enum kv_type type, int32_t d, bool keys)
@@ -101,9 +107,9 @@ static inline void tile_queries(struct sealed_tile *t, const struct cpu_kv_query
     }
 }
 
-/* q . mean for each query, the score of a key whose codes are all 0. */
-ATTN_INLINE void mean_parts(struct sealed_tile *t, const struct cpu_kv_query *query,
-                            const struct sealed_side *k, const int n_q)
+/* q . mean for each query, the score of a key whose codes are all 0; key: the page's first. */
+ATTN_INLINE void mean_parts(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k,
+                            int32_t key, const int n_q)
 {
     vec lanes[SEALED_TILE][16 / LANES];
     float mean[16] = { 0 };
@@ -126,7 +132,7 @@ ATTN_INLINE void mean_parts(struct sealed_tile *t, const struct cpu_kv_query *qu
     for (int i = 0; i < n_q; i++)
         ATTN_UNROLL
         for (int v = 0; v < ATTN_MAX_VECS; v++)
-            v_store(t->p[i] + v * LANES, v_set(mean[i]));
+            v_store(t->p[i] + key + v * LANES, v_set(mean[i]));
 }
 
 /* Codes 4 j to 4 j + 3 of 32 in each of LANES columns, in bytes; line: bytes of a line of dwords. */
@@ -142,9 +148,9 @@ ATTN_INLINE vint small_line(const uint8_t *codes, vint high, ptrdiff_t line, enu
     return b_level(low, j <= 2 ? i_left(high, 2 - j) : i_right(high, j - 2));
 }
 
-/* Adds the block's products to the scores of n_v vectors of keys from key on. */
-ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *k, int32_t b, int32_t key,
-                               enum sealed_code code, const int n_q, const int n_v)
+/* Adds the block's products to the scores of n_v vectors of keys from key on, in the page whose first is key0. */
+ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *k, int32_t b, int32_t key0,
+                               int32_t key, enum sealed_code code, const int n_q, const int n_v)
 {
     const int block_lines = code == CODE_8 ? 8 : code == CODE_4 ? 4 : 2;
     const uint8_t *codes = k->codes + (b * block_lines * KV_PAGE + key) * 4;
@@ -178,28 +184,28 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
         vec scale = v_load_f16(k->scale + b * KV_PAGE + key + v * LANES);
         ATTN_UNROLL
         for (int i = 0; i < n_q; i++) {
-            float *s = t->p[i] + key + v * LANES;
+            float *s = t->p[i] + key0 + key + v * LANES;
             vec sum = v_from_i32(b_finish(acc[i][v], i_spread32(&t->sum[i][b]), code));
             v_store(s, v_fma(sum, v_mul(v_set(t->scale[i][b]), scale), v_load(s)));
         }
     }
 }
 
-ATTN_INLINE void keys_sealed(struct sealed_tile *t, const struct sealed_side *k, enum sealed_code code,
-                             const int n_q, const int n_v)
+ATTN_INLINE void keys_sealed(struct sealed_tile *t, const struct sealed_side *k, int32_t key0,
+                             const struct sealed_next *next, enum sealed_code code, const int n_q, const int n_v)
 {
-    t->ahead = ahead_over(t->next_values, t->next_value_bytes, k->n_blocks * (CPU_PAGE / (n_v * LANES)));
+    t->ahead = ahead_over(next->at, next->n_bytes, k->n_blocks * (CPU_PAGE / (n_v * LANES)));
     for (int32_t b = 0; b < k->n_blocks; b++)
         for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES) {
             ahead_ask(&t->ahead);
-            scores_sealed(t, k, b, key, code, n_q, n_v);
+            scores_sealed(t, k, b, key0, key, code, n_q, n_v);
         }
 }
 
 /* ---- values ----------------------------------------------------------------------------------------- */
 
-/* The largest |p * scale| of block b of components, for all queries. */
-ATTN_INLINE vec largest(struct sealed_tile *t, const uint16_t *scales, int at, const int n_q)
+/* The largest |p * scale| of a block of components, for all queries; key: the page's first. */
+ATTN_INLINE vec largest(struct sealed_tile *t, const uint16_t *scales, int32_t key, int at, const int n_q)
 {
     vec top[SEALED_TILE][16 / LANES], scale[ATTN_MAX_VECS];
     ATTN_UNROLL
@@ -211,7 +217,7 @@ ATTN_INLINE vec largest(struct sealed_tile *t, const uint16_t *scales, int at, c
             top[i][v] = v_set(0.0f);
         ATTN_UNROLL
         for (int v = 0; v < ATTN_MAX_VECS; v++) {
-            vec x = v_mul(v_load(t->p[i] + v * LANES), scale[v]);
+            vec x = v_mul(v_load(t->p[i] + key + v * LANES), scale[v]);
             v_store(t->scaled[at][i] + v * LANES, x);
             top[i][v % (16 / LANES)] = v_max(v_abs(x), top[i][v % (16 / LANES)]);
         }
@@ -258,7 +264,7 @@ ATTN_INLINE vec to_steps8(struct sealed_tile *t, const float *inverse, int at, i
 
 /* Weights of n blocks of components from b0 on: p times the scales, in whole steps. Each of the three passes
  * goes through all of them, so that none waits for the one before. */
-ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, int32_t b0, int n,
+ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, int32_t key, int32_t b0, int n,
                        enum sealed_code code, const int n_q)
 {
     float inverse[SEALED_CHUNK * SEALED_TILE + 16];
@@ -266,7 +272,7 @@ ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, 
     const int offset = code == CODE_4 ? 8 : B_OFFSET_3;
     const uint16_t *scales = values->scale + b0 * KV_PAGE;
     for (int i = 0; i < n; i++)
-        v_store(t->step + i * SEALED_TILE, largest(t, scales + i * KV_PAGE, i, n_q));
+        v_store(t->step + i * SEALED_TILE, largest(t, scales + i * KV_PAGE, key, i, n_q));
     for (int i = 0; i < n * SEALED_TILE; i += LANES) {
         vec a = v_load(t->step + i);
         a = v_select(v_less(a, v_set(CPU_BLOCK_FLOOR)), v_set(0.0f), a);
@@ -280,7 +286,7 @@ ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, 
             v_store(t->excess + i * SEALED_TILE, to_steps8(t, inverse + i * SEALED_TILE, i, offset, n_q));
 }
 
-/* o_c = acc_c in steps on top of what o_c is in the page's scale. */
+/* o_c = o_c + acc_c steps */
 ATTN_INLINE void add_steps(struct sealed_tile *t, vint acc[SEALED_TILE][ATTN_MAX_VECS], int32_t c, int at,
                            const int n_q, const int n_v)
 {
@@ -290,7 +296,7 @@ ATTN_INLINE void add_steps(struct sealed_tile *t, vint acc[SEALED_TILE][ATTN_MAX
         for (int v = 0; v < n_v; v++) {
             float *o = t->o[i] + c + v * LANES;
             vec step = v_set(t->step[at * SEALED_TILE + i]);
-            v_store(o, v_fma(v_from_i32(acc[i][v]), step, v_mul(v_load(o), v_set(t->f[i]))));
+            v_store(o, v_fma(v_from_i32(acc[i][v]), step, v_load(o)));
         }
 }
 
@@ -382,14 +388,14 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
         values_small(t, values, c, at, code, n_q, n_v);
 }
 
-ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, enum sealed_code code,
-                            const int n_q, const int n_v)
+ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, int32_t key,
+                            const struct sealed_next *next, enum sealed_code code, const int n_q, const int n_v)
 {
     const int n_keys = code == CODE_8 ? 16 : 32;    /* between two times */
-    t->ahead = ahead_over(t->next_keys, t->next_key_bytes, values->d * (KV_PAGE / n_keys) / (n_v * LANES));
+    t->ahead = ahead_over(next->at, next->n_bytes, values->d * (KV_PAGE / n_keys) / (n_v * LANES));
     for (int32_t b0 = 0; b0 < values->n_blocks; b0 += SEALED_CHUNK) {
         int n = values->n_blocks - b0 < SEALED_CHUNK ? values->n_blocks - b0 : SEALED_CHUNK;
-        weigh(t, values, b0, n, code, n_q);
+        weigh(t, values, key, b0, n, code, n_q);
         for (int i = 0; i < n; i++) {
             int32_t c = (b0 + i) * KV_BLOCK, end = c + KV_BLOCK < values->d ? c + KV_BLOCK : values->d;
             for (; end - c >= n_v * LANES; c += n_v * LANES)
@@ -402,90 +408,94 @@ ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *val
 
 /* ---- sides that are f16 ----------------------------------------------------------------------------- */
 
-/* Up to ATTN_TILE queries. */
-ATTN_INLINE void scores_open(struct sealed_tile *t, int first, const struct cpu_attn *a,
-                             const struct cpu_kv_query *query, const void *keys, int32_t d, const int n_q,
+static inline int32_t in_page(int32_t key, int32_t first)
+{
+    return clamp(key - first, 0, CPU_PAGE);
+}
+
+/* Up to ATTN_TILE queries from the i-th on, one page. */
+ATTN_INLINE void scores_open(struct sealed_tile *t, int i, const struct cpu_attn *a, const struct cpu_kv_query *query,
+                             const void *keys, int32_t d, int32_t key, const struct sealed_next *next, const int n_q,
                              const int n_v)
 {
     struct attn_tile part;
-    struct cpu_attn with_q[ATTN_TILE];
-    for (int i = 0; i < n_q; i++) {
-        with_q[i] = a[first + i];
-        with_q[i].q = query[first + i].q;
-    }
-    const void *next = first == 0 ? t->next_values : NULL;
-    scores(&part, with_q, keys, d, next, t->next_value_bytes, true, n_q, n_v);
-    memcpy(t->p[first], part.p, (size_t)n_q * sizeof part.p[0]);
+    struct cpu_attn own[ATTN_TILE];
+    for (int q = 0; q < n_q; q++)
+        own[q] = (struct cpu_attn){ .q = query[i + q].q, .key0 = in_page(a[i + q].key0, key),
+                                    .key1 = in_page(a[i + q].key1, key) };
+    scores(&part, own, keys, d, i == 0 ? next->at : NULL, next->n_bytes, true, n_q, n_v);
+    for (int q = 0; q < n_q; q++)
+        memcpy(t->p[i + q] + key, part.p[q], sizeof part.p[q]);
 }
 
 static void keys_open(struct sealed_tile *t, const struct cpu_attn *a, const struct cpu_kv_query *query,
-                      const void *keys, int32_t d, int n_q)
+                      const void *keys, int32_t d, int32_t key, const struct sealed_next *next, int n_q)
 {
     int i = 0;
     for (; n_q - i >= 4; i += 4)
-        scores_open(t, i, a, query, keys, d, 4, ATTN_KEYS_4);
+        scores_open(t, i, a, query, keys, d, key, next, 4, ATTN_KEYS_4);
     if (n_q - i >= 2) {
-        scores_open(t, i, a, query, keys, d, 2, ATTN_KEYS_2);
+        scores_open(t, i, a, query, keys, d, key, next, 2, ATTN_KEYS_2);
         i += 2;
     }
     if (n_q - i == 1)
-        scores_open(t, i, a, query, keys, d, 1, ATTN_KEYS_1);
+        scores_open(t, i, a, query, keys, d, key, next, 1, ATTN_KEYS_1);
 }
 
-ATTN_INLINE void values_open(struct sealed_tile *t, int first, const struct cpu_attn *a, const void *values,
-                             int32_t d, const int n_q, const int n_cols)
+ATTN_INLINE void values_open(struct sealed_tile *t, int i, const struct cpu_attn *a, const void *values, int32_t d,
+                             int32_t key, const struct sealed_next *next, const int n_q, const int n_cols)
 {
     struct attn_tile part;
-    struct cpu_attn with_o[ATTN_TILE];
-    memcpy(part.p, t->p[first], (size_t)n_q * sizeof part.p[0]);
-    for (int i = 0; i < n_q; i++) {
-        with_o[i] = a[first + i];
-        with_o[i].o = t->o[first + i];
-        rescale_output(with_o[i].o, t->f[first + i], d);
-        part.begin[i] = a[first + i].key0;
-        part.end[i] = a[first + i].key1;
+    struct cpu_attn own[ATTN_TILE];
+    for (int q = 0; q < n_q; q++) {
+        memcpy(part.p[q], t->p[i + q] + key, sizeof part.p[q]);
+        own[q].o = t->o[i + q];
+        part.begin[q] = in_page(a[i + q].key0, key);
+        part.end[q] = in_page(a[i + q].key1, key);
     }
-    const void *next = first == 0 ? t->next_keys : NULL;
-    values_tile(with_o, &part, values, d, next, t->next_key_bytes, true, n_q, n_cols);
+    values_tile(own, &part, values, d, i == 0 ? next->at : NULL, next->n_bytes, true, n_q, n_cols);
 }
 
-static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void *values, int32_t d, int n_q)
+static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void *values, int32_t d, int32_t key,
+                     const struct sealed_next *next, int n_q)
 {
     int i = 0;
     for (; n_q - i >= 4; i += 4)
-        values_open(t, i, a, values, d, 4, ATTN_COLS_4);
+        values_open(t, i, a, values, d, key, next, 4, ATTN_COLS_4);
     if (n_q - i >= 2) {
-        values_open(t, i, a, values, d, 2, ATTN_COLS_2);
+        values_open(t, i, a, values, d, key, next, 2, ATTN_COLS_2);
         i += 2;
     }
     if (n_q - i == 1)
-        values_open(t, i, a, values, d, 1, ATTN_COLS_1);
+        values_open(t, i, a, values, d, key, next, 1, ATTN_COLS_1);
 }
 
-/* ---- a page ----------------------------------------------------------------------------------------- */
+/* ---- pages ------------------------------------------------------------------------------------------ */
 
 /* The functions of one count of queries. */
 #define SEALED_COUNT(n)                                                                                    \
     static void mean_##n(struct sealed_tile *t, const struct cpu_kv_query *query,                          \
-                         const struct sealed_side *k)                                                      \
+                         const struct sealed_side *k, int32_t key)                                         \
     {                                                                                                      \
-        mean_parts(t, query, k, n);                                                                        \
+        mean_parts(t, query, k, key, n);                                                                   \
     }                                                                                                      \
-    static unsigned weights_##n(struct sealed_tile *t, struct cpu_attn *a, float cap)                      \
+    static unsigned weights_##n(struct sealed_tile *t, struct cpu_attn *a, int n_keys, float cap)          \
     {                                                                                                      \
-        return weights(t->p, a, t->f, cap, n);                                                             \
+        return weights(t->p[0], SEALED_KEYS, n_keys, a, t->f, cap, n);                                     \
     }                                                                                                      \
     SEALED_CODE(n, 8)                                                                                      \
     SEALED_CODE(n, 4)                                                                                      \
     SEALED_CODE(n, 3)
 #define SEALED_CODE(n, bits)                                                                               \
-    static void keys_##bits##_##n(struct sealed_tile *t, const struct sealed_side *k)                      \
+    static void keys_##bits##_##n(struct sealed_tile *t, const struct sealed_side *k, int32_t key,         \
+                                  const struct sealed_next *next)                                          \
     {                                                                                                      \
-        keys_sealed(t, k, CODE_##bits, n, SEALED_KEYS_##n);                                                \
+        keys_sealed(t, k, key, next, CODE_##bits, n, SEALED_KEYS_##n);                                     \
     }                                                                                                      \
-    static void add_##bits##_##n(struct sealed_tile *t, const struct sealed_side *values)               \
+    static void add_##bits##_##n(struct sealed_tile *t, const struct sealed_side *values, int32_t key,     \
+                                 const struct sealed_next *next)                                           \
     {                                                                                                      \
-        add_sealed(t, values, CODE_##bits, n, SEALED_COLS_##n);                                            \
+        add_sealed(t, values, key, next, CODE_##bits, n, SEALED_COLS_##n);                                 \
     }
 #define SEALED_TABLE(n)                                                                                    \
     { n, mean_##n, weights_##n,                                                                            \
@@ -499,64 +509,87 @@ SEALED_COUNT(4)
 SEALED_COUNT(6)
 SEALED_COUNT(8)
 
+/* key: the first of the page, counted from the call's first. */
+typedef void (*sealed_fn)(struct sealed_tile *t, const struct sealed_side *side, int32_t key,
+                          const struct sealed_next *next);
+
 struct sealed_count {
     int n_q;
-    void (*mean)(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k);
-    unsigned (*weights)(struct sealed_tile *t, struct cpu_attn *a, float cap);
-    void (*keys[N_CODES])(struct sealed_tile *t, const struct sealed_side *k);
-    void (*values[N_CODES])(struct sealed_tile *t, const struct sealed_side *values);
+    void (*mean)(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k, int32_t key);
+    unsigned (*weights)(struct sealed_tile *t, struct cpu_attn *a, int n_keys, float cap);
+    sealed_fn keys[N_CODES], values[N_CODES];
 };
 
 static const struct sealed_count sealed_counts[] = {
     SEALED_TABLE(8), SEALED_TABLE(6), SEALED_TABLE(4), SEALED_TABLE(3), SEALED_TABLE(2), SEALED_TABLE(1)
 };
 
+/* What is read two sides after side i, in the order keys, values, keys of the next call: far enough ahead for
+ * memory to answer. */
+static struct sealed_next two_ahead(const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, int32_t i)
+{
+    size_t key_bytes = kv_sealed_key_bytes(shape->k, shape->d);
+    i += 2;
+    if (i < pages->n)
+        return (struct sealed_next){ pages->keys[i], key_bytes };
+    if (i < 2 * pages->n)
+        return (struct sealed_next){ pages->values[i - pages->n], kv_sealed_value_bytes(shape->v, shape->d) };
+    return (struct sealed_next){ pages->next[i - 2 * pages->n], key_bytes };
+}
+
+/* first: the tile that asks for what is read later. */
 static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, const struct sealed_count *f,
-                        const void *keys, const void *values, const struct cpu_kv_shape *shape, float cap,
-                        bool first)
+                        const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, float cap, bool first)
 {
     struct sealed_tile t;
+    struct sealed_next next = { 0 };
     int n_q = f->n_q;
-    t.next_values = first ? values : NULL;
-    t.next_keys = first ? a[0].ahead : NULL;
-    t.next_value_bytes = kv_sealed_value_bytes(shape->v, shape->d);
-    t.next_key_bytes = kv_sealed_key_bytes(shape->k, shape->d);
-    if (shape->k == KV_F16) {
-        keys_open(&t, a, query, keys, shape->d, n_q);
-    } else {
-        struct sealed_side side = sealed_side(keys, shape->k, shape->d, true);
-        enum sealed_code code = sealed_code(shape->k);
-        tile_queries(&t, query, code, side.n_blocks, n_q);
-        f->mean(&t, query, &side);
-        f->keys[code](&t, &side);
+    enum sealed_code k = sealed_code(shape->k), v = sealed_code(shape->v);
+    if (shape->k != KV_F16)
+        tile_queries(&t, query, k, cpu_kv_blocks(shape->d), n_q);
+    for (int32_t i = 0; i < pages->n; i++) {
+        if (first)
+            next = two_ahead(pages, shape, i);
+        if (shape->k == KV_F16) {
+            keys_open(&t, a, query, pages->keys[i], shape->d, i * CPU_PAGE, &next, n_q);
+            continue;
+        }
+        struct sealed_side side = sealed_side(pages->keys[i], shape->k, shape->d, true);
+        f->mean(&t, query, &side, i * CPU_PAGE);
+        f->keys[k](&t, &side, i * CPU_PAGE, &next);
     }
-    unsigned any = f->weights(&t, a, cap);
+    unsigned any = f->weights(&t, a, pages->n * CPU_PAGE, cap);
     for (int i = 0; i < n_q; i++) {
         t.o[i] = a[i].o;
-        if (!(any >> i & 1)) {
+        if (any >> i & 1) {
+            rescale_output(t.o[i], t.f[i], shape->d);
+        } else {
             memset(t.p[i], 0, sizeof t.p[i]);
             memset(t.unused, 0, sizeof t.unused);
             t.o[i] = t.unused;
-            t.f[i] = 0;
         }
     }
-    if (shape->v == KV_F16) {
-        add_open(&t, a, values, shape->d, n_q);
-    } else {
-        struct sealed_side side = sealed_side(values, shape->v, shape->d, false);
-        f->values[sealed_code(shape->v)](&t, &side);
+    for (int32_t i = 0; i < pages->n; i++) {
+        if (first)
+            next = two_ahead(pages, shape, pages->n + i);
+        if (shape->v == KV_F16) {
+            add_open(&t, a, pages->values[i], shape->d, i * CPU_PAGE, &next, n_q);
+            continue;
+        }
+        struct sealed_side side = sealed_side(pages->values[i], shape->v, shape->d, false);
+        f->values[v](&t, &side, i * CPU_PAGE, &next);
     }
 }
 
-static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q, const void *keys,
-                   const void *values, const struct cpu_kv_shape *shape, float cap)
+static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,
+                   const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, float cap)
 {
     const struct sealed_count *f = sealed_counts;
-    bool first = true;    /* the first tile asks for what comes next */
+    bool first = true;
     while (n_q > 0) {
         while (f->n_q > n_q || (n_q == 7 && f->n_q == 6) || (n_q == 5 && f->n_q == 4))    /* 4 + 3, 3 + 2 */
             f++;
-        attend_tile(a, query, f, keys, values, shape, cap, first);
+        attend_tile(a, query, f, pages, shape, cap, first);
         first = false;
         n_q -= f->n_q;
         a += f->n_q;

@@ -16,7 +16,7 @@ ATTN_INLINE void page_tile(struct cpu_attn *a, const void *keys, const void *val
     float f[16];
     size_t bytes = CPU_PAGE * (half ? sizeof(uint16_t) : sizeof(float));
     scores(&t, a, keys, d_k, first ? values : NULL, (size_t)d_v * bytes, half, n_q, n_keys);
-    unsigned any = weights(t.p, a, f, cap, n_q);
+    unsigned any = weights(t.p[0], CPU_PAGE, CPU_PAGE, a, f, cap, n_q);
     for (int i = 0; i < n_q; i++) {
         if (any >> i & 1)
             rescale_output(a[i].o, f[i], d_v);

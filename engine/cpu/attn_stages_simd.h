@@ -117,9 +117,9 @@ ATTN_INLINE void scores(struct attn_tile *t, const struct cpu_attn *a, const voi
 }
 
 /* Cap and range of one query's scores. */
-static inline void limit_scores(float p[CPU_PAGE], const struct cpu_attn *a, float cap)
+static inline void limit_scores(float *p, const struct cpu_attn *a, int n_keys, float cap)
 {
-    for (int v = 0; v < ATTN_MAX_VECS; v++) {
+    for (int v = 0; v < n_keys / LANES; v++) {
         vec s = v_load(p + v * LANES);
         if (cap != 0)
             s = v_mul(v_set(cap), v_tanh(v_div(s, v_set(cap))));
@@ -127,26 +127,30 @@ static inline void limit_scores(float p[CPU_PAGE], const struct cpu_attn *a, flo
     }
 }
 
-/* Turns the scores of n_q <= 8 queries into weights and brings their m and l up to date. rescale[i] is what
- * output i so far is to be multiplied by. Bit i of the result is clear where all scores are -infinity:
- * weights and factor mean nothing then. What is one number per query is computed for all together. */
-ATTN_INLINE unsigned weights(float (*p)[CPU_PAGE], struct cpu_attn *a, float rescale[16], float cap,
+/* Turns the scores of n_q <= 8 queries, `stride` apart, over whole pages into weights and brings their m and l up
+ * to date. rescale[i] is what output i so far is to be multiplied by. Bit i of the result is clear where all scores
+ * are -infinity: weights and factor mean nothing then. What is one number per query is computed for all together. */
+ATTN_INLINE unsigned weights(float *p, const int stride, int n_keys, struct cpu_attn *a, float rescale[16], float cap,
                              const int n_q)
 {
     vec lanes[8][16 / LANES];
     float m[16] = { 0 }, l[16] = { 0 }, before[16] = { 0 };
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++) {
-        if (cap != 0 || a[i].key0 > 0 || a[i].key1 < CPU_PAGE)
-            limit_scores(p[i], &a[i], cap);
+        if (cap != 0 || a[i].key0 > 0 || a[i].key1 < n_keys)
+            limit_scores(p + i * stride, &a[i], n_keys, cap);
         before[i] = a[i].m;
         l[i] = a[i].l;
         for (int v = 0; v < 16 / LANES; v++)
             lanes[i][v] = v_set(-VEC_INFINITY);
-        ATTN_UNROLL
-        for (int v = 0; v < ATTN_MAX_VECS; v++)
-            lanes[i][v % (16 / LANES)] = v_max(v_load(p[i] + v * LANES), lanes[i][v % (16 / LANES)]);
     }
+    for (int k = 0; k < n_keys; k += CPU_PAGE)
+        ATTN_UNROLL
+        for (int i = 0; i < n_q; i++)
+            ATTN_UNROLL
+            for (int v = 0; v < ATTN_MAX_VECS; v++)
+                lanes[i][v % (16 / LANES)] =
+                    v_max(v_load(p + i * stride + k + v * LANES), lanes[i][v % (16 / LANES)]);
     vec top = v_max(v_fold8(lanes, n_q, FOLD_MAX), v_load(before));
     vec factor = v_exp_below(v_sub(v_load(before), top));
     v_store(m, top);
@@ -155,12 +159,14 @@ ATTN_INLINE unsigned weights(float (*p)[CPU_PAGE], struct cpu_attn *a, float res
     for (int i = 0; i < n_q; i++) {
         for (int v = 0; v < 16 / LANES; v++)
             lanes[i][v] = v_set(0.0f);
-        ATTN_UNROLL
-        for (int v = 0; v < ATTN_MAX_VECS; v++) {
-            vec e = v_exp_below(v_sub(v_load(p[i] + v * LANES), v_set(m[i])));
-            lanes[i][v % (16 / LANES)] = v_add(lanes[i][v % (16 / LANES)], e);
-            v_store(p[i] + v * LANES, e);
-        }
+        for (int k = 0; k < n_keys; k += CPU_PAGE)
+            ATTN_UNROLL
+            for (int v = 0; v < ATTN_MAX_VECS; v++) {
+                float *at = p + i * stride + k + v * LANES;
+                vec e = v_exp_below(v_sub(v_load(at), v_set(m[i])));
+                lanes[i][v % (16 / LANES)] = v_add(lanes[i][v % (16 / LANES)], e);
+                v_store(at, e);
+            }
     }
     v_store(l, v_fma(v_load(l), factor, v_fold8(lanes, n_q, FOLD_ADD)));
     unsigned any = 0;

@@ -7,7 +7,7 @@
  *          near   far: sealed pages           near: open pages
  *
  * The far part is walked in chunks of CPU_CHUNK_PAGES pages, counted from page 0; each chunk gives a partial
- * result (online softmax over its pages), merged in the order of the chunks. The near part is one partial
+ * result (one softmax over its sealed pages), merged in the order of the chunks. The near part is one partial
  * result more, and the far one is merged into it last, turned back first when the values are rotated. All
  * orders follow from positions, so a row has the same bits whether its chunks are spread over threads (few
  * rows, long context) or walked by one (many rows), and whatever rows ride along. Where a layer does not seal,
@@ -78,77 +78,130 @@ static void start_states(const struct span *sp, struct cpu_attn *a, float *o)
     memset(o, 0, (size_t)n * (size_t)d * sizeof *o);
 }
 
-/* Keys of the page that the row at pos reads after this one, or NULL. */
-static const void *keys_after(const struct span *sp, int32_t page, int32_t pos)
+static size_t open_side_bytes(const struct span *sp)
 {
-    int32_t next = page + 1, d = sp->s->d_head;
-    if (next > pos / KV_PAGE)
-        return NULL;
-    bool sealed = next < far_end(sp->table, pos) && sp->table[next].sealed;
-    const char *bytes = sealed ? sp->table[next].sealed : sp->table[next].open;
-    size_t open_bytes = (size_t)d * KV_PAGE * (sp->shape.k == KV_F32 ? 4 : 2);
-    return bytes ? bytes + (size_t)sp->kv_head * (sealed ? kv_sealed_key_bytes(sp->shape.k, d) : open_bytes) : NULL;
+    return (size_t)sp->s->d_head * KV_PAGE * (sp->shape.k == KV_F32 ? 4 : 2);
 }
 
-/* One page for rows [from, to) of the span, which all read it in the same form. */
-static void visit_page(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t page, bool far)
+/* The span's head in a page: its keys, its values. */
+static const void *keys_of(const struct span *sp, int32_t page, bool sealed)
+{
+    const char *bytes = sealed ? sp->table[page].sealed : sp->table[page].open;
+    size_t key_bytes = sealed ? kv_sealed_key_bytes(sp->shape.k, sp->s->d_head) : open_side_bytes(sp);
+    return bytes ? bytes + (size_t)sp->kv_head * key_bytes : NULL;
+}
+
+static const void *values_of(const struct span *sp, int32_t page, bool sealed)
+{
+    const char *bytes = sealed ? sp->table[page].sealed : sp->table[page].open;
+    size_t n_head = (size_t)sp->s->n_kv_head, head = (size_t)sp->kv_head;
+    int32_t d = sp->s->d_head;
+    if (!sealed)
+        return bytes + (n_head + head) * open_side_bytes(sp);
+    return bytes + n_head * kv_sealed_key_bytes(sp->shape.k, d) + head * kv_sealed_value_bytes(sp->shape.v, d);
+}
+
+/* Keys of a page in the form in which the row at pos reads it, or NULL: it does not. */
+static const void *keys_read(const struct span *sp, int32_t page, int32_t pos)
+{
+    if (page > pos / KV_PAGE)
+        return NULL;
+    return keys_of(sp, page, page < far_end(sp->table, pos) && sp->table[page].sealed);
+}
+
+/* Sets the ranges of rows [from, to) over n_pages from page on; returns their states. */
+static struct cpu_attn *set_ranges(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t page,
+                                   int32_t n_pages)
+{
+    struct cpu_attn *first = a + (from - sp->row0) * sp->group;
+    for (int32_t i = 0; i < (to - from) * sp->group; i++) {
+        int32_t pos = row_pos(sp, from + i / sp->group), n_keys = n_pages * KV_PAGE;
+        int32_t key0 = first_key(sp->s, pos) - page * KV_PAGE, key1 = pos + 1 - page * KV_PAGE;
+        first[i].key0 = key0 > 0 ? key0 : 0;
+        first[i].key1 = key1 < n_keys ? key1 : n_keys;
+    }
+    return first;
+}
+
+/* One open page for rows [from, to), but for those that do not see it. */
+static void visit_open(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t page)
 {
     const struct step *s = sp->s;
-    const struct cpu_backend *b = sp->run->placed->b;
-    int32_t begin = page * KV_PAGE, d = s->d_head;
-    while (from < to && row_pos(sp, from) < begin)    /* positions rise with the row */
+    const struct cpu_vec *vec = &sp->run->placed->b->vec;
+    int32_t d = s->d_head;
+    while (from < to && row_pos(sp, from) < page * KV_PAGE)    /* positions rise with the row */
         from++;
-    while (from < to && first_key(s, row_pos(sp, to - 1)) >= begin + KV_PAGE)
+    while (from < to && first_key(s, row_pos(sp, to - 1)) >= (page + 1) * KV_PAGE)
         to--;
     if (from == to)
         return;
-    struct cpu_attn *first = a + (from - sp->row0) * sp->group;
+    struct cpu_attn *first = set_ranges(sp, a, from, to, page, 1);
     int32_t n_q = (to - from) * sp->group;
-    for (int32_t i = 0; i < n_q; i++) {
-        int32_t pos = row_pos(sp, from + i / sp->group);
-        int32_t key0 = first_key(s, pos) - begin, key1 = pos + 1 - begin;
-        first[i].key0 = key0 > 0 ? key0 : 0;
-        first[i].key1 = key1 < KV_PAGE ? key1 : KV_PAGE;
-    }
-    first[0].ahead = keys_after(sp, page, row_pos(sp, to - 1));
-    const char *bytes = far && sp->table[page].sealed ? sp->table[page].sealed : sp->table[page].open;
-    if (bytes != sp->table[page].open) {
-        size_t key_bytes = kv_sealed_key_bytes(sp->shape.k, d), value_bytes = kv_sealed_value_bytes(sp->shape.v, d);
-        const char *values = bytes + (size_t)s->n_kv_head * key_bytes + (size_t)sp->kv_head * value_bytes;
-        b->kv.attend(first, sp->th->queries + (from - sp->row0) * sp->group, n_q,
-                     bytes + (size_t)sp->kv_head * key_bytes, values, &sp->shape, s->cap);
-        return;
-    }
-    size_t head_bytes = (size_t)d * KV_PAGE * (sp->shape.k == KV_F32 ? 4 : 2);
-    const char *keys = bytes + (size_t)sp->kv_head * head_bytes;
-    const char *values = keys + (size_t)s->n_kv_head * head_bytes;
+    first[0].ahead = keys_read(sp, page + 1, row_pos(sp, to - 1));
+    const void *keys = keys_of(sp, page, false), *values = values_of(sp, page, false);
     if (sp->shape.k == KV_F32)
-        b->vec.attn_page_f32(first, n_q, (const void *)keys, (const void *)values, d, d, s->cap);
+        vec->attn_page_f32(first, n_q, keys, values, d, d, s->cap);
     else
-        b->vec.attn_page_f16(first, n_q, (const void *)keys, (const void *)values, d, d, s->cap);
+        vec->attn_page_f16(first, n_q, keys, values, d, d, s->cap);
 }
 
-/* The pages of a chunk that rows read as far ones. */
+/* Far pages [page, end) of one chunk, all of which rows [from, to) see: sealed ones in a row are one call. */
+static void visit_far(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t page, int32_t end)
+{
+    const struct cpu_kv_kern *kv = &sp->run->placed->b->kv;
+    while (page < end) {
+        struct cpu_kv_pages run = { 0 };
+        for (; page + run.n < end && sp->table[page + run.n].sealed; run.n++) {
+            run.keys[run.n] = keys_of(sp, page + run.n, true);
+            run.values[run.n] = values_of(sp, page + run.n, true);
+        }
+        if (run.n == 0) {
+            visit_open(sp, a, from, to, page++);
+            continue;
+        }
+        for (int i = 0; i < 2; i++)
+            run.next[i] = keys_read(sp, page + run.n + i, row_pos(sp, to - 1));
+        struct cpu_attn *first = set_ranges(sp, a, from, to, page, run.n);
+        kv->attend(first, sp->th->queries + (from - sp->row0) * sp->group, (to - from) * sp->group, &run, &sp->shape,
+                   sp->s->cap);
+        page += run.n;
+    }
+}
+
+/* The pages of a chunk that rows read as far ones. Rows that see the same of them go together, so that what a row
+ * computes follows from its position alone. */
 static void visit_chunk(const struct span *sp, struct cpu_attn *a, int32_t chunk)
 {
-    int32_t page = chunk * CPU_CHUNK_PAGES;
-    for (page = page > 0 ? page : 1; page < (chunk + 1) * CPU_CHUNK_PAGES; page++) {
-        int32_t from = sp->row0;
-        while (from < sp->row1 && far_end(sp->table, row_pos(sp, from)) <= page)
-            from++;
-        visit_page(sp, a, from, sp->row1, page, true);
+    int32_t first = chunk * CPU_CHUNK_PAGES, last = first + CPU_CHUNK_PAGES, before = -1, before_end = -1;
+    for (int32_t row = sp->row0, from = row; row <= sp->row1; row++) {
+        int32_t begin = -1, end = -1;
+        if (row < sp->row1) {
+            int32_t pos = row_pos(sp, row), seen = far_begin(sp->s, pos), far = far_end(sp->table, pos);
+            begin = seen > first ? seen : first;
+            end = far < last ? far : last;
+            if (row == sp->row0) {
+                before = begin;
+                before_end = end;
+            }
+        }
+        if (begin == before && end == before_end)
+            continue;
+        visit_far(sp, a, from, row, before, before_end);
+        from = row;
+        before = begin;
+        before_end = end;
     }
 }
 
 static void visit_near(const struct span *sp, struct cpu_attn *a)
 {
-    visit_page(sp, a, sp->row0, sp->row1, 0, false);
+    visit_open(sp, a, sp->row0, sp->row1, 0);
     int32_t first = far_end(sp->table, row_pos(sp, sp->row0)), last = row_pos(sp, sp->row1 - 1) / KV_PAGE;
     for (int32_t page = first > 1 ? first : 1; page <= last; page++) {
         int32_t to = sp->row1;
         while (to > sp->row0 && far_end(sp->table, row_pos(sp, to - 1)) > page)
             to--;
-        visit_page(sp, a, sp->row0, to, page, false);
+        visit_open(sp, a, sp->row0, to, page);
     }
 }
 

@@ -15,7 +15,7 @@
  * when the rows are few, because a barrier costs more. */
 enum {
     CPU_FEW_ROWS = 4,       /* up to so many rows every thread prepares its own inputs */
-    CPU_CHUNK_PAGES = 4,    /* pages of one partial attention; part of the arithmetic: merges follow it */
+    CPU_CHUNK_PAGES = CPU_KV_PAGES,    /* pages of one partial attention; part of the arithmetic: merges follow it */
     CPU_ATTN_QUERIES = 64   /* queries of one attention kernel call at most */
 };
 

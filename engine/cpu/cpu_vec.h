@@ -83,10 +83,11 @@ float cpu_tanh(float x);
 float cpu_lane_sum(const float *x, int64_t n);
 
 /* The stages of attn_page_f16 for one query. Weights: s, of which key0..key1 are scores, becomes p, 0 outside;
- * m and l are brought up to date and *f is the factor on the output so far; false: nothing to be done. */
+ * m and l are brought up to date and *f is the factor on the output so far; false: nothing to be done. n_keys may
+ * be those of several pages. */
 void cpu_attn_scores_f16(float s[CPU_PAGE], const float *q, const uint16_t *keys, int32_t d_k, int32_t key0,
                          int32_t key1);
-bool cpu_attn_weights(struct cpu_attn *a, float s[CPU_PAGE], float cap, float *f);
+bool cpu_attn_weights(struct cpu_attn *a, float *s, int32_t n_keys, float cap, float *f);
 void cpu_attn_values_f16(struct cpu_attn *a, const float p[CPU_PAGE], const uint16_t *values, int32_t d_v, float f);
 
 #endif

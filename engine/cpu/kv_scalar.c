@@ -7,7 +7,7 @@
 #include "engine/cpu/vec_tiers.h"
 #include "engine/quant/f16.h"
 
-/* Attention over sealed pages, the definition. A page's codes are laid out plainly first, keys and values
+/* Attention over sealed pages, the definition. The pages' codes are laid out plainly first, keys and values
  * alike as [component][key]; what follows is the arithmetic of cpu_kv.h in its order. */
 
 static int32_t level_of(const uint8_t *low, const uint8_t *high, int32_t shift, int32_t bit)
@@ -191,7 +191,7 @@ static void weigh(int32_t w[KV_PAGE], float *step, const float p[KV_PAGE], const
         w[k] = round_to_code(x[k] * inverse, n);
 }
 
-static void add_values(struct cpu_attn *a, const float p[KV_PAGE], const struct side *values, float f)
+static void add_values(struct cpu_attn *a, const float p[KV_PAGE], const struct side *values)
 {
     int32_t w[KV_PAGE];
     float step = 0;
@@ -201,29 +201,54 @@ static void add_values(struct cpu_attn *a, const float p[KV_PAGE], const struct 
         int32_t t = 0;
         for (int32_t k = 0; k < KV_PAGE; k++)
             t += w[k] * values->code[c][k];
-        a->o[c] = fmaf((float)t, step, a->o[c] * f);
+        a->o[c] = fmaf((float)t, step, a->o[c]);
     }
 }
 
-static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q, const void *keys,
-                   const void *values, const struct cpu_kv_shape *shape, float cap)
+/* The state of a query as seen from one page of several: its range there, empty perhaps. */
+static struct cpu_attn in_page(const struct cpu_attn *a, int32_t page)
 {
-    struct side k, v;
-    side_init(&k, keys, shape->k, shape->d, true);
-    side_init(&v, values, shape->v, shape->d, false);
-    for (int32_t i = 0; i < n_q; i++) {
-        float p[KV_PAGE], f;
-        if (k.scale)
-            scores(p, &k, &query[i], a[i].key0, a[i].key1);
+    struct cpu_attn own = *a;
+    int32_t key0 = a->key0 - page * KV_PAGE, key1 = a->key1 - page * KV_PAGE;
+    own.key0 = key0 < 0 ? 0 : key0 > KV_PAGE ? KV_PAGE : key0;
+    own.key1 = key1 < 0 ? 0 : key1 > KV_PAGE ? KV_PAGE : key1;
+    return own;
+}
+
+static void attend_one(struct cpu_attn *a, const struct cpu_kv_query *query, const struct side *k,
+                       const struct side *v, int32_t n_pages, float cap)
+{
+    float p[CPU_KV_PAGES * KV_PAGE], f;
+    for (int32_t i = 0; i < n_pages; i++) {
+        struct cpu_attn own = in_page(a, i);
+        if (k[i].scale)
+            scores(p + i * KV_PAGE, &k[i], query, own.key0, own.key1);
         else
-            cpu_attn_scores_f16(p, query[i].q, k.f16, shape->d, a[i].key0, a[i].key1);
-        if (!cpu_attn_weights(&a[i], p, cap, &f))
-            continue;
-        if (v.scale)
-            add_values(&a[i], p, &v, f);
-        else
-            cpu_attn_values_f16(&a[i], p, v.f16, shape->d, f);
+            cpu_attn_scores_f16(p + i * KV_PAGE, query->q, k[i].f16, k[i].d, own.key0, own.key1);
     }
+    if (!cpu_attn_weights(a, p, n_pages * KV_PAGE, cap, &f))
+        return;
+    for (int32_t c = 0; c < v->d; c++)
+        a->o[c] = a->o[c] * f;
+    for (int32_t i = 0; i < n_pages; i++) {
+        struct cpu_attn own = in_page(a, i);
+        if (v[i].scale)
+            add_values(&own, p + i * KV_PAGE, &v[i]);
+        else
+            cpu_attn_values_f16(&own, p + i * KV_PAGE, v[i].f16, v[i].d, 1);
+    }
+}
+
+static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,
+                   const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, float cap)
+{
+    struct side k[CPU_KV_PAGES], v[CPU_KV_PAGES];
+    for (int32_t i = 0; i < pages->n; i++) {
+        side_init(&k[i], pages->keys[i], shape->k, shape->d, true);
+        side_init(&v[i], pages->values[i], shape->v, shape->d, false);
+    }
+    for (int32_t i = 0; i < n_q; i++)
+        attend_one(&a[i], &query[i], k, v, pages->n, cap);
 }
 
 /* ---- exact ------------------------------------------------------------------------------------------ */
@@ -242,52 +267,57 @@ static void side_to_f32(float *out, const struct side *s, bool keys)
         }
 }
 
-static void attend_f32(const struct cpu_vec *tier, struct cpu_attn *a, const struct cpu_kv_query *query,
-                       int32_t n_q, const void *keys, const void *values, const struct cpu_kv_shape *shape,
-                       float cap)
+/* Queries that see nothing of a page are left out of it. */
+static void attend_f32(const struct cpu_vec *tier, struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,
+                       const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, float cap)
 {
     float k[KV_MAX_HEAD * KV_PAGE], v[KV_MAX_HEAD * KV_PAGE];
     struct side side;
-    side_init(&side, keys, shape->k, shape->d, true);
-    side_to_f32(k, &side, true);
-    side_init(&side, values, shape->v, shape->d, false);
-    side_to_f32(v, &side, false);
-    struct cpu_attn with_q[CPU_PAGE];
-    for (int32_t i = 0; i < n_q; i++) {
-        with_q[i] = a[i];
-        with_q[i].q = query[i].q;
-    }
-    tier->attn_page_f32(with_q, n_q, k, v, shape->d, shape->d, cap);
-    for (int32_t i = 0; i < n_q; i++) {
-        a[i].m = with_q[i].m;
-        a[i].l = with_q[i].l;
+    for (int32_t page = 0; page < pages->n; page++) {
+        struct cpu_attn own[CPU_PAGE + 1];
+        int32_t who[CPU_PAGE + 1], n = 0;
+        side_init(&side, pages->keys[page], shape->k, shape->d, true);
+        side_to_f32(k, &side, true);
+        side_init(&side, pages->values[page], shape->v, shape->d, false);
+        side_to_f32(v, &side, false);
+        for (int32_t i = 0; i < n_q; i++) {
+            own[n] = in_page(&a[i], page);
+            own[n].q = query[i].q;
+            who[n] = i;
+            n += own[n].key0 < own[n].key1;
+        }
+        if (n > 0)
+            tier->attn_page_f32(own, n, k, v, shape->d, shape->d, cap);
+        for (int32_t i = 0; i < n; i++) {
+            a[who[i]].m = own[i].m;
+            a[who[i]].l = own[i].l;
+        }
     }
 }
 
-static void attend_exact(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q, const void *keys,
-                         const void *values, const struct cpu_kv_shape *shape, float cap)
+static void attend_exact(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,
+                         const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, float cap)
 {
     struct cpu_vec tier;
     cpu_attn_init_scalar(&tier);
-    attend_f32(&tier, a, query, n_q, keys, values, shape, cap);
+    attend_f32(&tier, a, query, n_q, pages, shape, cap);
 }
 
 #if CPU_X86_64
 static void attend_exact_avx2(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,
-                              const void *keys, const void *values, const struct cpu_kv_shape *shape, float cap)
+                              const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, float cap)
 {
     struct cpu_vec tier;
     cpu_attn_init_avx2(&tier);
-    attend_f32(&tier, a, query, n_q, keys, values, shape, cap);
+    attend_f32(&tier, a, query, n_q, pages, shape, cap);
 }
 
 static void attend_exact_avx512(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,
-                                const void *keys, const void *values, const struct cpu_kv_shape *shape,
-                                float cap)
+                                const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, float cap)
 {
     struct cpu_vec tier;
     cpu_attn_init_avx512(&tier);
-    attend_f32(&tier, a, query, n_q, keys, values, shape, cap);
+    attend_f32(&tier, a, query, n_q, pages, shape, cap);
 }
 #endif
 

@@ -12,13 +12,13 @@
 
 /* How fast attention goes through sealed pages, as a table: for groups of 1, 3, 6 and 8 query heads the time
  * of one head's page and GB/s of it, its pages in L2 or in memory, beside open f16 pages (f16/f16). One
- * thread; its processor time; the best of many short windows, because a shared machine's speed varies from
- * second to second.
+ * thread; its processor time; the best of many layers (in L2: passes), because a shared machine's speed varies
+ * from second to second.
  *
  *     bench_kv [scalar|avx2|avx512 [KEYS VALUES]] */
 enum {
-    L2_BYTES = 256 << 10, DRAM_BYTES = 256 << 20, WINDOW_BYTES = 8 << 20, L2_WINDOWS = 40,
-    N_HEAD = 2, CHUNK_PAGES = 4, MAX_GROUP = 8, MODELS = 8
+    L2_BYTES = 256 << 10, DRAM_BYTES = 256 << 20, L2_PASSES = 400, DRAM_LAYERS = 32, DRAM_PASSES = 3,
+    N_HEAD = 2, MAX_GROUP = 8, MODELS = 8
 };
 
 static const enum kv_type types[] = { KV_F16, KV_Q8_0, KV_Q4_0, KV_KV4, KV_KV3 };
@@ -105,50 +105,59 @@ static const uint8_t *keys_of(const struct bench *b, size_t page, size_t head)
     return b->memory + page * b->page_bytes + head * b->key_bytes;
 }
 
-static void one_page(struct bench *b, struct cpu_attn *a, int group, size_t page, size_t head)
+static const uint8_t *values_of(const struct bench *b, size_t page, size_t head)
 {
-    const uint8_t *keys = keys_of(b, page, head);
-    const uint8_t *values = keys_of(b, page, N_HEAD) + head * b->value_bytes;
-    if (kv_type_sealed(b->shape.k) || kv_type_sealed(b->shape.v))
-        b->kv.attend(a, b->query, group, keys, values, &b->shape, 0);
-    else
-        b->vec.attn_page_f16(a, group, (const void *)keys, (const void *)values, b->shape.d, b->shape.d, 0);
+    return b->memory + page * b->page_bytes + N_HEAD * b->key_bytes + head * b->value_bytes;
 }
 
-/* Pages [first, first + n) as a row of a batch walks them: chunks, within them one head after the other. */
-static void walk(struct bench *b, int group, size_t first, size_t n)
+/* n pages, up to CPU_KV_PAGES, each `stride` pages of the memory behind the one before. */
+static void attend_pages(struct bench *b, struct cpu_attn *a, int group, size_t head, size_t first, size_t n,
+                         size_t stride)
 {
-    for (size_t chunk = first; chunk < first + n; chunk += CHUNK_PAGES)
-        for (size_t head = 0; head < N_HEAD; head++) {
-            size_t end = chunk + CHUNK_PAGES < first + n ? chunk + CHUNK_PAGES : first + n;
+    if (kv_type_sealed(b->shape.k) || kv_type_sealed(b->shape.v)) {
+        struct cpu_kv_pages pages = { .n = (int32_t)n };
+        for (size_t i = 0; i < n; i++) {
+            pages.keys[i] = keys_of(b, first + i * stride, head);
+            pages.values[i] = values_of(b, first + i * stride, head);
+        }
+        for (size_t i = 0; i < 2; i++)
+            pages.next[i] = keys_of(b, first + (n + i) * stride, head);
+        b->kv.attend(a, b->query, group, &pages, &b->shape, 0);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        for (int q = 0; q < group; q++)
+            a[q].key1 = KV_PAGE;
+        a[0].ahead = keys_of(b, first + (i + 1) * stride, head);
+        b->vec.attn_page_f16(a, group, (const void *)keys_of(b, first + i * stride, head),
+                             (const void *)values_of(b, first + i * stride, head), b->shape.d, b->shape.d, 0);
+    }
+}
+
+/* One layer as a row of a batch walks it: one head after the other, chunk by chunk. The layers of a page of tokens
+ * stand together, as in the engine's blocks. */
+static void walk(struct bench *b, int group, size_t layer, size_t n_pages, size_t n_layers)
+{
+    for (size_t head = 0; head < N_HEAD; head++)
+        for (size_t page = 0; page < n_pages; page += CPU_KV_PAGES) {
+            size_t n = n_pages - page < CPU_KV_PAGES ? n_pages - page : CPU_KV_PAGES;
             struct cpu_attn a[MAX_GROUP];
             for (int i = 0; i < group; i++)
-                a[i] = (struct cpu_attn){ .q = b->q[i], .o = b->o[i], .m = -INFINITY, .key1 = KV_PAGE };
-            for (size_t page = chunk; page < end; page++) {
-                if (page + 1 < end)
-                    a[0].ahead = keys_of(b, page + 1, head);
-                else
-                    a[0].ahead = head + 1 < N_HEAD ? keys_of(b, chunk, head + 1) : keys_of(b, end, 0);
-                one_page(b, a, group, page, head);
-            }
+                a[i] = (struct cpu_attn){ .q = b->q[i], .o = b->o[i], .m = -INFINITY, .key1 = (int32_t)n * KV_PAGE };
+            attend_pages(b, a, group, head, layer + page * n_layers, n, n_layers);
         }
 }
 
-/* Best seconds for one head's page. */
-static double measure(struct bench *b, int group, size_t n_bytes, size_t window_bytes, int n_passes)
+/* Best seconds for one head's page over the layers of n_bytes. */
+static double measure(struct bench *b, int group, size_t n_bytes, size_t n_layers, int n_passes)
 {
-    size_t n_pages = n_bytes / b->page_bytes, step = window_bytes / b->page_bytes, repeat = 1;
+    size_t n_pages = n_bytes / b->page_bytes / n_layers;
     double best = 1e9;
-    if (step > n_pages) {
-        repeat = step / n_pages;
-        step = n_pages;
-    }
     for (int pass = 0; pass < n_passes; pass++)
-        for (size_t first = 0; first + step <= n_pages; first += step) {
+        for (size_t layer = 0; layer < n_layers; layer++) {
             double begin = now();
-            for (size_t i = 0; i < repeat; i++)
-                walk(b, group, first, step);
-            double seconds = (now() - begin) / (double)(repeat * step * N_HEAD);
+            walk(b, group, layer, n_pages, n_layers);
+            double seconds = (now() - begin) / (double)(n_pages * N_HEAD);
             best = seconds < best ? seconds : best;
         }
     return best;
@@ -166,8 +175,8 @@ static void bench_types(struct bench *b, enum kv_type k, enum kv_type v, int32_t
     double bytes = (double)(b->key_bytes + b->value_bytes) * 1e-9;
     printf("| %-4s | %-4s | %3d | %5.0f |", kv_type_name(k), kv_type_name(v), d, bytes * 1e9);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
-        double near = measure(b, groups[i], L2_BYTES, WINDOW_BYTES / 4, L2_WINDOWS);
-        double far = measure(b, groups[i], DRAM_BYTES, WINDOW_BYTES, 2);
+        double near = measure(b, groups[i], L2_BYTES, 1, L2_PASSES);
+        double far = measure(b, groups[i], DRAM_BYTES, DRAM_LAYERS, DRAM_PASSES);
         printf(" %6.0f %5.1f %5.1f |", near * 1e9, bytes / near, bytes / far);
         fflush(stdout);
     }

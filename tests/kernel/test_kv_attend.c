@@ -13,17 +13,17 @@
 /* Attention over sealed pages: the scalar kernels are right, by softmax in double over what the page stands
  * for, and every tier gives their bits. */
 
-enum { MAX_Q = 64, MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK };
+enum { MAX_Q = 64, MAX_KEYS = CPU_KV_PAGES * KV_PAGE, MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK };
 
 static const int sizes[] = { 16, 48, 64, 80, 96, 128, 144, 256, 512 };
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 
-/* Queries, their states, and a sealed page; all on the heap at its exact size. */
+/* Queries, their states, and sealed pages; all on the heap at its exact size. */
 struct page_case {
     struct cpu_kv_shape shape;
-    int n_q;
+    int n_q, n_pages;
     float cap;
-    void *keys, *values;
+    void *keys[CPU_KV_PAGES], *values[CPU_KV_PAGES];
     float *q, *o;
     float m[MAX_Q], l[MAX_Q];
     int key0[MAX_Q], key1[MAX_Q];
@@ -52,10 +52,9 @@ static bool tier_init(struct cpu_kv_kern *k, int tier, bool exact)
 }
 
 /* Keys with a constant part that only their mean can hold. */
-static void case_init(struct test *t, struct page_case *c, enum kv_type k, enum kv_type v, int d, int n_q,
-                      float size)
+static void page_init(struct test *t, struct page_case *c, int page)
 {
-    *c = (struct page_case){ .shape = { .k = k, .v = v, .d = d }, .n_q = n_q };
+    int d = c->shape.d;
     size_t n = (size_t)d * KV_PAGE;
     uint16_t *keys = kv_need(n * 2), *values = kv_need(n * 2);
     float *scratch = kv_need(cpu_kv_seal_floats(d) * sizeof(float));
@@ -63,14 +62,22 @@ static void case_init(struct test *t, struct page_case *c, enum kv_type k, enum 
         keys[i] = f16_from_f32(test_normal(t) + (i / KV_PAGE % 7 == 3 ? 5 : 0));
         values[i] = f16_from_f32(test_normal(t));
     }
-    c->keys = kv_need(kv_sealed_key_bytes(k, d));
-    c->values = kv_need(kv_sealed_value_bytes(v, d));
+    c->keys[page] = kv_need(kv_sealed_key_bytes(c->shape.k, d));
+    c->values[page] = kv_need(kv_sealed_value_bytes(c->shape.v, d));
     struct cpu_kv_kern kern;
     tier_init(&kern, 0, false);
-    kern.seal(c->keys, c->values, keys, values, &c->shape, scratch);
+    kern.seal(c->keys[page], c->values[page], keys, values, &c->shape, scratch);
     free(keys);
     free(values);
     free(scratch);
+}
+
+static void case_init(struct test *t, struct page_case *c, enum kv_type k, enum kv_type v, int d, int n_q,
+                      int n_pages, float size)
+{
+    *c = (struct page_case){ .shape = { .k = k, .v = v, .d = d }, .n_q = n_q, .n_pages = n_pages };
+    for (int i = 0; i < n_pages; i++)
+        page_init(t, c, i);
     c->q = malloc((size_t)(n_q * d) * sizeof *c->q);
     c->o = calloc((size_t)(n_q * d), sizeof *c->o);
     if (!c->q || !c->o)
@@ -79,14 +86,16 @@ static void case_init(struct test *t, struct page_case *c, enum kv_type k, enum 
         c->q[i] = test_normal(t) * size / sqrtf((float)d);
     for (int i = 0; i < n_q; i++) {
         c->m[i] = -INFINITY;
-        c->key1[i] = KV_PAGE;
+        c->key1[i] = n_pages * KV_PAGE;
     }
 }
 
 static void case_finish(struct page_case *c)
 {
-    free(c->keys);
-    free(c->values);
+    for (int i = 0; i < c->n_pages; i++) {
+        free(c->keys[i]);
+        free(c->values[i]);
+    }
     free(c->q);
     free(c->o);
 }
@@ -105,8 +114,9 @@ static void case_continue(struct test *t, struct page_case *c)
 static void ranges_random(struct test *t, struct page_case *c)
 {
     for (int i = 0; i < c->n_q; i++) {
-        c->key0[i] = (int)test_below(t, KV_PAGE);
-        c->key1[i] = c->key0[i] + 1 + (int)test_below(t, (uint32_t)(KV_PAGE - c->key0[i]));
+        int n_keys = c->n_pages * KV_PAGE;
+        c->key0[i] = (int)test_below(t, (uint32_t)n_keys);
+        c->key1[i] = c->key0[i] + 1 + (int)test_below(t, (uint32_t)(n_keys - c->key0[i]));
     }
 }
 
@@ -147,7 +157,12 @@ static struct result run(const struct cpu_kv_kern *kern, const struct page_case 
         a[i] = (struct cpu_attn){ .o = r.o + i * d, .m = c->m[i], .l = c->l[i], .key0 = c->key0[i],
                                   .key1 = c->key1[i] };
     }
-    kern->attend(a, query, c->n_q, c->keys, c->values, &c->shape, c->cap);
+    struct cpu_kv_pages pages = { .n = c->n_pages, .next = { c->keys[0], c->values[0] } };
+    for (int i = 0; i < c->n_pages; i++) {
+        pages.keys[i] = c->keys[i];
+        pages.values[i] = c->values[i];
+    }
+    kern->attend(a, query, c->n_q, &pages, &c->shape, c->cap);
     for (int i = 0; i < c->n_q; i++) {
         r.m[i] = a[i].m;
         r.l[i] = a[i].l;
@@ -158,21 +173,22 @@ static struct result run(const struct cpu_kv_kern *kern, const struct page_case 
 
 /* ---- the scalar kernels are right --------------------------------------------------------------------- */
 
-/* Softmax in double over the page for query i, starting from nothing. Of quantised keys the query's codes are
+/* Softmax in double over the pages for query i, starting from nothing. Of quantised keys the query's codes are
  * what counts, except for the mean. */
 static void reference(const struct page_case *c, const struct cpu_kv_query *query, bool exact,
                       const struct kv_plain *keys, const struct kv_plain *values, int i, float *out)
 {
     int d = c->shape.d;
-    double s[KV_PAGE], m = -INFINITY, l = 0;
+    double s[MAX_KEYS], m = -INFINITY, l = 0;
     for (int k = c->key0[i]; k < c->key1[i]; k++) {
+        const struct kv_plain *page = &keys[k / KV_PAGE];
         s[k] = 0;
         for (int j = 0; j < d; j++) {
             double q = query->q[j];
-            s[k] += q * keys->mean[j];
+            s[k] += q * page->mean[j];
             if (!exact && c->shape.k != KV_F16)
                 q = (double)query->scale[j / KV_BLOCK] * query->codes[j];
-            s[k] += q * (keys->x[j][k] - keys->mean[j]);
+            s[k] += q * (page->x[j][k % KV_PAGE] - page->mean[j]);
         }
         if (c->cap != 0)
             s[k] = c->cap * tanh(s[k] / c->cap);
@@ -183,7 +199,7 @@ static void reference(const struct page_case *c, const struct cpu_kv_query *quer
     for (int j = 0; j < d; j++) {
         double o = 0;
         for (int k = c->key0[i]; k < c->key1[i]; k++)
-            o += exp(s[k] - m) / l * values->x[j][k];
+            o += exp(s[k] - m) / l * values[k / KV_PAGE].x[j][k % KV_PAGE];
         out[j] = (float)o;
     }
 }
@@ -192,9 +208,11 @@ static void check_right(struct test *t, struct page_case *c, bool exact)
 {
     struct cpu_kv_kern kern;
     tier_init(&kern, 0, exact);
-    struct kv_plain *keys = kv_need(sizeof *keys), *values = kv_need(sizeof *values);
-    kv_unpack(keys, c->keys, c->shape.k, c->shape.d, true);
-    kv_unpack(values, c->values, c->shape.v, c->shape.d, false);
+    struct kv_plain *keys = kv_need(CPU_KV_PAGES * sizeof *keys), *values = kv_need(CPU_KV_PAGES * sizeof *values);
+    for (int i = 0; i < c->n_pages; i++) {
+        kv_unpack(&keys[i], c->keys[i], c->shape.k, c->shape.d, true);
+        kv_unpack(&values[i], c->values[i], c->shape.v, c->shape.d, false);
+    }
     struct result r = run(&kern, c);
     int d = c->shape.d;
     for (int i = 0; i < c->n_q; i++) {
@@ -221,7 +239,8 @@ TEST(kv_attend_scalar_equals_softmax_in_double)
         for (int s = 0; s < N_SIZES; s++) {
             struct page_case c;
             int n_q = 1 + (pair + s) % 8;
-            case_init(t, &c, kv_types[pair / N_KV_TYPES], kv_types[pair % N_KV_TYPES], sizes[s], n_q, 3.0f);
+            case_init(t, &c, kv_types[pair / N_KV_TYPES], kv_types[pair % N_KV_TYPES], sizes[s], n_q,
+                      1 + (pair + s) % CPU_KV_PAGES, 3.0f);
             if (s % 2)
                 c.cap = 5.0f;
             check_right(t, &c, false);
@@ -239,7 +258,7 @@ TEST(kv_attend_goes_on_from_the_state_it_finds)
     struct page_case c;
     struct cpu_kv_kern kern;
     tier_init(&kern, 0, false);
-    case_init(t, &c, KV_KV4, KV_KV4, 64, 3, 3.0f);
+    case_init(t, &c, KV_KV4, KV_KV4, 64, 3, 1, 3.0f);
     struct result once = run(&kern, &c);
     for (int i = 0; i < c.n_q; i++) {    /* the same page again: weights double, the mean stays */
         c.m[i] = once.m[i];
@@ -353,9 +372,10 @@ TEST(kv_attend_every_tier_equals_scalar)
             for (int i = 0; i < 2; i++) {
                 struct page_case c;
                 int n_q = i ? 4 + (int)test_below(t, 6) : 1 + (int)test_below(t, 3);
-                case_init(t, &c, kv_types[pair / N_KV_TYPES], kv_types[pair % N_KV_TYPES], sizes[s], n_q, 3.0f);
+                case_init(t, &c, kv_types[pair / N_KV_TYPES], kv_types[pair % N_KV_TYPES], sizes[s], n_q,
+                          1 + (pair + s + i) % CPU_KV_PAGES, 3.0f);
                 c.cap = test_below(t, 3) == 0 ? 20.0f : 0.0f;
-                check_tiers(t, &c, "whole page");
+                check_tiers(t, &c, "all keys");
                 case_continue(t, &c);
                 ranges_random(t, &c);
                 check_tiers(t, &c, "random ranges");
@@ -369,12 +389,12 @@ TEST(kv_attend_one_to_sixty_four_queries_equal_scalar)
         static const enum kv_type types[] = { KV_Q8_0, KV_KV4, KV_KV3 };
         for (int i = 0; i < 3; i++) {
             struct page_case c;
-            case_init(t, &c, types[i], types[(i + n_q) % 3], n_q % 2 ? 64 : 80, n_q, 4.0f);
+            case_init(t, &c, types[i], types[(i + n_q) % 3], n_q % 2 ? 64 : 80, n_q, 1 + n_q % CPU_KV_PAGES, 4.0f);
             case_continue(t, &c);
-            check_tiers(t, &c, "whole page");
+            check_tiers(t, &c, "all keys");
             for (int q = 0; q < n_q; q++) {    /* a window that moves with the query */
                 c.key0[q] = q < KV_PAGE ? q : KV_PAGE - 1;
-                c.key1[q] = KV_PAGE;
+                c.key1[q] = c.n_pages * KV_PAGE;
             }
             check_tiers(t, &c, "window");
             ranges_random(t, &c);
@@ -392,7 +412,7 @@ TEST(kv_attend_extreme_queries_equal_scalar)
         for (int i = 0; i < 5; i++)
             for (int cap = 0; cap < 2; cap++) {
                 struct page_case c;
-                case_init(t, &c, types[i], types[i + 1], 48, 5, isfinite(huge[h]) ? huge[h] : 1.0f);
+                case_init(t, &c, types[i], types[i + 1], 48, 5, 2, isfinite(huge[h]) ? huge[h] : 1.0f);
                 c.cap = cap ? 30.0f : 0.0f;
                 if (!isfinite(huge[h]))
                     c.q[2 * 48 + 17] = huge[h];
@@ -409,10 +429,10 @@ TEST(kv_attend_pages_of_zeros_equal_scalar)
 {
     for (int i = 0; i < N_KV_TYPES; i++) {
         struct page_case c;
-        case_init(t, &c, kv_types[i], kv_types[i], 96, 5, 1.0f);
+        case_init(t, &c, kv_types[i], kv_types[i], 96, 5, 1, 1.0f);
         case_continue(t, &c);
-        memset(c.keys, 0, kv_sealed_key_bytes(c.shape.k, 96));
-        memset(c.values, 0, kv_sealed_value_bytes(c.shape.v, 96));
+        memset(c.keys[0], 0, kv_sealed_key_bytes(c.shape.k, 96));
+        memset(c.values[0], 0, kv_sealed_value_bytes(c.shape.v, 96));
         check_tiers(t, &c, "zeros");
         case_finish(&c);
     }
