@@ -225,9 +225,13 @@ enum err_code cpu_backend_create(struct backend **out, enum cpu_tier tier, struc
     b->base = (struct backend){ .ops = &cpu_ops, .name = cpu_tier_name(tier) };
     b->tier = tier;
     b->pool = pool;
+    bool exact = tier == CPU_TIER_EXACT;
     cpu_kern_init(&b->kern, tiers[tier].features);
+    if (exact)
+        b->kern.row_align = CPU_EXACT_ALIGN;
     cpu_vec_init(&b->vec, tiers[tier].features);
-    cpu_kv_init(&b->kv, tiers[tier].features, tier == CPU_TIER_EXACT);
+    b->exact = cpu_exact_product(cpuid_features());
+    cpu_kv_init(&b->kv, tiers[tier].features, exact);
     *out = &b->base;
     return ERR_OK;
 }

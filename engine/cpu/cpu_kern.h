@@ -39,7 +39,7 @@
  * fma per step of 16 columns (missing columns count as zeros), folded 16 -> 8 -> 4 -> 2 -> 1 by adding the
  * upper half of the lanes to the lower.
  *
- * Tier `exact` is no table of these: it expands weights to f32 and leaves activations alone. */
+ * Tier `exact` is no table of these (cpu_exact.h): it expands weights to f32 and leaves activations alone. */
 
 enum { CPU_BLOCK = 32, CPU_OUTLIER = 10 };
 

@@ -6,6 +6,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/pool.h"
 #include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/cpu_exact.h"
 #include "engine/cpu/cpu_kern.h"
 #include "engine/cpu/cpu_kv.h"
 #include "engine/cpu/cpu_vec.h"
@@ -24,6 +25,7 @@ struct cpu_backend {
     struct cpu_kern kern;
     struct cpu_vec vec;
     struct cpu_kv_kern kv;
+    cpu_exact_fn exact;
     struct pool *pool;
     enum cpu_tier tier;
 };
@@ -38,7 +40,7 @@ struct cpu_thread {
     struct cpu_attn attn[3][CPU_ATTN_QUERIES];
     struct cpu_kv_query queries[CPU_ATTN_QUERIES];
     float *seal;                 /* cpu_kv_seal_floats(max d_head) */
-    float *row;                  /* [max_cols]: a weight row, exact tier */
+    float *rows;                 /* [CPU_EXACT_GROUP][max_cols]: weight rows; exact tier alone */
 };
 
 struct placed {
@@ -84,10 +86,6 @@ uint64_t cpu_scratch_bytes(const struct placed *p, int32_t max_rows, int32_t max
 
 /* cpu_attend.c: one STEP_ATTN; the result in placed->attn, complete after the next barrier. */
 void cpu_attend(struct cpu_run *run, const struct step *step, int32_t thread, int32_t n_threads);
-
-/* cpu_exact.c: y[r][row] = w[row] . x[r] for rows [row0, row1), weights expanded to f32. */
-void cpu_exact_matmul(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0, int32_t row1,
-                      const float *x, int32_t n_rows, float *row /* [n_cols] */);
 
 /* cpu_steps.c: the body of a batch on one thread. */
 void cpu_run_thread(void *run, int32_t thread, int32_t n_threads);

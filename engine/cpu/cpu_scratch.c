@@ -64,7 +64,8 @@ static void take_thread(struct taker *t, const struct placed *p, struct cpu_thre
             d_head = g->steps[i].d_head;
     th->in = take_floats(t, CPU_FEW_ROWS, (uint64_t)g->max_cols);
     th->residual = take_floats(t, 1, (uint64_t)g->max_cols);
-    th->row = take_floats(t, 1, (uint64_t)g->max_cols);
+    if (p->b->tier == CPU_TIER_EXACT)
+        th->rows = take_floats(t, CPU_EXACT_GROUP, (uint64_t)g->max_cols);
     th->matmul = take(t, cpu_matmul_scratch_bytes(rows, widest), 1);
     th->attn_o = take_floats(t, 3 * CPU_ATTN_QUERIES, (uint64_t)d_head);
     th->seal = take_floats(t, cpu_kv_seal_floats(d_head), 1);

@@ -67,11 +67,13 @@ static const struct cpu_acts *prepare(struct cpu_run *run, const struct step *s,
 }
 
 /* Weight rows between two looks at the cancel flag: a multiple of align, of 10 to 30 ms on one core. A product
- * of few rows reads 5e9 weights a second from memory, one of many multiplies more; the exact and scalar tiers
- * come to 1e9. */
+ * of few rows reads 5e9 weights a second from memory, one of many multiplies more; the scalar tier comes to 1e9.
+ * The exact one expands 1e9 weights a second, and meanwhile could have multiplied each with 16 rows. */
 static int32_t rows_at_a_time(const struct cpu_backend *b, const struct tensor *w, int32_t n_rows, int32_t align)
 {
     int64_t products = b->tier == CPU_TIER_EXACT || b->tier == CPU_TIER_SCALAR ? 1 << 24 : 1 << 27;
+    if (b->tier == CPU_TIER_EXACT)
+        n_rows = 1 + n_rows / 16;
     int64_t units = products / ((int64_t)w->n_cols * n_rows * align);
     return units > w->n_rows / align ? w->n_rows + align : (int32_t)(units > 1 ? units : 1) * align;
 }
@@ -87,7 +89,7 @@ static void product(struct cpu_run *run, float *y, const struct tensor *w, const
     for (int32_t begin = row0; begin < row1 && !cpu_cancelled(run); begin += step) {
         int32_t end = step < row1 - begin ? begin + step : row1;
         if (b->tier == CPU_TIER_EXACT)
-            cpu_exact_matmul(y, w->n_rows, weight, begin, end, acts->x, acts->n_rows, th->row);
+            cpu_exact_matmul(b->exact, y, w->n_rows, weight, begin, end, acts->x, acts->n_rows, th->rows);
         else
             cpu_matmul(&b->kern, y, w->n_rows, weight, begin, end, acts, th->matmul);
     }
