@@ -226,12 +226,14 @@ enum err_code cpu_backend_create(struct backend **out, enum cpu_tier tier, struc
     b->tier = tier;
     b->pool = pool;
     bool exact = tier == CPU_TIER_EXACT;
+    /* Features change no bits, so what is exact runs on all there are. */
+    uint32_t features = exact ? cpuid_features() : tiers[tier].features;
     cpu_kern_init(&b->kern, tiers[tier].features);
     if (exact)
         b->kern.row_align = CPU_EXACT_ALIGN;
-    cpu_vec_init(&b->vec, tiers[tier].features);
-    b->exact = cpu_exact_product(cpuid_features());
-    cpu_kv_init(&b->kv, tiers[tier].features, exact);
+    cpu_vec_init(&b->vec, features);
+    b->exact = cpu_exact_product(features);
+    cpu_kv_init(&b->kv, features, exact);
     *out = &b->base;
     return ERR_OK;
 }
