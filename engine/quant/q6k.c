@@ -12,10 +12,13 @@ void quant_q6k_to_f32(float *out, const void *blocks, int64_t n)
             int half = group / 4, k = group % 4;
             const uint8_t *ql = b->ql + 64 * half + 32 * (k % 2);
             const uint8_t *qh = b->qh + 32 * half;
-            for (int l = 0; l < 32; l++) {
-                int q = (ql[l] >> (k / 2 * 4) & 15) | (qh[l] >> (2 * k) & 3) << 4;
-                float scale = d * (float)b->scales[2 * group + l / 16];
-                out[32 * group + l] = scale * (float)(q - 32);
+            int low_shift = k / 2 * 4, high_shift = 2 * k;
+            for (int run = 0; run < 2; run++) {
+                float scale = d * (float)b->scales[2 * group + run];
+                for (int l = 16 * run; l < 16 * run + 16; l++) {
+                    int q = (ql[l] >> low_shift & 15) | (qh[l] >> high_shift & 3) << 4;
+                    out[32 * group + l] = scale * (float)(q - 32);
+                }
             }
         }
     }
