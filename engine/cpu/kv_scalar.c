@@ -253,18 +253,20 @@ static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t
 
 /* ---- exact ------------------------------------------------------------------------------------------ */
 
-/* What a page stands for, in f32: keys [d][KV_PAGE], values [KV_PAGE][d]. */
+/* What a page stands for, in f32: keys [d][KV_PAGE], values [KV_PAGE][d]. A scale has 11 bits and a code 8: their
+ * product is exact, so that adding the mean rounds as the fma does. */
 static void side_to_f32(float *out, const struct side *s, bool keys)
 {
-    for (int32_t c = 0; c < s->d; c++)
+    float scale[KV_PAGE] = { 0 };
+    for (int32_t c = 0; c < s->d; c++) {
+        float mean = s->mean ? f16_to_f32(s->mean[c]) : 0;
+        for (int32_t k = 0; s->scale && c % KV_BLOCK == 0 && k < KV_PAGE; k++)
+            scale[k] = scale_at(s, c / KV_BLOCK, k);
         for (int32_t k = 0; k < KV_PAGE; k++) {
             int32_t at = keys ? c * KV_PAGE + k : k * s->d + c;
-            if (!s->scale)
-                out[at] = f16_to_f32(s->f16[at]);
-            else
-                out[at] = fmaf(scale_at(s, c / KV_BLOCK, k), (float)s->code[c][k],
-                               s->mean ? f16_to_f32(s->mean[c]) : 0);
+            out[at] = s->scale ? scale[k] * (float)s->code[c][k] + mean : f16_to_f32(s->f16[at]);
         }
+    }
 }
 
 /* Queries that see nothing of a page are left out of it. */
