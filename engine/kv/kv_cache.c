@@ -23,6 +23,10 @@ enum err_code kv_cache_create(struct kv_cache **out, const struct kv_layer *laye
     kv->root.page = -1;
     kv->root.n_tokens = KV_PAGE;
     kv_shape_init(&kv->shape, layers, n_layers);
+    for (int k = 0; k < KV_BUFS; k++) {    /* huge pages: what stays, and grows with the context */
+        const struct kv_group *group = &kv->shape.groups[k / 2];
+        kv_slab_init(&kv->slabs[k], kv_cost(&kv->shape, k), group->window == 0 && k % 2 == kv_body(group, 1));
+    }
     size_t at[KV_GROUPS][2] = { { 0 } };
     for (int32_t i = 0; i < n_layers; i++) {
         int32_t group = kv_group_of(&layers[i]);
@@ -41,6 +45,8 @@ void kv_cache_destroy(struct kv_cache *kv)
     assert(!kv->paths);
     kv_cache_set_budget(kv, 0);    /* nobody holds anything: all of it goes */
     assert(!kv->root.child && kv->used_bytes == 0 && kv->cached_bytes == 0);
+    for (int k = 0; k < KV_BUFS; k++)
+        kv_slab_finish(&kv->slabs[k]);
     free(kv->layers);
     free(kv->slots);
     free(kv);

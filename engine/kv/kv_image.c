@@ -131,7 +131,7 @@ enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e
     if (ok && n % KV_PAGE) {
         const struct kv_block *tail = s->path.blocks[n / KV_PAGE];
         struct kv_block *b = put_new(h);
-        ok = b != NULL;
+        ok = b && kv_block_populate(kv);
         if (ok)
             copy_tail(kv, b, tail);
     }
@@ -156,7 +156,7 @@ enum err_code kv_image_new(struct kv_image **out, struct kv_cache *kv, const int
     }
     while (ok && h->path.n_pages < kv_pages(n_tokens))
         ok = put_new(h) != NULL;
-    if (!ok) {
+    if (!ok || !kv_block_populate(kv)) {
         kv_image_drop(h ? &h->image : NULL);
         return err_set(e, ERR_NOMEM, "no memory for the image of %d tokens", n_tokens);
     }

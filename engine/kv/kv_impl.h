@@ -3,6 +3,7 @@
 #define QUIP_ENGINE_KV_KV_IMPL_H
 
 #include "engine/kv/kv_cache.h"
+#include "engine/kv/kv_slab.h"
 
 /* The inside of the cache, for the files of this folder.
  *
@@ -90,6 +91,7 @@ struct kv_cache {
     } *slots;                                 /* where each layer stands in its group's buffers */
     int32_t n_layers;
     struct kv_shape shape;
+    struct kv_slab slabs[KV_BUFS];            /* where buffers are taken from */
     struct kv_block root;                     /* page -1, of no tokens */
     struct kv_path *paths;
     struct kv_anchor *oldest_anchor, *newest_anchor;
@@ -144,11 +146,14 @@ static inline int32_t kv_pages(int32_t n_tokens)
 
 /* ---- blocks: kv_block.c ---------------------------------------------------------------------------- */
 
-/* Not linked, held by nobody; NULL without memory. Buffers of mask are there. */
+/* Not linked, held by nobody; NULL without memory. Buffers of mask are there, to be populated. */
 struct kv_block *kv_block_new(struct kv_cache *kv, int32_t page, uint8_t mask);
 void kv_block_free(struct kv_cache *kv, struct kv_block *b);
 /* Makes the buffers of mask that are not there; false without memory (then kv_block_trim). */
 bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint8_t mask);
+/* After all of kv_block_new and kv_block_fill that a step takes: populates their buffers, many at once because
+ * that is what makes huge pages cheap. False without memory: then as if the last of those calls had failed. */
+bool kv_block_populate(struct kv_cache *kv);
 uint8_t kv_block_present(const struct kv_block *b);
 /* Frees buffers that nobody needs. */
 void kv_block_trim(struct kv_cache *kv, struct kv_block *b);

@@ -259,7 +259,7 @@ enum err_code kv_seq_reserve(struct kv_seq *s, int32_t n_tokens, struct err *e)
         ok = kv_block_fill(kv, path->blocks[j], kv_mask(&kv->shape, &want, j));
     for (; ok && made < n_pages; made += ok)
         ok = (s->next[made] = kv_block_new(kv, made, kv_mask(&kv->shape, &want, made))) != NULL;
-    if (!ok) {
+    if (!ok || !kv_block_populate(kv)) {
         for (int32_t j = begin; j < made; j++)
             kv_block_free(kv, s->next[j]);
         for (int32_t j = tail; j < begin; j++)

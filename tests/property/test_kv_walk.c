@@ -18,10 +18,14 @@ void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_aligned_alloc(size_t align, size_t size);
 void *__real_mmap(void *at, size_t size, int protect, int flags, int fd, off_t offset);
+int __real_mprotect(void *at, size_t size, int protect);
+int __real_madvise(void *at, size_t size, int advice);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_aligned_alloc(size_t align, size_t size);
 void *__wrap_mmap(void *at, size_t size, int protect, int flags, int fd, off_t offset);
+int __wrap_mprotect(void *at, size_t size, int protect);
+int __wrap_madvise(void *at, size_t size, int advice);
 
 static int32_t countdown;    /* 0: none fails */
 static bool failed;
@@ -56,6 +60,25 @@ void *__wrap_mmap(void *at, size_t size, int protect, int flags, int fd, off_t o
         return MAP_FAILED;
     }
     return __real_mmap(at, size, protect, flags, fd, offset);
+}
+
+/* Of these only what takes memory. */
+int __wrap_mprotect(void *at, size_t size, int protect)
+{
+    if (protect != PROT_NONE && fails()) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return __real_mprotect(at, size, protect);
+}
+
+int __wrap_madvise(void *at, size_t size, int advice)
+{
+    if (advice == MADV_POPULATE_WRITE && fails()) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return __real_madvise(at, size, advice);
 }
 
 /* ---- the model -------------------------------------------------------------------------------------- */
