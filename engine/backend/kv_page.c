@@ -35,6 +35,11 @@ int32_t kv_rotation(int32_t d_head)
     return d_head & -d_head;
 }
 
+int32_t kv_value_block(enum kv_type type, int32_t d_head)
+{
+    return kv_type_rotated(type) && d_head % (2 * KV_BLOCK) == 0 ? 2 * KV_BLOCK : KV_BLOCK;
+}
+
 /* Parity of a hash of the component: no pattern that a Hadamard row shares. */
 float kv_sign(int32_t component)
 {
@@ -49,37 +54,41 @@ static size_t align64(size_t n)
     return (n + 63) & ~(size_t)63;
 }
 
+/* Codes of a head, without what a block of 16 adds to kv3. */
 static size_t code_bytes(enum kv_type type, int32_t d_head)
 {
-    size_t d = (size_t)d_head, blocks = (d + KV_BLOCK - 1) / KV_BLOCK;
+    size_t n = (size_t)d_head * KV_PAGE;
     switch (type) {
-    case KV_F16: return d * KV_PAGE * 2;
-    case KV_F32: return d * KV_PAGE * 4;
-    case KV_Q8_0: return d * KV_PAGE + blocks * KV_PAGE * 2;
+    case KV_F16: return n * 2;
+    case KV_F32: return n * 4;
+    case KV_Q8_0: return n;
     case KV_Q4_0:
-    case KV_KV4: return d * KV_PAGE / 2 + blocks * KV_PAGE * 2;
-    case KV_KV3: return d * KV_PAGE / 4 + blocks * KV_PAGE * 2;
+    case KV_KV4: return n / 2;
+    case KV_KV3: return n / 4 + n / 8;
     case KV_N_TYPES: break;
     }
     return 0;
 }
 
+static size_t scale_bytes(enum kv_type type, int32_t n_blocks)
+{
+    return kv_type_sealed(type) ? (size_t)n_blocks * KV_PAGE * 2 : 0;
+}
+
 size_t kv_sealed_key_bytes(enum kv_type type, int32_t d_head)
 {
-    size_t d = (size_t)d_head, bytes = code_bytes(type, d_head);
-    if (type == KV_KV3)    /* high bits: a whole dword of keys for each block, full or not */
-        bytes += (d + KV_BLOCK - 1) / KV_BLOCK * KV_PAGE * 4;
+    size_t bytes = code_bytes(type, d_head) + scale_bytes(type, (d_head + KV_BLOCK - 1) / KV_BLOCK);
+    if (type == KV_KV3 && d_head % KV_BLOCK != 0)    /* high bits: a whole dword of keys for each block */
+        bytes += (size_t)KV_PAGE * 2;
     if (kv_type_rotated(type))
-        bytes += d * 2;
+        bytes += (size_t)d_head * 2;
     return align64(bytes);
 }
 
 size_t kv_sealed_value_bytes(enum kv_type type, int32_t d_head)
 {
-    size_t bytes = code_bytes(type, d_head);
-    if (type == KV_KV3)
-        bytes += (size_t)d_head * KV_PAGE / 8;
-    return align64(bytes);
+    int32_t block = kv_value_block(type, d_head);
+    return align64(code_bytes(type, d_head) + scale_bytes(type, (d_head + block - 1) / block));
 }
 
 size_t kv_open_bytes(const struct kv_layer *l)

@@ -19,7 +19,8 @@
  * values never seals, and a page whose open form is gone can still be read.
  *
  * Sealed forms. d = d_head; comp c of block b = c / KV_BLOCK, blocks of 32 components and, for d = 80, a last
- * one of 16; n_blocks = ceil(d / 32). All scales are f16.
+ * one of 16; n_blocks = ceil(d / 32). Values of kv4 and kv3 have blocks of 64 where d is a multiple of it:
+ * components rotated together are alike, and attention scales a weight once per block. All scales are f16.
  *
  *   rotate(x)    kv4, kv3: x_c * sign_c, then the orthonormal Hadamard transform (Sylvester order) over runs of
  *                kv_rotation(d) components; the last product is the normalising 1 / sqrt(run). For keys (and the
@@ -35,7 +36,7 @@
  *           q4_0, kv4   u4 code + 8          byte i of dword [g][key]: low nibble component 8g + i, high 8g + 4 + i
  *           kv3     level index 0..7: low    byte i of dword [g][key], bits 2n, 2n + 1: component 16g + 4n + i
  *                   then high bits           byte i of dword [h][key], bit n (0..7): component 32h + 4n + i
- *                                            (h < n_blocks; of a block of 16 bits 4..7 are 0)
+ *                                            (of a block of 16 bits 4..7 are 0)
  * Values of one head:
  *   scale   f16 [n_blocks][64]
  *   codes   f16     [64][d] f16: the open form itself, no scale
@@ -67,6 +68,8 @@ bool kv_type_fits(enum kv_type type, int32_t d_head);
 
 /* Components of one Hadamard transform: the largest power of two dividing d. */
 int32_t kv_rotation(int32_t d_head);
+/* Components of a token's values that share a scale. */
+int32_t kv_value_block(enum kv_type type, int32_t d_head);
 /* +1 or -1, fixed for all time: files hold pages rotated by it. */
 float kv_sign(int32_t component);
 /* Levels of kv3, symmetric: the Lloyd-Max quantiser of a normal distribution scaled to +-127. */

@@ -17,6 +17,7 @@
  *   i_dot16(t, a, b)      t + the sum of the i16 products in each dword
  *   i_round, v_from_i32   between f32 and i32; a NaN becomes the lowest number
  *   i_pack16(a, b)        i32 to i16, bounded to +-32767, in the order that weight_at() knows
+ *   i_pack8(a, b, c, d)   i32 to i8, bounded to +-127; weight8_at() knows where it leaves four of them
  *   i_store8(p, a)        LANES i32 to i8, which they fit
  *   i_widen8(p)           2 LANES i8 of memory to i16
  *   b_start, b_add, b_finish   sums of four products of bytes per dword, 32 of them: codes of a page and those of
@@ -36,7 +37,7 @@
  * Up to SEALED_TILE queries go through the pages together, each code being unpacked once for all of them; and the
  * pages of a call go through each stage together, which is what hides the stages' latencies. */
 
-enum { SEALED_TILE = 8, SEALED_CHUNK = 4, SEALED_KEYS = CPU_KV_PAGES * CPU_PAGE,
+enum { SEALED_TILE = 8, SEALED_KEYS = CPU_KV_PAGES * CPU_PAGE,
        KV_MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK };
 
 /* How codes are stored; q4_0 and kv4 share one. */
@@ -51,7 +52,7 @@ static inline enum sealed_code sealed_code(enum kv_type type)
 struct sealed_side {
     const uint16_t *mean, *scale;     /* mean: NULL where there is none */
     const uint8_t *codes, *high;
-    int32_t d, n_blocks;
+    int32_t d, block, n_blocks;       /* components with one scale */
 };
 
 /* Queries of a tile. Codes and sums are copied so that one pointer with constant offsets reaches all. */
@@ -62,13 +63,13 @@ struct sealed_tile {
     _Alignas(64) int8_t codes[SEALED_TILE][KV_MAX_HEAD];
     float scale[SEALED_TILE][KV_MAX_BLOCKS];
     int32_t sum[SEALED_TILE][KV_MAX_BLOCKS];      /* times what codes of keys are too large by */
-    float scaled[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];    /* p times the scales */
-    int16_t w16[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];     /* q8_0 */
-    int8_t w8[SEALED_CHUNK][SEALED_TILE][CPU_PAGE];
-    /* [block][query], and room for the last vector */
-    float step[SEALED_CHUNK * SEALED_TILE + 16];
-    float excess[SEALED_CHUNK * SEALED_TILE + 16];    /* bits: sum of w times what codes are too large by */
-    struct ahead ahead;
+    /* Of one block of components: p times the scales, in steps. */
+    int16_t w16[CPU_KV_PAGES][SEALED_TILE][CPU_PAGE];     /* q8_0 */
+    int8_t w8[CPU_KV_PAGES][SEALED_TILE][CPU_PAGE];       /* keys as i_pack8 leaves them */
+    /* [page][query], and room for the last vector */
+    float step[CPU_KV_PAGES * SEALED_TILE + 16];
+    float excess[CPU_KV_PAGES * SEALED_TILE + 16];    /* bits: sum of w times what codes are too large by */
+    struct ahead ahead[CPU_KV_PAGES];
     float unused[KV_MAX_HEAD];                    /* o of a query that sees nothing */
 };
 
@@ -88,7 +89,8 @@ static inline struct sealed_side sealed_side(const void *at, enum kv_type type, 
         .codes = bytes + parts.codes,
         .high = bytes + parts.high,
         .d = d,
-        .n_blocks = cpu_kv_blocks(d),
+        .block = parts.block,
+        .n_blocks = parts.n_blocks,
     };
 }
 
@@ -194,10 +196,10 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
 ATTN_INLINE void keys_sealed(struct sealed_tile *t, const struct sealed_side *k, int32_t key0,
                              const struct sealed_next *next, enum sealed_code code, const int n_q, const int n_v)
 {
-    t->ahead = ahead_over(next->at, next->n_bytes, k->n_blocks * (CPU_PAGE / (n_v * LANES)));
+    struct ahead ahead = ahead_over(next->at, next->n_bytes, k->n_blocks * (CPU_PAGE / (n_v * LANES)));
     for (int32_t b = 0; b < k->n_blocks; b++)
         for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES) {
-            ahead_ask(&t->ahead);
+            ahead_ask(&ahead);
             scores_sealed(t, k, b, key0, key, code, n_q, n_v);
         }
 }
@@ -205,56 +207,69 @@ ATTN_INLINE void keys_sealed(struct sealed_tile *t, const struct sealed_side *k,
 /* ---- values ----------------------------------------------------------------------------------------- */
 
 /* The largest |p * scale| of a block of components, for all queries; key: the page's first. */
-ATTN_INLINE vec largest(struct sealed_tile *t, const uint16_t *scales, int32_t key, int at, const int n_q)
+ATTN_INLINE vec largest(const struct sealed_tile *t, const uint16_t *scales, int32_t key, const int n_q)
 {
-    vec top[SEALED_TILE][16 / LANES], scale[ATTN_MAX_VECS];
+    vec top[SEALED_TILE][16 / LANES], size[ATTN_MAX_VECS];
     ATTN_UNROLL
     for (int v = 0; v < ATTN_MAX_VECS; v++)
-        scale[v] = v_load_f16(scales + v * LANES);
+        size[v] = v_abs(v_load_f16(scales + v * LANES));
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++) {
         for (int v = 0; v < 16 / LANES; v++)
             top[i][v] = v_set(0.0f);
         ATTN_UNROLL
-        for (int v = 0; v < ATTN_MAX_VECS; v++) {
-            vec x = v_mul(v_load(t->p[i] + key + v * LANES), scale[v]);
-            v_store(t->scaled[at][i] + v * LANES, x);
-            top[i][v % (16 / LANES)] = v_max(v_abs(x), top[i][v % (16 / LANES)]);
-        }
+        for (int v = 0; v < ATTN_MAX_VECS; v++)
+            top[i][v % (16 / LANES)] =
+                v_max(v_mul(v_load(t->p[i] + key + v * LANES), size[v]), top[i][v % (16 / LANES)]);
     }
     return v_fold8(top, n_q, FOLD_MAX);
 }
 
 /* p * scale in whole steps of 16 bits; inverse is one by a step. */
-ATTN_INLINE void to_steps16(struct sealed_tile *t, const float *inverse, int at, const int n_q)
+ATTN_INLINE void to_steps16(struct sealed_tile *t, const float *inverse, const uint16_t *scales, int page,
+                            const int n_q)
 {
-    ATTN_UNROLL
-    for (int i = 0; i < n_q; i++) {
-        vec one_by = v_set(inverse[i]);
+    for (int v = 0; v < ATTN_MAX_VECS; v += 2) {
+        vec scale0 = v_load_f16(scales + v * LANES), scale1 = v_load_f16(scales + (v + 1) * LANES);
         ATTN_UNROLL
-        for (int v = 0; v < ATTN_MAX_VECS; v += 2) {
-            vec x = v_mul(v_load(t->scaled[at][i] + v * LANES), one_by);
-            vec y = v_mul(v_load(t->scaled[at][i] + (v + 1) * LANES), one_by);
-            i_store(t->w16[at][i] + v * LANES, i_pack16(i_round(x), i_round(y)));
+        for (int i = 0; i < n_q; i++) {
+            const float *p = t->p[i] + page * CPU_PAGE + v * LANES;
+            vec one_by = v_set(inverse[i]);
+            i_store(t->w16[page][i] + v * LANES, i_pack16(i_round(v_mul(v_mul(v_load(p), scale0), one_by)),
+                                                          i_round(v_mul(v_mul(v_load(p + LANES), scale1), one_by))));
         }
     }
 }
 
 /* The same of 8 bits, and their sums times what codes are too large by, negative. */
-ATTN_INLINE vec to_steps8(struct sealed_tile *t, const float *inverse, int at, int offset, const int n_q)
+ATTN_INLINE vec to_steps8(struct sealed_tile *t, const float *inverse, const uint16_t *scales, int page, int offset,
+                          const int n_q)
 {
     vec sum[SEALED_TILE][16 / LANES];
     ATTN_UNROLL
-    for (int i = 0; i < n_q; i++) {
-        vec one_by = v_set(inverse[i]);
+    for (int i = 0; i < n_q; i++)
         for (int v = 0; v < 16 / LANES; v++)
             sum[i][v] = v_set(0.0f);
+    ATTN_UNROLL
+    for (int key = 0; key < CPU_PAGE; key += 4 * LANES) {
+        vec scale[4];
         ATTN_UNROLL
-        for (int v = 0; v < ATTN_MAX_VECS; v++) {
-            vint w = i_max32(i_round(v_mul(v_load(t->scaled[at][i] + v * LANES), one_by)), i_set32(-127));
-            i_store8(t->w8[at][i] + v * LANES, w);
-            if (offset)
-                sum[i][0] = v_from_bits(i_add32(i_from_bits(sum[i][0]), w));
+        for (int v = 0; v < 4; v++)
+            scale[v] = v_load_f16(scales + key + v * LANES);
+        ATTN_UNROLL
+        for (int i = 0; i < n_q; i++) {
+            const float *p = t->p[i] + page * CPU_PAGE + key;
+            vec one_by = v_set(inverse[i]);
+            vint steps[4];
+            ATTN_UNROLL
+            for (int v = 0; v < 4; v++)
+                steps[v] = i_round(v_mul(v_mul(v_load(p + v * LANES), scale[v]), one_by));
+            vint w = i_pack8(steps[0], steps[1], steps[2], steps[3]);
+            i_store(t->w8[page][i] + key, w);
+            if (offset) {
+                vint four = b_add(b_start(i_zero(), CODE_4), i_set32(0x01010101), w, CODE_4);
+                sum[i][0] = v_from_bits(i_add32(i_from_bits(sum[i][0]), b_finish(four, i_zero(), CODE_4)));
+            }
         }
     }
     if (!offset)
@@ -262,32 +277,33 @@ ATTN_INLINE vec to_steps8(struct sealed_tile *t, const float *inverse, int at, i
     return v_from_bits(i_times32(i_from_bits(v_fold8(sum, n_q, FOLD_ADD_I32)), -offset));
 }
 
-/* Weights of n blocks of components from b0 on: p times the scales, in whole steps. Each of the three passes
- * goes through all of them, so that none waits for the one before. */
-ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, int32_t key, int32_t b0, int n,
+/* Weights of a block of components, in all pages: p times the scales, in whole steps. Each of the three passes goes
+ * through all pages, so that none waits for the one before. */
+ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, int n_pages, int32_t block,
                        enum sealed_code code, const int n_q)
 {
-    float inverse[SEALED_CHUNK * SEALED_TILE + 16];
+    float inverse[CPU_KV_PAGES * SEALED_TILE + 16];
     const float n_steps = code == CODE_8 ? 32767.0f : 127.0f;
     const int offset = code == CODE_4 ? 8 : B_OFFSET_3;
-    const uint16_t *scales = values->scale + b0 * KV_PAGE;
-    for (int i = 0; i < n; i++)
-        v_store(t->step + i * SEALED_TILE, largest(t, scales + i * KV_PAGE, key, i, n_q));
-    for (int i = 0; i < n * SEALED_TILE; i += LANES) {
+    for (int i = 0; i < n_pages; i++)
+        v_store(t->step + i * SEALED_TILE, largest(t, values[i].scale + block * KV_PAGE, i * CPU_PAGE, n_q));
+    for (int i = 0; i < n_pages * SEALED_TILE; i += LANES) {
         vec a = v_load(t->step + i);
         a = v_select(v_less(a, v_set(CPU_BLOCK_FLOOR)), v_set(0.0f), a);
         v_store(t->step + i, v_div(a, v_set(n_steps)));
         v_store(inverse + i, v_select(v_less(v_set(0.0f), a), v_div(v_set(n_steps), a), v_set(0.0f)));
     }
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n_pages; i++) {
+        const uint16_t *scales = values[i].scale + block * KV_PAGE;
         if (code == CODE_8)
-            to_steps16(t, inverse + i * SEALED_TILE, i, n_q);
+            to_steps16(t, inverse + i * SEALED_TILE, scales, i, n_q);
         else
-            v_store(t->excess + i * SEALED_TILE, to_steps8(t, inverse + i * SEALED_TILE, i, offset, n_q));
+            v_store(t->excess + i * SEALED_TILE, to_steps8(t, inverse + i * SEALED_TILE, scales, i, offset, n_q));
+    }
 }
 
 /* o_c = o_c + acc_c steps */
-ATTN_INLINE void add_steps(struct sealed_tile *t, vint acc[SEALED_TILE][ATTN_MAX_VECS], int32_t c, int at,
+ATTN_INLINE void add_steps(struct sealed_tile *t, vint acc[SEALED_TILE][ATTN_MAX_VECS], int32_t c, int page,
                            const int n_q, const int n_v)
 {
     ATTN_UNROLL
@@ -295,14 +311,14 @@ ATTN_INLINE void add_steps(struct sealed_tile *t, vint acc[SEALED_TILE][ATTN_MAX
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++) {
             float *o = t->o[i] + c + v * LANES;
-            vec step = v_set(t->step[at * SEALED_TILE + i]);
+            vec step = v_set(t->step[page * SEALED_TILE + i]);
             v_store(o, v_fma(v_from_i32(acc[i][v]), step, v_load(o)));
         }
 }
 
 /* o_c for n_v vectors of components from c on, a part of one block; q8_0. */
-ATTN_INLINE void values_8(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int at, const int n_q,
-                          const int n_v)
+ATTN_INLINE void values_8(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int page,
+                          const int n_q, const int n_v)
 {
     ptrdiff_t row = 2 * (ptrdiff_t)values->d;    /* two keys */
     const uint8_t *codes = values->codes + c * 2;
@@ -313,8 +329,8 @@ ATTN_INLINE void values_8(struct sealed_tile *t, const struct sealed_side *value
         for (int v = 0; v < n_v; v++)
             acc[i][v] = i_zero();
     for (int k16 = 0; k16 < KV_PAGE / 16; k16++, codes += 8 * row) {
-        const int16_t *w = t->w16[at][0] + weight_at(k16);
-        ahead_ask(&t->ahead);
+        const int16_t *w = t->w16[page][0] + weight_at(k16);
+        ahead_ask(&t->ahead[page]);
         ATTN_UNROLL
         for (int n = 0; n < 8; n++) {
             ATTN_UNROLL
@@ -329,11 +345,11 @@ ATTN_INLINE void values_8(struct sealed_tile *t, const struct sealed_side *value
             }
         }
     }
-    add_steps(t, acc, c, at, n_q, n_v);
+    add_steps(t, acc, c, page, n_q, n_v);
 }
 
 /* The same of fewer bits; 32 keys at a time. */
-ATTN_INLINE void values_small(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int at,
+ATTN_INLINE void values_small(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int page,
                               enum sealed_code code, const int n_q, const int n_v)
 {
     ptrdiff_t line = 4 * (ptrdiff_t)values->d;
@@ -343,12 +359,11 @@ ATTN_INLINE void values_small(struct sealed_tile *t, const struct sealed_side *v
     for (int i = 0; i < n_q; i++)
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
-            sum[i][v] = i_spread32(&t->excess[at * SEALED_TILE + i]);
+            sum[i][v] = i_spread32(&t->excess[page * SEALED_TILE + i]);
     ATTN_UNROLL
     for (int k32 = 0; k32 < KV_PAGE / 32; k32++) {
         const uint8_t *codes = values->codes + k32 * lines * line + c * 4;
-        const int8_t *w = t->w8[at][0] + k32 * 32;
-        ahead_ask(&t->ahead);
+        ahead_ask(&t->ahead[page]);
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
             high[v] = code == CODE_3 ? i_load(values->high + k32 * line + (c + v * LANES) * 4) : i_zero();
@@ -364,7 +379,7 @@ ATTN_INLINE void values_small(struct sealed_tile *t, const struct sealed_side *v
                 u[v] = small_line(codes + v * LANES * 4, high[v], line, code, j);
             ATTN_UNROLL
             for (int i = 0; i < n_q; i++) {
-                vint four = i_spread32(w + i * CPU_PAGE + 4 * j);
+                vint four = i_spread32(t->w8[page][i] + 4 * weight8_at(k32 * 8 + j));
                 ATTN_UNROLL
                 for (int v = 0; v < n_v; v++)
                     acc[i][v] = b_add(acc[i][v], u[v], four, code);
@@ -376,32 +391,34 @@ ATTN_INLINE void values_small(struct sealed_tile *t, const struct sealed_side *v
             for (int v = 0; v < n_v; v++)
                 sum[i][v] = b_finish(acc[i][v], sum[i][v], code);
     }
-    add_steps(t, sum, c, at, n_q, n_v);
+    add_steps(t, sum, c, page, n_q, n_v);
 }
 
-ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int at,
+ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *values, int32_t c, int page,
                                enum sealed_code code, const int n_q, const int n_v)
 {
     if (code == CODE_8)
-        values_8(t, values, c, at, n_q, n_v);
+        values_8(t, values, c, page, n_q, n_v);
     else
-        values_small(t, values, c, at, code, n_q, n_v);
+        values_small(t, values, c, page, code, n_q, n_v);
 }
 
-ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, int32_t key,
-                            const struct sealed_next *next, enum sealed_code code, const int n_q, const int n_v)
+ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, const struct sealed_next *next,
+                            int n_pages, enum sealed_code code, const int n_q, const int n_v)
 {
     const int n_keys = code == CODE_8 ? 16 : 32;    /* between two times */
-    t->ahead = ahead_over(next->at, next->n_bytes, values->d * (KV_PAGE / n_keys) / (n_v * LANES));
-    for (int32_t b0 = 0; b0 < values->n_blocks; b0 += SEALED_CHUNK) {
-        int n = values->n_blocks - b0 < SEALED_CHUNK ? values->n_blocks - b0 : SEALED_CHUNK;
-        weigh(t, values, key, b0, n, code, n_q);
-        for (int i = 0; i < n; i++) {
-            int32_t c = (b0 + i) * KV_BLOCK, end = c + KV_BLOCK < values->d ? c + KV_BLOCK : values->d;
+    int32_t d = values[0].d, block = values[0].block;
+    for (int i = 0; i < n_pages; i++)
+        t->ahead[i] = ahead_over(next[i].at, next[i].n_bytes, d * (KV_PAGE / n_keys) / (n_v * LANES));
+    for (int32_t b = 0; b < values[0].n_blocks; b++) {
+        int32_t begin = b * block, end = begin + block < d ? begin + block : d;
+        weigh(t, values, n_pages, b, code, n_q);
+        for (int i = 0; i < n_pages; i++) {
+            int32_t c = begin;
             for (; end - c >= n_v * LANES; c += n_v * LANES)
-                values_sealed(t, values, c, i, code, n_q, n_v);
+                values_sealed(t, &values[i], c, i, code, n_q, n_v);
             if (n_v * LANES > 16 && c < end)
-                values_sealed(t, values, c, i, code, n_q, 16 / LANES);
+                values_sealed(t, &values[i], c, i, code, n_q, 16 / LANES);
         }
     }
 }
@@ -492,10 +509,10 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
     {                                                                                                      \
         keys_sealed(t, k, key, next, CODE_##bits, n, SEALED_KEYS_##n);                                     \
     }                                                                                                      \
-    static void add_##bits##_##n(struct sealed_tile *t, const struct sealed_side *values, int32_t key,     \
-                                 const struct sealed_next *next)                                           \
+    static void add_##bits##_##n(struct sealed_tile *t, const struct sealed_side *values,                  \
+                                 const struct sealed_next *next, int n_pages)                              \
     {                                                                                                      \
-        add_sealed(t, values, key, next, CODE_##bits, n, SEALED_COLS_##n);                                 \
+        add_sealed(t, values, next, n_pages, CODE_##bits, n, SEALED_COLS_##n);                             \
     }
 #define SEALED_TABLE(n)                                                                                    \
     { n, mean_##n, weights_##n,                                                                            \
@@ -510,14 +527,14 @@ SEALED_COUNT(6)
 SEALED_COUNT(8)
 
 /* key: the first of the page, counted from the call's first. */
-typedef void (*sealed_fn)(struct sealed_tile *t, const struct sealed_side *side, int32_t key,
-                          const struct sealed_next *next);
-
 struct sealed_count {
     int n_q;
     void (*mean)(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k, int32_t key);
     unsigned (*weights)(struct sealed_tile *t, struct cpu_attn *a, int n_keys, float cap);
-    sealed_fn keys[N_CODES], values[N_CODES];
+    void (*keys[N_CODES])(struct sealed_tile *t, const struct sealed_side *k, int32_t key,
+                          const struct sealed_next *next);
+    void (*values[N_CODES])(struct sealed_tile *t, const struct sealed_side *values, const struct sealed_next *next,
+                            int n_pages);
 };
 
 static const struct sealed_count sealed_counts[] = {
@@ -542,21 +559,22 @@ static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, co
                         const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, float cap, bool first)
 {
     struct sealed_tile t;
-    struct sealed_next next = { 0 };
+    struct sealed_side sides[CPU_KV_PAGES];
+    struct sealed_next next[2 * CPU_KV_PAGES] = { 0 };
     int n_q = f->n_q;
     enum sealed_code k = sealed_code(shape->k), v = sealed_code(shape->v);
     if (shape->k != KV_F16)
         tile_queries(&t, query, k, cpu_kv_blocks(shape->d), n_q);
+    for (int32_t i = 0; first && i < 2 * pages->n; i++)
+        next[i] = two_ahead(pages, shape, i);
     for (int32_t i = 0; i < pages->n; i++) {
-        if (first)
-            next = two_ahead(pages, shape, i);
         if (shape->k == KV_F16) {
-            keys_open(&t, a, query, pages->keys[i], shape->d, i * CPU_PAGE, &next, n_q);
+            keys_open(&t, a, query, pages->keys[i], shape->d, i * CPU_PAGE, &next[i], n_q);
             continue;
         }
-        struct sealed_side side = sealed_side(pages->keys[i], shape->k, shape->d, true);
-        f->mean(&t, query, &side, i * CPU_PAGE);
-        f->keys[k](&t, &side, i * CPU_PAGE, &next);
+        sides[i] = sealed_side(pages->keys[i], shape->k, shape->d, true);
+        f->mean(&t, query, &sides[i], i * CPU_PAGE);
+        f->keys[k](&t, &sides[i], i * CPU_PAGE, &next[i]);
     }
     unsigned any = f->weights(&t, a, pages->n * CPU_PAGE, cap);
     for (int i = 0; i < n_q; i++) {
@@ -569,16 +587,13 @@ static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, co
             t.o[i] = t.unused;
         }
     }
-    for (int32_t i = 0; i < pages->n; i++) {
-        if (first)
-            next = two_ahead(pages, shape, pages->n + i);
-        if (shape->v == KV_F16) {
-            add_open(&t, a, pages->values[i], shape->d, i * CPU_PAGE, &next, n_q);
-            continue;
-        }
-        struct sealed_side side = sealed_side(pages->values[i], shape->v, shape->d, false);
-        f->values[v](&t, &side, i * CPU_PAGE, &next);
-    }
+    for (int32_t i = 0; i < pages->n; i++)
+        if (shape->v == KV_F16)
+            add_open(&t, a, pages->values[i], shape->d, i * CPU_PAGE, &next[pages->n + i], n_q);
+        else
+            sides[i] = sealed_side(pages->values[i], shape->v, shape->d, false);
+    if (shape->v != KV_F16)
+        f->values[v](&t, sides, next + pages->n, pages->n);
 }
 
 static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,

@@ -19,7 +19,8 @@
  *     KV_F16 keys: as cpu_vec.h's attn_page_f16
  *   then, over the keys of all pages, cap, range, maximum, weights p_k, l (lane = index mod 16 from the first page
  *   on) and the factor f on what was there before: as attn_page_f16;  o_c = o_c * f.
- * Values, page by page, for each block b of components, with n = 32767 for q8_0 and 127 for the types of fewer bits:
+ * Values, page by page, for each block b of components (kv_page.h: of 32 or 64), with n = 32767
+ * for q8_0 and 127 for the types of fewer bits:
  *     w_k = p_k * scale_b,k (0 outside the range);  a = max |w_k|, or 0 below 2^-100;  d = a / n;
  *     i = a > 0 ? n / a : 0;  W_k = round_to_nearest_even(w_k * i)
  *     t_c = sum over k of W_k * value code_k,c (int32, exact)

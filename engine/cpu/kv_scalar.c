@@ -45,7 +45,7 @@ static int32_t value_code(const uint8_t *codes, const uint8_t *high, enum kv_typ
 /* One head's keys or values, laid out. */
 struct side {
     enum kv_type type;
-    int32_t d;
+    int32_t d, block;
     const uint16_t *mean;     /* [d], or NULL */
     const uint16_t *scale;    /* [block][KV_PAGE]; NULL: f16, whose numbers are at f16 */
     const uint16_t *f16;
@@ -61,6 +61,7 @@ static void side_init(struct side *s, const void *at, enum kv_type type, int32_t
     if (type == KV_F16)
         return;
     struct cpu_kv_parts parts = cpu_kv_parts(type, d, keys);
+    s->block = parts.block;
     const uint8_t *bytes = at, *codes = bytes + parts.codes, *high = bytes + parts.high;
     if (keys && kv_type_rotated(type))
         s->mean = (const uint16_t *)(const void *)(bytes + parts.mean);
@@ -196,8 +197,8 @@ static void add_values(struct cpu_attn *a, const float p[KV_PAGE], const struct 
     int32_t w[KV_PAGE];
     float step = 0;
     for (int32_t c = 0; c < values->d; c++) {
-        if (c % KV_BLOCK == 0)
-            weigh(w, &step, p, values, c / KV_BLOCK, a->key0, a->key1);
+        if (c % values->block == 0)
+            weigh(w, &step, p, values, c / values->block, a->key0, a->key1);
         int32_t t = 0;
         for (int32_t k = 0; k < KV_PAGE; k++)
             t += w[k] * values->code[c][k];
@@ -260,8 +261,8 @@ static void side_to_f32(float *out, const struct side *s, bool keys)
     float scale[KV_PAGE] = { 0 };
     for (int32_t c = 0; c < s->d; c++) {
         float mean = s->mean ? f16_to_f32(s->mean[c]) : 0;
-        for (int32_t k = 0; s->scale && c % KV_BLOCK == 0 && k < KV_PAGE; k++)
-            scale[k] = scale_at(s, c / KV_BLOCK, k);
+        for (int32_t k = 0; s->scale && c % s->block == 0 && k < KV_PAGE; k++)
+            scale[k] = scale_at(s, c / s->block, k);
         for (int32_t k = 0; k < KV_PAGE; k++) {
             int32_t at = keys ? c * KV_PAGE + k : k * s->d + c;
             out[at] = s->scale ? scale[k] * (float)s->code[c][k] + mean : f16_to_f32(s->f16[at]);

@@ -21,7 +21,8 @@
  *                                (values are turned round on the way in, their codes on the way out)
  *
  * Codes of a token's block are searched for its own scale. Those of the 4-bit and 3-bit types are the best of
- * several: starting from SEAL_TRIES different scales, code by it, refit d = sum(x q) / sum(q q), which leaves
+ * several: starting from SEAL_TRIES different scales (smaller ones for large blocks, whose extreme lies further
+ * out), code by it, refit d = sum(x q) / sum(q q), which leaves
  * sum(x x) - sum(x q)^2 / sum(q q), and keep the smallest; the codes written are the nearest ones for that d as
  * rounded to f16. */
 
@@ -142,8 +143,9 @@ SEAL_INLINE vec seal_search(const float *x, const int n, vec unit, const float *
 
 SEAL_INLINE void seal_block_kv4(uint8_t *codes, uint16_t *scale, const float *x, const int n)
 {
-    static const float start[SEAL_TRIES] = { -8.8f, -8.4f, -8.0f, -7.2f };
-    vec d = seal_search(x, n, seal_inverse(seal_extreme(x, n)), start, false);
+    static const float small[SEAL_TRIES] = { -8.8f, -8.4f, -8.0f, -7.2f };
+    static const float large[SEAL_TRIES] = { -9.6f, -9.0f, -8.4f, -7.8f };
+    vec d = seal_search(x, n, seal_inverse(seal_extreme(x, n)), n > KV_BLOCK ? large : small, false);
     vec inverse = seal_inverse(seal_scale(scale, d));
     for (int c = 0; c < n; c++) {
         vec q = seal_code_kv4(v_mul(v_load(x + c * KV_PAGE), inverse));
@@ -153,8 +155,9 @@ SEAL_INLINE void seal_block_kv4(uint8_t *codes, uint16_t *scale, const float *x,
 
 SEAL_INLINE void seal_block_kv3(uint8_t *codes, uint16_t *scale, const float *x, const int n)
 {
-    static const float start[SEAL_TRIES] = { 125.0f, 137.5f, 150.0f, 165.0f };
-    vec d = seal_search(x, n, seal_inverse(v_abs(seal_extreme(x, n))), start, true);
+    static const float small[SEAL_TRIES] = { 125.0f, 137.5f, 150.0f, 165.0f };
+    static const float large[SEAL_TRIES] = { 132.0f, 145.0f, 160.0f, 178.0f };
+    vec d = seal_search(x, n, seal_inverse(v_abs(seal_extreme(x, n))), n > KV_BLOCK ? large : small, true);
     vec inverse = seal_inverse(seal_scale(scale, d));
     for (int c = 0; c < n; c++) {
         vec a = v_mul(v_load(x + c * KV_PAGE), inverse), size = v_abs(a);
@@ -179,12 +182,16 @@ SEAL_INLINE void seal_block(uint8_t *codes, uint16_t *scale, const float *x, enu
             seal_block_kv3(codes + t, scale + t, x + t, n);
 }
 
-/* Codes, biased to be positive, [d][KV_PAGE]. */
-static void seal_codes(uint8_t *codes, uint16_t *scale, const float *x, enum kv_type type, int32_t d)
+/* Codes, biased to be positive, [d][KV_PAGE]; block: components with one scale; only after blocks of
+ * KV_BLOCK there may be half a one. */
+static void seal_codes(uint8_t *codes, uint16_t *scale, const float *x, enum kv_type type, int32_t d, int32_t block)
 {
     int32_t c = 0;
-    for (; c + KV_BLOCK <= d; c += KV_BLOCK, scale += KV_PAGE)
-        seal_block(codes + c * KV_PAGE, scale, x + c * KV_PAGE, type, KV_BLOCK);
+    for (; c + block <= d; c += block, scale += KV_PAGE)
+        if (block == KV_BLOCK)
+            seal_block(codes + c * KV_PAGE, scale, x + c * KV_PAGE, type, KV_BLOCK);
+        else
+            seal_block(codes + c * KV_PAGE, scale, x + c * KV_PAGE, type, 2 * KV_BLOCK);
     if (c < d)
         seal_block(codes + c * KV_PAGE, scale, x + c * KV_PAGE, type, KV_BLOCK / 2);
 }
@@ -345,7 +352,7 @@ static void seal_keys(void *keys, const uint16_t *open, enum kv_type type, int32
         seal_hadamard(x, d);
         seal_mean((uint16_t *)(void *)(out + parts.mean), x, d);
     }
-    seal_codes(codes, (uint16_t *)(void *)(out + parts.scale), x, type, d);
+    seal_codes(codes, (uint16_t *)(void *)(out + parts.scale), x, type, d, parts.block);
     seal_pack_keys(out, &parts, codes, type, d);
 }
 
@@ -358,7 +365,7 @@ static void seal_values(void *values, const uint16_t *open, enum kv_type type, i
     seal_load(x, columns, d, kv_type_rotated(type));
     if (kv_type_rotated(type))
         seal_hadamard(x, d);
-    seal_codes(codes, (uint16_t *)(void *)(out + parts.scale), x, type, d);
+    seal_codes(codes, (uint16_t *)(void *)(out + parts.scale), x, type, d, parts.block);
     v_turn_u8(turned, codes, d, KV_PAGE);
     seal_pack_values(out, &parts, turned, type, d);
 }

@@ -100,7 +100,7 @@ static inline void kv_unpack(struct kv_plain *p, const void *page, enum kv_type 
             p->mean[c] = kv_f16_at(at, c);
         at += 2 * d;
     }
-    int n_blocks = (d + 31) / 32;
+    int block = !keys && (type == KV_KV4 || type == KV_KV3) && d % 64 == 0 ? 64 : 32, n_blocks = (d + block - 1) / block;
     for (int i = 0; i < n_blocks * KV_PAGE; i++)
         p->scale[i / KV_PAGE][i % KV_PAGE] = kv_f16_at(at, i);
     at += 2 * n_blocks * KV_PAGE;
@@ -112,7 +112,7 @@ static inline void kv_unpack(struct kv_plain *p, const void *page, enum kv_type 
         for (int k = 0; k < KV_PAGE; k++) {
             if (type == KV_KV3)
                 p->code[c][k] = kv3_level[p->code[c][k]];
-            p->x[c][k] = p->mean[c] + p->scale[c / 32][k] * p->code[c][k];
+            p->x[c][k] = p->mean[c] + p->scale[c / block][k] * p->code[c][k];
         }
 }
 

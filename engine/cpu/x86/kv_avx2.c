@@ -47,6 +47,15 @@ static inline vint i_pack16(vint a, vint b)
 static inline int weight_at(int k16) { return k16 * 16; }
 static const int weight_order[8] = { 0, 1, 4, 5, 2, 3, 6, 7 };
 
+static inline vint i_pack8(vint a, vint b, vint c, vint d)
+{
+    vint bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    return _mm256_max_epi8(bytes, _mm256_set1_epi8(-127));
+}
+
+/* In which dword of a page i_pack8, half a page at a time, leaves keys 4 i to 4 i + 3. */
+static inline int weight8_at(int i) { return i / 8 * 8 + i % 2 * 4 + i % 8 / 2; }
+
 static inline void i_store8(int8_t *p, vint a)
 {
     __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));

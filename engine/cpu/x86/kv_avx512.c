@@ -49,6 +49,15 @@ static inline vint i_pack16(vint a, vint b)
 static inline int weight_at(int k16) { return k16 / 2 * 32 + k16 % 2 * 4; }
 static const int weight_order[8] = { 0, 1, 4, 5, 8, 9, 12, 13 };
 
+static inline vint i_pack8(vint a, vint b, vint c, vint d)
+{
+    vint bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+    return _mm512_max_epi8(bytes, _mm512_set1_epi8(-127));
+}
+
+/* In which dword of a page i_pack8 leaves keys 4 i to 4 i + 3. */
+static inline int weight8_at(int i) { return i % 4 * 4 + i / 4; }
+
 static inline void i_store8(int8_t *p, vint a)
 {
     _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a));
