@@ -152,7 +152,8 @@ ATTN_INLINE vint small_line(const uint8_t *codes, vint high, ptrdiff_t line, enu
 
 /* Adds the block's products to the scores of n_v vectors of keys from key on, in the page whose first is key0. */
 ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *k, int32_t b, int32_t key0,
-                               int32_t key, enum sealed_code code, const int n_q, const int n_v)
+                               int32_t key, struct ahead *ahead, enum sealed_code code, const int n_q,
+                               const int n_v)
 {
     const int block_lines = code == CODE_8 ? 8 : code == CODE_4 ? 4 : 2;
     const uint8_t *codes = k->codes + (b * block_lines * KV_PAGE + key) * 4;
@@ -170,6 +171,7 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
     for (int j = 0; j < 8; j++) {
         if (j == 4 && b * KV_BLOCK + 16 == k->d)    /* a last block of 16 */
             break;
+        ahead_ask(ahead);
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
             u[v] = small_line(codes + v * LANES * 4, high[v], KV_PAGE * 4, code, j);
@@ -196,12 +198,10 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
 ATTN_INLINE void keys_sealed(struct sealed_tile *t, const struct sealed_side *k, int32_t key0,
                              const struct sealed_next *next, enum sealed_code code, const int n_q, const int n_v)
 {
-    struct ahead ahead = ahead_over(next->at, next->n_bytes, k->n_blocks * (CPU_PAGE / (n_v * LANES)));
+    struct ahead ahead = ahead_over(next->at, next->n_bytes, k->d / 4 * (CPU_PAGE / (n_v * LANES)));
     for (int32_t b = 0; b < k->n_blocks; b++)
-        for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES) {
-            ahead_ask(&ahead);
-            scores_sealed(t, k, b, key0, key, code, n_q, n_v);
-        }
+        for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES)
+            scores_sealed(t, k, b, key0, key, &ahead, code, n_q, n_v);
 }
 
 /* ---- values ----------------------------------------------------------------------------------------- */
@@ -330,9 +330,10 @@ ATTN_INLINE void values_8(struct sealed_tile *t, const struct sealed_side *value
             acc[i][v] = i_zero();
     for (int k16 = 0; k16 < KV_PAGE / 16; k16++, codes += 8 * row) {
         const int16_t *w = t->w16[page][0] + weight_at(k16);
-        ahead_ask(&t->ahead[page]);
         ATTN_UNROLL
         for (int n = 0; n < 8; n++) {
+            if (n % 2 == 0)
+                ahead_ask(&t->ahead[page]);
             ATTN_UNROLL
             for (int v = 0; v < n_v; v++)
                 pair[v] = i_widen8(codes + n * row + v * LANES * 2);
@@ -363,7 +364,6 @@ ATTN_INLINE void values_small(struct sealed_tile *t, const struct sealed_side *v
     ATTN_UNROLL
     for (int k32 = 0; k32 < KV_PAGE / 32; k32++) {
         const uint8_t *codes = values->codes + k32 * lines * line + c * 4;
-        ahead_ask(&t->ahead[page]);
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
             high[v] = code == CODE_3 ? i_load(values->high + k32 * line + (c + v * LANES) * 4) : i_zero();
@@ -374,6 +374,7 @@ ATTN_INLINE void values_small(struct sealed_tile *t, const struct sealed_side *v
                 acc[i][v] = b_start(sum[i][v], code);
         ATTN_UNROLL
         for (int j = 0; j < 8; j++) {
+            ahead_ask(&t->ahead[page]);
             ATTN_UNROLL
             for (int v = 0; v < n_v; v++)
                 u[v] = small_line(codes + v * LANES * 4, high[v], line, code, j);
@@ -406,7 +407,7 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
 ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, const struct sealed_next *next,
                             int n_pages, enum sealed_code code, const int n_q, const int n_v)
 {
-    const int n_keys = code == CODE_8 ? 16 : 32;    /* between two times */
+    const int n_keys = 4;    /* between two times */
     int32_t d = values[0].d, block = values[0].block;
     for (int i = 0; i < n_pages; i++)
         t->ahead[i] = ahead_over(next[i].at, next[i].n_bytes, d * (KV_PAGE / n_keys) / (n_v * LANES));

@@ -46,20 +46,21 @@ struct attn_tile {
  * prefetch along runs as short as a page. Measured on Zen 4: asked for into the first cache, or all at once,
  * pages came at half the speed. */
 struct ahead {
-    const char *at;
-    size_t n_bytes;    /* at a time, whole lines; the last time may reach past the end, which harms nothing */
+    const char *at, *end;
+    size_t n_bytes;    /* at a time, whole lines */
 };
 
 static inline struct ahead ahead_over(const void *at, size_t n_bytes, int32_t n_times)
 {
     size_t n_lines = (n_bytes + 63) / 64;
-    return (struct ahead){ at, at ? (n_lines + (size_t)n_times - 1) / (size_t)n_times * 64 : 0 };
+    if (!at)
+        return (struct ahead){ 0 };
+    return (struct ahead){ at, (const char *)at + n_bytes, (n_lines + (size_t)n_times - 1) / (size_t)n_times * 64 };
 }
 
 static inline void ahead_ask(struct ahead *a)
 {
-    const char *end = a->at + a->n_bytes;
-    for (; a->at < end; a->at += 64)
+    for (size_t i = 0; i < a->n_bytes && a->at < a->end; i += 64, a->at += 64)
         __builtin_prefetch(a->at, 0, 2);
 }
 
