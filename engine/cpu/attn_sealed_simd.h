@@ -60,6 +60,7 @@ struct sealed_tile {
     float p[SEALED_TILE][SEALED_KEYS];            /* scores, then weights */
     float *o[SEALED_TILE];
     float f[16];                                  /* the factor on o; 16: a vector of any tier */
+    float mean[CPU_KV_PAGES][16];                 /* q . mean */
     _Alignas(64) int8_t codes[SEALED_TILE][KV_MAX_HEAD];
     float scale[SEALED_TILE][KV_MAX_BLOCKS];
     int32_t sum[SEALED_TILE][KV_MAX_BLOCKS];      /* times what codes of keys are too large by */
@@ -109,32 +110,24 @@ static inline void tile_queries(struct sealed_tile *t, const struct cpu_kv_query
     }
 }
 
-/* q . mean for each query, the score of a key whose codes are all 0; key: the page's first. */
+/* q . mean for each query, the score of a key of the page whose codes are all 0. */
 ATTN_INLINE void mean_parts(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k,
-                            int32_t key, const int n_q)
+                            int page, const int n_q)
 {
     vec lanes[SEALED_TILE][16 / LANES];
-    float mean[16] = { 0 };
-    if (k->mean) {
-        ATTN_UNROLL
-        for (int i = 0; i < n_q; i++)
-            for (int v = 0; v < 16 / LANES; v++)
-                lanes[i][v] = v_set(0.0f);
-        for (int32_t c = 0; c < k->d; c += 16)
-            ATTN_UNROLL
-            for (int v = 0; v < 16 / LANES; v++) {
-                vec x = v_load_f16(k->mean + c + v * LANES);
-                ATTN_UNROLL
-                for (int i = 0; i < n_q; i++)
-                    lanes[i][v] = v_fma(v_load(query[i].q + c + v * LANES), x, lanes[i][v]);
-            }
-        v_store(mean, v_fold8(lanes, n_q, FOLD_ADD));
-    }
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++)
+        for (int v = 0; v < 16 / LANES; v++)
+            lanes[i][v] = v_set(0.0f);
+    for (int32_t c = 0; c < k->d; c += 16)
         ATTN_UNROLL
-        for (int v = 0; v < ATTN_MAX_VECS; v++)
-            v_store(t->p[i] + key + v * LANES, v_set(mean[i]));
+        for (int v = 0; v < 16 / LANES; v++) {
+            vec x = v_load_f16(k->mean + c + v * LANES);
+            ATTN_UNROLL
+            for (int i = 0; i < n_q; i++)
+                lanes[i][v] = v_fma(v_load(query[i].q + c + v * LANES), x, lanes[i][v]);
+        }
+    v_store(t->mean[page], v_fold8(lanes, n_q, FOLD_ADD));
 }
 
 /* Codes 4 j to 4 j + 3 of 32 in each of LANES columns, in bytes; line: bytes of a line of dwords. */
@@ -190,7 +183,8 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
         for (int i = 0; i < n_q; i++) {
             float *s = t->p[i] + key0 + key + v * LANES;
             vec sum = v_from_i32(b_finish(acc[i][v], i_spread32(&t->sum[i][b]), code));
-            v_store(s, v_fma(sum, v_mul(v_set(t->scale[i][b]), scale), v_load(s)));
+            vec before = b > 0 ? v_load(s) : v_set(t->mean[key0 / CPU_PAGE][i]);
+            v_store(s, v_fma(sum, v_mul(v_set(t->scale[i][b]), scale), before));
         }
     }
 }
@@ -493,9 +487,9 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
 /* The functions of one count of queries. */
 #define SEALED_COUNT(n)                                                                                    \
     static void mean_##n(struct sealed_tile *t, const struct cpu_kv_query *query,                          \
-                         const struct sealed_side *k, int32_t key)                                         \
+                         const struct sealed_side *k, int page)                                            \
     {                                                                                                      \
-        mean_parts(t, query, k, key, n);                                                                   \
+        mean_parts(t, query, k, page, n);                                                                  \
     }                                                                                                      \
     static unsigned weights_##n(struct sealed_tile *t, struct cpu_attn *a, int n_keys, float cap)          \
     {                                                                                                      \
@@ -530,7 +524,7 @@ SEALED_COUNT(8)
 /* key: the first of the page, counted from the call's first. */
 struct sealed_count {
     int n_q;
-    void (*mean)(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k, int32_t key);
+    void (*mean)(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k, int page);
     unsigned (*weights)(struct sealed_tile *t, struct cpu_attn *a, int n_keys, float cap);
     void (*keys[N_CODES])(struct sealed_tile *t, const struct sealed_side *k, int32_t key,
                           const struct sealed_next *next);
@@ -574,7 +568,10 @@ static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, co
             continue;
         }
         sides[i] = sealed_side(pages->keys[i], shape->k, shape->d, true);
-        f->mean(&t, query, &sides[i], i * CPU_PAGE);
+        if (sides[i].mean)
+            f->mean(&t, query, &sides[i], i);
+        else
+            memset(t.mean[i], 0, sizeof t.mean[i]);
         f->keys[k](&t, &sides[i], i * CPU_PAGE, &next[i]);
     }
     unsigned any = f->weights(&t, a, pages->n * CPU_PAGE, cap);

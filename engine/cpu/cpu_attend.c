@@ -27,6 +27,7 @@ struct span {
     const struct kv_page *table;    /* of the layer */
     struct cpu_kv_shape shape;
     int32_t kv_head, row0, row1, group;
+    bool in_turn;                   /* after a chunk comes the same of the next head, not the head's next */
 };
 
 static struct span span_of(const struct cpu_run *run, const struct step *s, struct cpu_thread *th, int32_t kv_head,
@@ -101,12 +102,19 @@ static const void *values_of(const struct span *sp, int32_t page, bool sealed)
     return bytes + n_head * kv_sealed_key_bytes(sp->shape.k, d) + head * kv_sealed_value_bytes(sp->shape.v, d);
 }
 
-/* Keys of a page in the form in which the row at pos reads it, or NULL: it does not. */
-static const void *keys_read(const struct span *sp, int32_t page, int32_t pos)
+/* The i-th keys that are read when the pages before `page` are done, as the row at pos reads them, or NULL. */
+static const void *keys_after(const struct span *sp, int32_t page, int32_t i, int32_t pos)
 {
+    struct span next = *sp;
+    if (sp->in_turn && page % CPU_CHUNK_PAGES == 0) {
+        next.kv_head = sp->kv_head + 1 < sp->s->n_kv_head ? sp->kv_head + 1 : 0;
+        if (next.kv_head > 0)
+            page = page > CPU_CHUNK_PAGES ? page - CPU_CHUNK_PAGES : 1;
+    }
+    page += i;
     if (page > pos / KV_PAGE)
         return NULL;
-    return keys_of(sp, page, page < far_end(sp->table, pos) && sp->table[page].sealed);
+    return keys_of(&next, page, page < far_end(sp->table, pos) && sp->table[page].sealed);
 }
 
 /* Sets the ranges of rows [from, to) over n_pages from page on; returns their states. */
@@ -137,7 +145,7 @@ static void visit_open(const struct span *sp, struct cpu_attn *a, int32_t from, 
         return;
     struct cpu_attn *first = set_ranges(sp, a, from, to, page, 1);
     int32_t n_q = (to - from) * sp->group;
-    first[0].ahead = keys_read(sp, page + 1, row_pos(sp, to - 1));
+    first[0].ahead = keys_after(sp, page + 1, 0, row_pos(sp, to - 1));
     const void *keys = keys_of(sp, page, false), *values = values_of(sp, page, false);
     if (sp->shape.k == KV_F32)
         vec->attn_page_f32(first, n_q, keys, values, d, d, s->cap);
@@ -160,7 +168,7 @@ static void visit_far(const struct span *sp, struct cpu_attn *a, int32_t from, i
             continue;
         }
         for (int i = 0; i < 2; i++)
-            run.next[i] = keys_read(sp, page + run.n + i, row_pos(sp, to - 1));
+            run.next[i] = keys_after(sp, page + run.n, i, row_pos(sp, to - 1));
         struct cpu_attn *first = set_ranges(sp, a, from, to, page, run.n);
         kv->attend(first, sp->th->queries + (from - sp->row0) * sp->group, (to - from) * sp->group, &run, &sp->shape,
                    sp->s->cap);
@@ -222,7 +230,8 @@ static void finish_state(const struct span *sp, int32_t row, int32_t head, struc
         out[c] = near->o[c] * r;
 }
 
-/* Few rows: an item is a row, a KV head, and a chunk of its far pages or, the first, its near ones. */
+/* Few rows: an item is a row, a chunk of its far pages or, the first, its near ones, and a KV head. The heads of a
+ * chunk follow each other, so that what is read of a page is one stretch of memory. */
 static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
 {
     struct placed *p = run->placed;
@@ -243,8 +252,9 @@ static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread
     for (int32_t item = begin; item < end && !cpu_cancelled(run); item++) {
         while (item >= base[row + 1])
             row++;
-        struct span sp = span_of(run, s, th, (item - base[row]) / n_parts[row], row, row + 1);
-        int32_t i = (item - base[row]) % n_parts[row];
+        struct span sp = span_of(run, s, th, (item - base[row]) % s->n_kv_head, row, row + 1);
+        int32_t i = (item - base[row]) / s->n_kv_head;
+        sp.in_turn = true;
         float *part = p->parts + item * part_floats;
         struct cpu_attn *a = th->attn[0];
         start_states(&sp, a, part + 2 * group);
@@ -263,13 +273,13 @@ static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread
     for (int32_t item = begin; item < end; item++) {
         int32_t r = item / s->n_kv_head, kv_head = item % s->n_kv_head;
         struct span sp = span_of(run, s, th, kv_head, r, r + 1);
-        float *parts = p->parts + (base[r] + kv_head * n_parts[r]) * part_floats;
+        float *parts = p->parts + (base[r] + kv_head) * part_floats;
         struct cpu_attn *far = th->attn[0];
         start_states(&sp, far, th->attn_o);
         for (int32_t g = 0; g < group; g++) {
             struct cpu_attn near = { 0 };
             for (int32_t i = 0; i < n_parts[r]; i++) {
-                float *part = parts + i * part_floats;
+                float *part = parts + i * s->n_kv_head * part_floats;
                 struct cpu_attn b = { .o = part + 2 * group + (int64_t)g * d, .m = part[2 * g], .l = part[2 * g + 1] };
                 if (i == 0)
                     near = b;

@@ -121,7 +121,7 @@ static void attend_pages(struct bench *b, struct cpu_attn *a, int group, size_t 
             pages.values[i] = values_of(b, first + i * stride, head);
         }
         for (size_t i = 0; i < 2; i++)
-            pages.next[i] = keys_of(b, first + (n + i) * stride, head);
+            pages.next[i] = head + 1 < N_HEAD ? keys_of(b, first + i * stride, head + 1) : keys_of(b, first + (n + i) * stride, 0);
         b->kv.attend(a, b->query, group, &pages, &b->shape, 0);
         return;
     }
@@ -138,8 +138,8 @@ static void attend_pages(struct bench *b, struct cpu_attn *a, int group, size_t 
  * stand together, as in the engine's blocks. */
 static void walk(struct bench *b, int group, size_t layer, size_t n_pages, size_t n_layers)
 {
-    for (size_t head = 0; head < N_HEAD; head++)
-        for (size_t page = 0; page < n_pages; page += CPU_KV_PAGES) {
+    for (size_t page = 0; page < n_pages; page += CPU_KV_PAGES)
+        for (size_t head = 0; head < N_HEAD; head++) {
             size_t n = n_pages - page < CPU_KV_PAGES ? n_pages - page : CPU_KV_PAGES;
             struct cpu_attn a[MAX_GROUP];
             for (int i = 0; i < group; i++)
