@@ -18,9 +18,9 @@
  * what batch a row was evaluated. When that form is not there, the other is read: a cache of f16 keys and
  * values never seals, and a page whose open form is gone can still be read.
  *
- * Sealed forms. d = d_head; comp c of block b = c / KV_BLOCK, blocks of 32 components and, for d = 80, a last
- * one of 16; n_blocks = ceil(d / 32). Values of kv4 and kv3 have blocks of 64 where d is a multiple of it:
- * components rotated together are alike, and attention scales a weight once per block. All scales are f16.
+ * Sealed forms. d = d_head; components have a scale per block of 32 and, for d = 80, a last one of 16. Values of
+ * kv4 and kv3 have blocks of 64 where d is a multiple of it (kv_value_block): components rotated together are
+ * alike, and attention scales a weight once per block. n_blocks = ceil(d / block). All scales are f16.
  *
  *   rotate(x)    kv4, kv3: x_c * sign_c, then the orthonormal Hadamard transform (Sylvester order) over runs of
  *                kv_rotation(d) components; the last product is the normalising 1 / sqrt(run). For keys (and the
@@ -44,7 +44,7 @@
  *           q4_0, kv4   u4 code + 8          byte i of dword [k8][c]: low nibble key 8 k8 + i, high 8 k8 + 4 + i
  *           kv3     low bits                 byte i of dword [k16][c], bits 2n, 2n + 1: key 16 k16 + 4n + i
  *                   then high bits           byte i of dword [k32][c], bit n (0..7): key 32 k32 + 4n + i
- *           (keys and components have changed places, that is all)
+ *           (of 4 and 3 bits: as keys, with keys and components in each other's place)
  *
  * A weight is scale * code; a code of kv3 is kv3_level[index] (of 127, the largest).
  * Sources: reference scheme measured for this project; KIVI (values per token), SageAttention (mean of keys). */

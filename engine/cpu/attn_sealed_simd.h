@@ -34,11 +34,11 @@
  * Codes stay unsigned where that is cheaper; what this adds to a sum is taken off with the sum of the codes
  * or weights they meet.
  *
- * Up to SEALED_TILE queries go through the pages together, each code being unpacked once for all of them; and the
- * pages of a call go through each stage together, which is what hides the stages' latencies. */
+ * Up to SEALED_TILE queries go through the pages together, each code being unpacked once for all of them. All keys
+ * of a call come before all values: what is read is known far enough ahead to be asked for in time, and what is
+ * done once per query (codes, weights, rescaling) is done once per call. */
 
-enum { SEALED_TILE = 8, SEALED_KEYS = CPU_KV_PAGES * CPU_PAGE,
-       KV_MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK };
+enum { SEALED_TILE = 8, SEALED_KEYS = CPU_KV_PAGES * CPU_PAGE, KV_MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK };
 
 /* How codes are stored; q4_0 and kv4 share one. */
 enum sealed_code { CODE_3 = 3, CODE_4 = 4, CODE_8 = 8, N_CODES };
@@ -296,7 +296,7 @@ ATTN_INLINE void weigh(struct sealed_tile *t, const struct sealed_side *values, 
     }
 }
 
-/* o_c = o_c + acc_c steps */
+/* Sums of whole steps onto the outputs. */
 ATTN_INLINE void add_steps(struct sealed_tile *t, vint acc[SEALED_TILE][ATTN_MAX_VECS], int32_t c, int page,
                            const int n_q, const int n_v)
 {

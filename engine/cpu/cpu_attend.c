@@ -84,14 +84,14 @@ static size_t open_side_bytes(const struct span *sp)
     return (size_t)sp->s->d_head * KV_PAGE * (sp->shape.k == KV_F32 ? 4 : 2);
 }
 
-/* The span's head in a page: its keys, its values. */
-static const void *keys_of(const struct span *sp, int32_t page, bool sealed)
+static const void *keys_of(const struct span *sp, int32_t kv_head, int32_t page, bool sealed)
 {
     const char *bytes = sealed ? sp->table[page].sealed : sp->table[page].open;
     size_t key_bytes = sealed ? kv_sealed_key_bytes(sp->shape.k, sp->s->d_head) : open_side_bytes(sp);
-    return bytes ? bytes + (size_t)sp->kv_head * key_bytes : NULL;
+    return bytes ? bytes + (size_t)kv_head * key_bytes : NULL;
 }
 
+/* Of the span's head. */
 static const void *values_of(const struct span *sp, int32_t page, bool sealed)
 {
     const char *bytes = sealed ? sp->table[page].sealed : sp->table[page].open;
@@ -105,16 +105,16 @@ static const void *values_of(const struct span *sp, int32_t page, bool sealed)
 /* The i-th keys that are read when the pages before `page` are done, as the row at pos reads them, or NULL. */
 static const void *keys_after(const struct span *sp, int32_t page, int32_t i, int32_t pos)
 {
-    struct span next = *sp;
+    int32_t kv_head = sp->kv_head;
     if (sp->in_turn && page % CPU_CHUNK_PAGES == 0) {
-        next.kv_head = sp->kv_head + 1 < sp->s->n_kv_head ? sp->kv_head + 1 : 0;
-        if (next.kv_head > 0)
+        kv_head = (kv_head + 1) % sp->s->n_kv_head;
+        if (kv_head > 0)
             page = page > CPU_CHUNK_PAGES ? page - CPU_CHUNK_PAGES : 1;
     }
     page += i;
     if (page > pos / KV_PAGE)
         return NULL;
-    return keys_of(&next, page, page < far_end(sp->table, pos) && sp->table[page].sealed);
+    return keys_of(sp, kv_head, page, page < far_end(sp->table, pos) && sp->table[page].sealed);
 }
 
 /* Sets the ranges of rows [from, to) over n_pages from page on; returns their states. */
@@ -146,7 +146,7 @@ static void visit_open(const struct span *sp, struct cpu_attn *a, int32_t from, 
     struct cpu_attn *first = set_ranges(sp, a, from, to, page, 1);
     int32_t n_q = (to - from) * sp->group;
     first[0].ahead = keys_after(sp, page + 1, 0, row_pos(sp, to - 1));
-    const void *keys = keys_of(sp, page, false), *values = values_of(sp, page, false);
+    const void *keys = keys_of(sp, sp->kv_head, page, false), *values = values_of(sp, page, false);
     if (sp->shape.k == KV_F32)
         vec->attn_page_f32(first, n_q, keys, values, d, d, s->cap);
     else
@@ -160,7 +160,7 @@ static void visit_far(const struct span *sp, struct cpu_attn *a, int32_t from, i
     while (page < end) {
         struct cpu_kv_pages run = { 0 };
         for (; page + run.n < end && sp->table[page + run.n].sealed; run.n++) {
-            run.keys[run.n] = keys_of(sp, page + run.n, true);
+            run.keys[run.n] = keys_of(sp, sp->kv_head, page + run.n, true);
             run.values[run.n] = values_of(sp, page + run.n, true);
         }
         if (run.n == 0) {
@@ -176,28 +176,29 @@ static void visit_far(const struct span *sp, struct cpu_attn *a, int32_t from, i
     }
 }
 
-/* The pages of a chunk that rows read as far ones. Rows that see the same of them go together, so that what a row
- * computes follows from its position alone. */
+/* Pages of a chunk that the row reads as far ones; none: *begin >= *end. */
+static void far_of_chunk(const struct span *sp, int32_t row, int32_t chunk, int32_t *begin, int32_t *end)
+{
+    int32_t first = chunk * CPU_CHUNK_PAGES, last = first + CPU_CHUNK_PAGES;
+    *begin = far_begin(sp->s, row_pos(sp, row));
+    *begin = *begin > first ? *begin : first;
+    *end = far_end(sp->table, row_pos(sp, row));
+    *end = *end < last ? *end : last;
+}
+
+/* Rows that see the same pages of the chunk go together, so that what a row computes follows from its position
+ * alone. */
 static void visit_chunk(const struct span *sp, struct cpu_attn *a, int32_t chunk)
 {
-    int32_t first = chunk * CPU_CHUNK_PAGES, last = first + CPU_CHUNK_PAGES, before = -1, before_end = -1;
-    for (int32_t row = sp->row0, from = row; row <= sp->row1; row++) {
-        int32_t begin = -1, end = -1;
-        if (row < sp->row1) {
-            int32_t pos = row_pos(sp, row), seen = far_begin(sp->s, pos), far = far_end(sp->table, pos);
-            begin = seen > first ? seen : first;
-            end = far < last ? far : last;
-            if (row == sp->row0) {
-                before = begin;
-                before_end = end;
-            }
+    for (int32_t from = sp->row0, to; from < sp->row1; from = to) {
+        int32_t begin, end, other_begin = 0, other_end = 0;
+        far_of_chunk(sp, from, chunk, &begin, &end);
+        for (to = from + 1; to < sp->row1; to++) {
+            far_of_chunk(sp, to, chunk, &other_begin, &other_end);
+            if (other_begin != begin || other_end != end)
+                break;
         }
-        if (begin == before && end == before_end)
-            continue;
-        visit_far(sp, a, from, row, before, before_end);
-        from = row;
-        before = begin;
-        before_end = end;
+        visit_far(sp, a, from, to, begin, end);
     }
 }
 

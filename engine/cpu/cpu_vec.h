@@ -22,7 +22,7 @@ struct cpu_attn {
     const float *q;     /* [d_k], already multiplied by the attention scale */
     float *o;           /* [d_v] */
     float m, l;
-    int32_t key0, key1; /* keys of this page that this query sees: key0 <= k < key1, within 0..CPU_PAGE */
+    int32_t key0, key1; /* keys of the call's page or pages that this query sees: key0 <= k < key1 */
     const void *ahead;  /* first query only: the keys that the next call will read, or NULL; only a hint */
 };
 

@@ -277,8 +277,8 @@ static void attend_f32(const struct cpu_vec *tier, struct cpu_attn *a, const str
     float k[KV_MAX_HEAD * KV_PAGE], v[KV_MAX_HEAD * KV_PAGE];
     struct side side;
     for (int32_t page = 0; page < pages->n; page++) {
-        struct cpu_attn own[CPU_PAGE + 1];
-        int32_t who[CPU_PAGE + 1], n = 0;
+        struct cpu_attn own[CPU_PAGE];
+        int32_t who[CPU_PAGE], n = 0;
         side_init(&side, pages->keys[page], shape->k, shape->d, true);
         side_to_f32(k, &side, true);
         side_init(&side, pages->values[page], shape->v, shape->d, false);

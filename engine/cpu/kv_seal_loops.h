@@ -188,7 +188,7 @@ static void seal_codes(uint8_t *codes, uint16_t *scale, const float *x, enum kv_
 {
     int32_t c = 0;
     for (; c + block <= d; c += block, scale += KV_PAGE)
-        if (block == KV_BLOCK)
+        if (block == KV_BLOCK)    /* two calls, so that the count is a constant in each */
             seal_block(codes + c * KV_PAGE, scale, x + c * KV_PAGE, type, KV_BLOCK);
         else
             seal_block(codes + c * KV_PAGE, scale, x + c * KV_PAGE, type, 2 * KV_BLOCK);

@@ -134,8 +134,8 @@ static void attend_pages(struct bench *b, struct cpu_attn *a, int group, size_t 
     }
 }
 
-/* One layer as a row of a batch walks it: one head after the other, chunk by chunk. The layers of a page of tokens
- * stand together, as in the engine's blocks. */
+/* One layer as a row of a batch walks it: chunk by chunk, the heads of a chunk one after the other. The layers of a
+ * page of tokens stand together, as in the engine's blocks. */
 static void walk(struct bench *b, int group, size_t layer, size_t n_pages, size_t n_layers)
 {
     for (size_t page = 0; page < n_pages; page += CPU_KV_PAGES)

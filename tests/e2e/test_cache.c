@@ -114,8 +114,7 @@ TEST(cache_command_lists_and_clears)
 
 enum { KILLS = 50, STREAMS = 3, LENGTHS = 4, STEP = 200 };
 
-/* Writes images until it is killed; one is always being written. The parent reads a byte for each: BEGUN before
- * it is given to the store, WRITTEN when it is in its place. */
+/* What the parent reads of each image: before it is given to the store, and when its file is in its place. */
 enum { BEGUN = 'b', WRITTEN = 'w' };
 
 static void tell(int to_parent, char what)
@@ -124,6 +123,7 @@ static void tell(int to_parent, char what)
         _exit(1);
 }
 
+/* Writes images until it is killed; one is always being written. */
 _Noreturn static void write_for_ever(const char *dir, int to_parent, uint64_t seed)
 {
     int32_t tokens[LENGTHS * STEP];
@@ -143,13 +143,12 @@ _Noreturn static void write_for_ever(const char *dir, int to_parent, uint64_t se
             _exit(1);
         tell(to_parent, BEGUN);
         kv_store_save_take(st, image, 1);
-        for (n_left++; n_left > 0;) {
+        n_left++;
+        do {
+            kv_store_flush(st, n_left > 2 ? 1 : 0);
             for (int32_t now = kv_store_poll(st); n_left > now; n_left--)
                 tell(to_parent, WRITTEN);
-            if (n_left <= 2)
-                break;
-            kv_store_flush(st, 1);
-        }
+        } while (n_left > 2);
     }
 }
 

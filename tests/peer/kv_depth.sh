@@ -9,6 +9,8 @@
 #
 # Without options: 3 rounds of 3 repetitions, depths 0,4096,16384, answers of 32 tokens, 2 threads, f16 q8_0
 # kv4 beside llama.cpp's f16 and q8_0 (-fa 1). --peer-types "" measures quip alone (the folder is then any word).
+# llama.cpp has one repetition a round, since it evaluates the whole depth again for each. Every measurement is
+# also written to stderr as it comes; stopped early (^C), the table is of what stands.
 #
 # Beside each speed: bytes read per token (weights, and the cache half way through the answer), the time per
 # token over that at depth 0, and what it would be if only bytes counted.
@@ -39,22 +41,24 @@ shift
 need_program "$quip" "sh app/start.sh builds it"
 
 results=$(mktemp)
-trap 'rm -f "$results"' EXIT
-trap 'exit 1' INT TERM
+trap 'rm -f "$results" "$results.model"' EXIT
+trap 'table; exit 1' INT TERM
 
-# measure WHO TYPE PROGRAM...: a line "WHO TYPE DEPTH KV_BYTES SPEED..." for each depth.
+# measure WHO TYPE REPETITIONS PROGRAM...: a line "WHO TYPE DEPTH KV_BYTES SPEED..." for each depth.
 measure() {
-    who=$1 type=$2
-    shift 2
-    "$@" -m "$file" -p 0 -n "$answer" -d "$depths" -t "$threads" -r "$repeat" -ctk "$type" -ctv "$type" -o json \
-        2>/dev/null | python3 -c '
+    who=$1 type=$2 times=$3
+    shift 3
+    figures=$("$@" -m "$file" -p 0 -n "$answer" -d "$depths" -t "$threads" -r "$times" -ctk "$type" -ctv "$type" \
+        -o json 2>/dev/null | python3 -c '
 import json, sys
 for test in json.load(sys.stdin):
-    print(*sys.argv[1:], test["n_depth"], test.get("kv_bytes", 0), *test["samples_ts"])' "$who" "$type" >>"$results" ||
+    print(*sys.argv[1:], test["n_depth"], test.get("kv_bytes", 0), *test["samples_ts"])' "$who" "$type") ||
         die "$who with $type: no figures"
+    echo "$figures" | tee -a "$results" >&2
 }
 
 table() {
+    [ -s "$results" ] || return 0
     "$quip" inspect "$file" --json >"$results.model"
     python3 - "$results" "$results.model" "$answer" <<'PYTHON'
 import collections, json, statistics, sys
@@ -80,7 +84,6 @@ for who, type, depth in sorted(speeds, key=lambda k: (k[2], k[0] != "quip")):
     print(f"{who:10} {type:5} {depth:6} {m[key]:9.1f} {n[key] / 1e6:9.1f} {m[first] / m[key]:6.2f} "
           f"{n[key] / n[first]:6.2f}   {' '.join(f'{v:.1f}' for v in speeds[key])}")
 PYTHON
-    rm -f "$results.model"
 }
 
 machine
@@ -90,9 +93,9 @@ for model; do
     round=0
     while [ $round -lt "$rounds" ]; do
         for type in $types; do
-            measure quip "$type" "$quip" bench ${tier:+--cpu "$tier"}
+            measure quip "$type" "$repeat" "$quip" bench ${tier:+--cpu "$tier"}
             case " $peer_types " in
-            *" $type "*) measure llama.cpp "$type" "$llama" -fa 1 ;;
+            *" $type "*) measure llama.cpp "$type" 1 "$llama" -fa 1 ;;
             esac
         done
         round=$((round + 1))
