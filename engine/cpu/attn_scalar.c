@@ -97,15 +97,17 @@ static void one_query(struct cpu_attn *a, const void *keys, const void *values, 
 }
 
 static void attn_page_f16(struct cpu_attn *a, int32_t n_q, const uint16_t *keys, const uint16_t *values,
-                          int32_t d_k, int32_t d_v, float cap)
+                          const struct cpu_ahead *ahead, int32_t d_k, int32_t d_v, float cap)
 {
+    (void)ahead;
     for (int32_t i = 0; i < n_q; i++)
         one_query(&a[i], keys, values, d_k, d_v, cap, true);
 }
 
 static void attn_page_f32(struct cpu_attn *a, int32_t n_q, const float *keys, const float *values,
-                          int32_t d_k, int32_t d_v, float cap)
+                          const struct cpu_ahead *ahead, int32_t d_k, int32_t d_v, float cap)
 {
+    (void)ahead;
     for (int32_t i = 0; i < n_q; i++)
         one_query(&a[i], keys, values, d_k, d_v, cap, false);
 }

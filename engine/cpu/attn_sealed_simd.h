@@ -70,14 +70,8 @@ struct sealed_tile {
     /* [page][query], and room for the last vector */
     float step[CPU_KV_PAGES * SEALED_TILE + 16];
     float excess[CPU_KV_PAGES * SEALED_TILE + 16];    /* bits: sum of w times what codes are too large by */
-    struct ahead ahead[CPU_KV_PAGES];
+    struct asker asker[CPU_KV_PAGES];
     float unused[KV_MAX_HEAD];                    /* o of a query that sees nothing */
-};
-
-/* What is to be asked for meanwhile; NULL: nothing. */
-struct sealed_next {
-    const void *at;
-    size_t n_bytes;
 };
 
 static inline struct sealed_side sealed_side(const void *at, enum kv_type type, int32_t d, bool keys)
@@ -145,7 +139,7 @@ ATTN_INLINE vint small_line(const uint8_t *codes, vint high, ptrdiff_t line, enu
 
 /* Adds the block's products to the scores of n_v vectors of keys from key on, in the page whose first is key0. */
 ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *k, int32_t b, int32_t key0,
-                               int32_t key, struct ahead *ahead, enum sealed_code code, const int n_q,
+                               int32_t key, struct asker *asker, enum sealed_code code, const int n_q,
                                const int n_v)
 {
     const int block_lines = code == CODE_8 ? 8 : code == CODE_4 ? 4 : 2;
@@ -164,7 +158,7 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
     for (int j = 0; j < 8; j++) {
         if (j == 4 && b * KV_BLOCK + 16 == k->d)    /* a last block of 16 */
             break;
-        ahead_ask(ahead);
+        ask(asker);
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
             u[v] = small_line(codes + v * LANES * 4, high[v], KV_PAGE * 4, code, j);
@@ -190,12 +184,12 @@ ATTN_INLINE void scores_sealed(struct sealed_tile *t, const struct sealed_side *
 }
 
 ATTN_INLINE void keys_sealed(struct sealed_tile *t, const struct sealed_side *k, int32_t key0,
-                             const struct sealed_next *next, enum sealed_code code, const int n_q, const int n_v)
+                             const struct cpu_ahead *ahead, enum sealed_code code, const int n_q, const int n_v)
 {
-    struct ahead ahead = ahead_over(next->at, next->n_bytes, k->d / 4 * (CPU_PAGE / (n_v * LANES)));
+    struct asker asker = asker_over(ahead, k->d / 4 * (CPU_PAGE / (n_v * LANES)));
     for (int32_t b = 0; b < k->n_blocks; b++)
         for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES)
-            scores_sealed(t, k, b, key0, key, &ahead, code, n_q, n_v);
+            scores_sealed(t, k, b, key0, key, &asker, code, n_q, n_v);
 }
 
 /* ---- values ----------------------------------------------------------------------------------------- */
@@ -327,7 +321,7 @@ ATTN_INLINE void values_8(struct sealed_tile *t, const struct sealed_side *value
         ATTN_UNROLL
         for (int n = 0; n < 8; n++) {
             if (n % 2 == 0)
-                ahead_ask(&t->ahead[page]);
+                ask(&t->asker[page]);
             ATTN_UNROLL
             for (int v = 0; v < n_v; v++)
                 pair[v] = i_widen8(codes + n * row + v * LANES * 2);
@@ -368,7 +362,7 @@ ATTN_INLINE void values_small(struct sealed_tile *t, const struct sealed_side *v
                 acc[i][v] = b_start(sum[i][v], code);
         ATTN_UNROLL
         for (int j = 0; j < 8; j++) {
-            ahead_ask(&t->ahead[page]);
+            ask(&t->asker[page]);
             ATTN_UNROLL
             for (int v = 0; v < n_v; v++)
                 u[v] = small_line(codes + v * LANES * 4, high[v], line, code, j);
@@ -398,13 +392,13 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
         values_small(t, values, c, page, code, n_q, n_v);
 }
 
-ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, const struct sealed_next *next,
+ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, const struct cpu_ahead *ahead,
                             int n_pages, enum sealed_code code, const int n_q, const int n_v)
 {
     const int n_keys = 4;    /* between two times */
     int32_t d = values[0].d, block = values[0].block;
     for (int i = 0; i < n_pages; i++)
-        t->ahead[i] = ahead_over(next[i].at, next[i].n_bytes, d * (KV_PAGE / n_keys) / (n_v * LANES));
+        t->asker[i] = asker_over(&ahead[i], d * (KV_PAGE / n_keys) / (n_v * LANES));
     for (int32_t b = 0; b < values[0].n_blocks; b++) {
         int32_t begin = b * block, end = begin + block < d ? begin + block : d;
         weigh(t, values, n_pages, b, code, n_q);
@@ -427,7 +421,7 @@ static inline int32_t in_page(int32_t key, int32_t first)
 
 /* Up to ATTN_TILE queries from the i-th on, one page. */
 ATTN_INLINE void scores_open(struct sealed_tile *t, int i, const struct cpu_attn *a, const struct cpu_kv_query *query,
-                             const void *keys, int32_t d, int32_t key, const struct sealed_next *next, const int n_q,
+                             const void *keys, int32_t d, int32_t key, const struct cpu_ahead *ahead, const int n_q,
                              const int n_v)
 {
     struct attn_tile part;
@@ -435,27 +429,27 @@ ATTN_INLINE void scores_open(struct sealed_tile *t, int i, const struct cpu_attn
     for (int q = 0; q < n_q; q++)
         own[q] = (struct cpu_attn){ .q = query[i + q].q, .key0 = in_page(a[i + q].key0, key),
                                     .key1 = in_page(a[i + q].key1, key) };
-    scores(&part, own, keys, d, i == 0 ? next->at : NULL, next->n_bytes, true, n_q, n_v);
+    scores(&part, own, keys, d, i == 0 ? ahead : NULL, true, n_q, n_v);
     for (int q = 0; q < n_q; q++)
         memcpy(t->p[i + q] + key, part.p[q], sizeof part.p[q]);
 }
 
 static void keys_open(struct sealed_tile *t, const struct cpu_attn *a, const struct cpu_kv_query *query,
-                      const void *keys, int32_t d, int32_t key, const struct sealed_next *next, int n_q)
+                      const void *keys, int32_t d, int32_t key, const struct cpu_ahead *ahead, int n_q)
 {
     int i = 0;
     for (; n_q - i >= 4; i += 4)
-        scores_open(t, i, a, query, keys, d, key, next, 4, ATTN_KEYS_4);
+        scores_open(t, i, a, query, keys, d, key, ahead, 4, ATTN_KEYS_4);
     if (n_q - i >= 2) {
-        scores_open(t, i, a, query, keys, d, key, next, 2, ATTN_KEYS_2);
+        scores_open(t, i, a, query, keys, d, key, ahead, 2, ATTN_KEYS_2);
         i += 2;
     }
     if (n_q - i == 1)
-        scores_open(t, i, a, query, keys, d, key, next, 1, ATTN_KEYS_1);
+        scores_open(t, i, a, query, keys, d, key, ahead, 1, ATTN_KEYS_1);
 }
 
 ATTN_INLINE void values_open(struct sealed_tile *t, int i, const struct cpu_attn *a, const void *values, int32_t d,
-                             int32_t key, const struct sealed_next *next, const int n_q, const int n_cols)
+                             int32_t key, const struct cpu_ahead *ahead, const int n_q, const int n_cols)
 {
     struct attn_tile part;
     struct cpu_attn own[ATTN_TILE];
@@ -465,21 +459,21 @@ ATTN_INLINE void values_open(struct sealed_tile *t, int i, const struct cpu_attn
         part.begin[q] = in_page(a[i + q].key0, key);
         part.end[q] = in_page(a[i + q].key1, key);
     }
-    values_tile(own, &part, values, d, i == 0 ? next->at : NULL, next->n_bytes, true, n_q, n_cols);
+    values_tile(own, &part, values, d, i == 0 ? ahead : NULL, true, n_q, n_cols);
 }
 
 static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void *values, int32_t d, int32_t key,
-                     const struct sealed_next *next, int n_q)
+                     const struct cpu_ahead *ahead, int n_q)
 {
     int i = 0;
     for (; n_q - i >= 4; i += 4)
-        values_open(t, i, a, values, d, key, next, 4, ATTN_COLS_4);
+        values_open(t, i, a, values, d, key, ahead, 4, ATTN_COLS_4);
     if (n_q - i >= 2) {
-        values_open(t, i, a, values, d, key, next, 2, ATTN_COLS_2);
+        values_open(t, i, a, values, d, key, ahead, 2, ATTN_COLS_2);
         i += 2;
     }
     if (n_q - i == 1)
-        values_open(t, i, a, values, d, key, next, 1, ATTN_COLS_1);
+        values_open(t, i, a, values, d, key, ahead, 1, ATTN_COLS_1);
 }
 
 /* ---- pages ------------------------------------------------------------------------------------------ */
@@ -500,14 +494,14 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
     SEALED_CODE(n, 3)
 #define SEALED_CODE(n, bits)                                                                               \
     static void keys_##bits##_##n(struct sealed_tile *t, const struct sealed_side *k, int32_t key,         \
-                                  const struct sealed_next *next)                                          \
+                                  const struct cpu_ahead *ahead)                                          \
     {                                                                                                      \
-        keys_sealed(t, k, key, next, CODE_##bits, n, SEALED_KEYS_##n);                                     \
+        keys_sealed(t, k, key, ahead, CODE_##bits, n, SEALED_KEYS_##n);                                     \
     }                                                                                                      \
     static void add_##bits##_##n(struct sealed_tile *t, const struct sealed_side *values,                  \
-                                 const struct sealed_next *next, int n_pages)                              \
+                                 const struct cpu_ahead *ahead, int n_pages)                              \
     {                                                                                                      \
-        add_sealed(t, values, next, n_pages, CODE_##bits, n, SEALED_COLS_##n);                             \
+        add_sealed(t, values, ahead, n_pages, CODE_##bits, n, SEALED_COLS_##n);                             \
     }
 #define SEALED_TABLE(n)                                                                                    \
     { n, mean_##n, weights_##n,                                                                            \
@@ -527,8 +521,8 @@ struct sealed_count {
     void (*mean)(struct sealed_tile *t, const struct cpu_kv_query *query, const struct sealed_side *k, int page);
     unsigned (*weights)(struct sealed_tile *t, struct cpu_attn *a, int n_keys, float cap);
     void (*keys[N_CODES])(struct sealed_tile *t, const struct sealed_side *k, int32_t key,
-                          const struct sealed_next *next);
-    void (*values[N_CODES])(struct sealed_tile *t, const struct sealed_side *values, const struct sealed_next *next,
+                          const struct cpu_ahead *ahead);
+    void (*values[N_CODES])(struct sealed_tile *t, const struct sealed_side *values, const struct cpu_ahead *ahead,
                             int n_pages);
 };
 
@@ -536,35 +530,21 @@ static const struct sealed_count sealed_counts[] = {
     SEALED_TABLE(8), SEALED_TABLE(6), SEALED_TABLE(4), SEALED_TABLE(3), SEALED_TABLE(2), SEALED_TABLE(1)
 };
 
-/* What is read two sides after side i, in the order keys, values, keys of the next call: far enough ahead for
- * memory to answer. */
-static struct sealed_next two_ahead(const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, int32_t i)
-{
-    size_t key_bytes = kv_sealed_key_bytes(shape->k, shape->d);
-    i += 2;
-    if (i < pages->n)
-        return (struct sealed_next){ pages->keys[i], key_bytes };
-    if (i < 2 * pages->n)
-        return (struct sealed_next){ pages->values[i - pages->n], kv_sealed_value_bytes(shape->v, shape->d) };
-    return (struct sealed_next){ pages->next[i - 2 * pages->n], key_bytes };
-}
-
 /* first: the tile that asks for what is read later. */
 static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, const struct sealed_count *f,
                         const struct cpu_kv_pages *pages, const struct cpu_kv_shape *shape, float cap, bool first)
 {
     struct sealed_tile t;
     struct sealed_side sides[CPU_KV_PAGES];
-    struct sealed_next next[2 * CPU_KV_PAGES] = { 0 };
+    static const struct cpu_ahead nothing[2 * CPU_KV_PAGES];
+    const struct cpu_ahead *ahead = first ? pages->ahead : nothing;
     int n_q = f->n_q;
     enum sealed_code k = sealed_code(shape->k), v = sealed_code(shape->v);
     if (shape->k != KV_F16)
         tile_queries(&t, query, k, cpu_kv_blocks(shape->d), n_q);
-    for (int32_t i = 0; first && i < 2 * pages->n; i++)
-        next[i] = two_ahead(pages, shape, i);
     for (int32_t i = 0; i < pages->n; i++) {
         if (shape->k == KV_F16) {
-            keys_open(&t, a, query, pages->keys[i], shape->d, i * CPU_PAGE, &next[i], n_q);
+            keys_open(&t, a, query, pages->keys[i], shape->d, i * CPU_PAGE, &ahead[i], n_q);
             continue;
         }
         sides[i] = sealed_side(pages->keys[i], shape->k, shape->d, true);
@@ -572,7 +552,7 @@ static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, co
             f->mean(&t, query, &sides[i], i);
         else
             memset(t.mean[i], 0, sizeof t.mean[i]);
-        f->keys[k](&t, &sides[i], i * CPU_PAGE, &next[i]);
+        f->keys[k](&t, &sides[i], i * CPU_PAGE, &ahead[i]);
     }
     unsigned any = f->weights(&t, a, pages->n * CPU_PAGE, cap);
     for (int i = 0; i < n_q; i++) {
@@ -587,11 +567,11 @@ static void attend_tile(struct cpu_attn *a, const struct cpu_kv_query *query, co
     }
     for (int32_t i = 0; i < pages->n; i++)
         if (shape->v == KV_F16)
-            add_open(&t, a, pages->values[i], shape->d, i * CPU_PAGE, &next[pages->n + i], n_q);
+            add_open(&t, a, pages->values[i], shape->d, i * CPU_PAGE, &ahead[pages->n + i], n_q);
         else
             sides[i] = sealed_side(pages->values[i], shape->v, shape->d, false);
     if (shape->v != KV_F16)
-        f->values[v](&t, sides, next + pages->n, pages->n);
+        f->values[v](&t, sides, ahead + pages->n, pages->n);
 }
 
 static void attend(struct cpu_attn *a, const struct cpu_kv_query *query, int32_t n_q,

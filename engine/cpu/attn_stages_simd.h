@@ -42,25 +42,25 @@ struct attn_tile {
     int32_t begin[ATTN_TILE], end[ATTN_TILE];
 };
 
-/* Memory that is read next, asked for a few lines at a time and into the second cache: the hardware does not
- * prefetch along runs as short as a page. Measured on Zen 4: asked for into the first cache, or all at once,
+/* Goes through what is to be asked for, evenly and into the second cache: the hardware does not prefetch along runs
+ * as short as a page. Measured on Zen 4: asked for into the first cache, all at once, or every other line alone,
  * pages came at half the speed. */
-struct ahead {
-    const char *at, *end;
-    size_t n_bytes;    /* at a time, whole lines */
+struct asker {
+    const char *at;
+    int32_t n_lines, n_times, due;    /* n_lines in n_times; due: lines times n_times */
 };
 
-static inline struct ahead ahead_over(const void *at, size_t n_bytes, int32_t n_times)
+/* ahead: NULL for nothing. */
+static inline struct asker asker_over(const struct cpu_ahead *ahead, int32_t n_times)
 {
-    size_t n_lines = (n_bytes + 63) / 64;
-    if (!at)
-        return (struct ahead){ 0 };
-    return (struct ahead){ at, (const char *)at + n_bytes, (n_lines + (size_t)n_times - 1) / (size_t)n_times * 64 };
+    if (!ahead || !ahead->at)
+        return (struct asker){ .n_times = 1 };
+    return (struct asker){ .at = ahead->at, .n_lines = (int32_t)((ahead->n_bytes + 63) / 64), .n_times = n_times };
 }
 
-static inline void ahead_ask(struct ahead *a)
+static inline void ask(struct asker *a)
 {
-    for (size_t i = 0; i < a->n_bytes && a->at < a->end; i += 64, a->at += 64)
+    for (a->due += a->n_lines; a->due > 0; a->due -= a->n_times, a->at += 64)
         __builtin_prefetch(a->at, 0, 2);
 }
 
@@ -71,7 +71,7 @@ ATTN_INLINE vec load_element(const void *page, ptrdiff_t i, bool half)
 
 /* Products of n_q queries with n_v vectors of keys from key on. */
 ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, const void *keys, int32_t d_k,
-                              int32_t key, struct ahead *ahead, bool half, const int n_q, const int n_v)
+                              int32_t key, struct asker *asker, bool half, const int n_q, const int n_v)
 {
     vec acc[ATTN_TILE][ATTN_MAX_VECS];
     const float *q[ATTN_TILE];
@@ -84,7 +84,7 @@ ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, co
     }
     for (ptrdiff_t c = 0; c < d_k; c++) {
         if (c % 4 == 0)
-            ahead_ask(ahead);
+            ask(asker);
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++) {
             vec k = load_element(keys, c * CPU_PAGE + key + v * LANES, half);
@@ -101,12 +101,12 @@ ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, co
     }
 }
 
-/* Only the blocks of keys that a query of the tile sees; the others keep what stands in s. next: what is read
- * after the keys, or NULL. */
+/* Only the blocks of keys that a query of the tile sees; the others keep what stands in s. ahead: NULL for
+ * nothing. */
 ATTN_INLINE void scores(struct attn_tile *t, const struct cpu_attn *a, const void *keys, int32_t d_k,
-                        const void *next, size_t next_bytes, bool half, const int n_q, const int n_v)
+                        const struct cpu_ahead *ahead, bool half, const int n_q, const int n_v)
 {
-    struct ahead ahead = ahead_over(next, next_bytes, (d_k + 3) / 4 * (CPU_PAGE / (n_v * LANES)));
+    struct asker asker = asker_over(ahead, (d_k + 3) / 4 * (CPU_PAGE / (n_v * LANES)));
     int32_t begin = a[0].key0, end = a[0].key1;
     for (int i = 1; i < n_q; i++) {
         begin = a[i].key0 < begin ? a[i].key0 : begin;
@@ -114,7 +114,7 @@ ATTN_INLINE void scores(struct attn_tile *t, const struct cpu_attn *a, const voi
     }
     for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES)
         if (key < end && key + n_v * LANES > begin)
-            scores_block(t->p, a, keys, d_k, key, &ahead, half, n_q, n_v);
+            scores_block(t->p, a, keys, d_k, key, &asker, half, n_q, n_v);
 }
 
 /* Cap and range of one query's scores. */
@@ -191,7 +191,7 @@ static inline void rescale_output(float *o, float f, int32_t d_v)
 
 /* o_c += p_k V[k][c] for keys begin <= k < end and n_v vectors of components from c on. */
 ATTN_INLINE void values_block(const struct cpu_attn *a, const float (*p)[CPU_PAGE], const void *values,
-                              int32_t d_v, ptrdiff_t c, int32_t begin, int32_t end, struct ahead *ahead,
+                              int32_t d_v, ptrdiff_t c, int32_t begin, int32_t end, struct asker *asker,
                               bool half, const int n_q, const int n_v)
 {
     vec acc[ATTN_TILE][ATTN_MAX_VECS];
@@ -203,7 +203,7 @@ ATTN_INLINE void values_block(const struct cpu_attn *a, const float (*p)[CPU_PAG
     }
     for (ptrdiff_t k = begin; k < end; k++) {
         if (k % 4 == 0)
-            ahead_ask(ahead);
+            ask(asker);
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++) {
             vec x = load_element(values, k * d_v + c + v * LANES, half);
@@ -239,16 +239,16 @@ ATTN_INLINE void values_tail(const struct cpu_attn *a, const float (*p)[CPU_PAGE
 }
 
 ATTN_INLINE void values_range(const struct cpu_attn *a, const float (*p)[CPU_PAGE], const void *values,
-                              int32_t d_v, int32_t begin, int32_t end, struct ahead *ahead, bool half,
+                              int32_t d_v, int32_t begin, int32_t end, struct asker *asker, bool half,
                               const int n_q, const int n_v)
 {
     if (begin >= end)
         return;
     ptrdiff_t c = 0;
     for (; d_v - c >= n_v * LANES; c += n_v * LANES)
-        values_block(a, p, values, d_v, c, begin, end, ahead, half, n_q, n_v);
+        values_block(a, p, values, d_v, c, begin, end, asker, half, n_q, n_v);
     for (; d_v - c >= LANES; c += LANES)
-        values_block(a, p, values, d_v, c, begin, end, ahead, half, n_q, 1);
+        values_block(a, p, values, d_v, c, begin, end, asker, half, n_q, 1);
     if (c < d_v)
         values_tail(a, p, values, d_v, c, begin, end, half, n_q);
 }
@@ -263,7 +263,7 @@ static inline void values_alone(const struct cpu_attn *a, const float p[CPU_PAGE
                          int32_t d_v, int32_t begin, int32_t end, bool half)
 {
     const float (*one)[CPU_PAGE] = (const float (*)[CPU_PAGE])p;
-    struct ahead nothing = { 0 };
+    struct asker nothing = asker_over(NULL, 1);
     if (half)
         values_range(a, one, values, d_v, begin, end, &nothing, true, 1, ATTN_COLS_1);
     else
@@ -271,13 +271,13 @@ static inline void values_alone(const struct cpu_attn *a, const float p[CPU_PAGE
 }
 
 /* The third stage: keys that all queries of the tile see together, those at the ends one query at a time.
- * next: what is read after the values, or NULL. */
+ * ahead: NULL for nothing. */
 ATTN_INLINE void values_tile(const struct cpu_attn *a, const struct attn_tile *t, const void *values,
-                             int32_t d_v, const void *next, size_t next_bytes, bool half, const int n_q,
+                             int32_t d_v, const struct cpu_ahead *ahead, bool half, const int n_q,
                              const int n_cols)
 {
     int32_t n_runs = d_v / (n_cols * LANES) > 0 ? d_v / (n_cols * LANES) : 1;
-    struct ahead ahead = ahead_over(next, next_bytes, n_runs * (CPU_PAGE / 4));
+    struct asker asker = asker_over(ahead, n_runs * (CPU_PAGE / 4));
     int32_t begin = 0, end = CPU_PAGE;    /* seen by all */
     for (int i = 0; i < n_q; i++) {
         begin = t->begin[i] > begin ? t->begin[i] : begin;
@@ -289,7 +289,7 @@ ATTN_INLINE void values_tile(const struct cpu_attn *a, const struct attn_tile *t
         for (int i = 0; i < n_q; i++)
             values_alone(&a[i], t->p[i], values, d_v, t->begin[i], clamp(begin, t->begin[i], t->end[i]),
                          half);
-    values_range(a, (const float (*)[CPU_PAGE])t->p, values, d_v, begin, end, &ahead, half,
+    values_range(a, (const float (*)[CPU_PAGE])t->p, values, d_v, begin, end, &asker, half,
                  n_q, n_cols);
     if (n_q > 1)
         for (int i = 0; i < n_q; i++)

@@ -13,33 +13,26 @@
  * rows, long context) or walked by one (many rows), and whatever rows ride along. Where a layer does not seal,
  * far pages are open ones; a page before the row's whose open form is gone counts as far.
  *
- * All query heads of a KV head go together: a key is read and unpacked once for the group. */
+ * All query heads of a KV head go together, and the rows of a sequence: a key is read and unpacked once for all of
+ * them. What a call of the kernels reads is asked for during the call before. */
 #include "engine/cpu/cpu_run.h"
 
 #include <math.h>
 #include <string.h>
 
-/* One layer's attention in one batch, for one KV head and the rows [row0, row1) of one sequence. */
+/* One layer's attention in one batch, for one KV head and the rows [row0, row1) of one sequence. Parts are chunks
+ * from chunk0 on, n_chunks of them, and the near pages, last. */
 struct span {
     const struct cpu_run *run;
     const struct step *s;
     struct cpu_thread *th;
     const struct kv_page *table;    /* of the layer */
     struct cpu_kv_shape shape;
+    size_t side_bytes[2][2];        /* [sealed][values]: of one head in a page */
     int32_t kv_head, row0, row1, group;
-    bool in_turn;                   /* after a chunk comes the same of the next head, not the head's next */
+    int32_t far0, far1, chunk0, n_chunks;    /* pages that any of the rows reads as far ones */
+    bool in_turn;                   /* after a part comes the same of the next head, not the head's next */
 };
-
-static struct span span_of(const struct cpu_run *run, const struct step *s, struct cpu_thread *th, int32_t kv_head,
-                           int32_t row0, int32_t row1)
-{
-    const struct batch *batch = run->batch;
-    const struct kv_layer *l = &batch->kv[s->layer];
-    return (struct span){ .run = run, .s = s, .th = th,
-                          .table = batch->rows[row0].pages + (int64_t)s->layer * batch->table_stride,
-                          .shape = { l->k, l->v, s->d_head }, .kv_head = kv_head, .row0 = row0, .row1 = row1,
-                          .group = s->n_head / s->n_kv_head };
-}
 
 static int32_t first_key(const struct step *s, int32_t pos)
 {
@@ -64,6 +57,34 @@ static int32_t row_pos(const struct span *sp, int32_t row)
     return sp->run->batch->rows[row].pos;
 }
 
+static int32_t last_pos(const struct span *sp)
+{
+    return row_pos(sp, sp->row1 - 1);
+}
+
+/* The rows from row0 on, up to end, that a kernel takes in one call. */
+static struct span span_of(const struct cpu_run *run, const struct step *s, struct cpu_thread *th, int32_t row0,
+                           int32_t end)
+{
+    const struct batch *batch = run->batch;
+    const struct kv_layer *l = &batch->kv[s->layer];
+    int32_t d = s->d_head, group = s->n_head / s->n_kv_head, row1 = row0 + 1;
+    int32_t most = CPU_ATTN_QUERIES / group > 0 ? CPU_ATTN_QUERIES / group : 1;
+    while (row1 < end && row1 - row0 < most && batch->rows[row1].pages == batch->rows[row0].pages)
+        row1++;
+    struct span sp = { .run = run, .s = s, .th = th,
+                       .table = batch->rows[row0].pages + (int64_t)s->layer * batch->table_stride,
+                       .shape = { l->k, l->v, d }, .row0 = row0, .row1 = row1, .group = group };
+    sp.side_bytes[0][0] = sp.side_bytes[0][1] = (size_t)d * KV_PAGE * (l->k == KV_F32 ? 4 : 2);
+    sp.side_bytes[1][0] = kv_sealed_key_bytes(l->k, d);
+    sp.side_bytes[1][1] = kv_sealed_value_bytes(l->v, d);
+    sp.far0 = far_begin(s, row_pos(&sp, row0));
+    sp.far1 = far_end(sp.table, last_pos(&sp));
+    sp.chunk0 = sp.far0 / CPU_CHUNK_PAGES;
+    sp.n_chunks = sp.far0 < sp.far1 ? (sp.far1 - 1) / CPU_CHUNK_PAGES - sp.chunk0 + 1 : 0;
+    return sp;
+}
+
 /* Empty states of the span's rows and query heads, adjacent, outputs in o; and the queries of the thread that
  * go with them. */
 static void start_states(const struct span *sp, struct cpu_attn *a, float *o)
@@ -79,42 +100,68 @@ static void start_states(const struct span *sp, struct cpu_attn *a, float *o)
     memset(o, 0, (size_t)n * (size_t)d * sizeof *o);
 }
 
-static size_t open_side_bytes(const struct span *sp)
-{
-    return (size_t)sp->s->d_head * KV_PAGE * (sp->shape.k == KV_F32 ? 4 : 2);
-}
-
-static const void *keys_of(const struct span *sp, int32_t kv_head, int32_t page, bool sealed)
+/* A head's keys or values in a page; at NULL: not there in this form. */
+static struct cpu_ahead side_of(const struct span *sp, int32_t kv_head, int32_t page, bool sealed, bool values)
 {
     const char *bytes = sealed ? sp->table[page].sealed : sp->table[page].open;
-    size_t key_bytes = sealed ? kv_sealed_key_bytes(sp->shape.k, sp->s->d_head) : open_side_bytes(sp);
-    return bytes ? bytes + (size_t)kv_head * key_bytes : NULL;
+    size_t n_bytes = sp->side_bytes[sealed][values];
+    if (!bytes)
+        return (struct cpu_ahead){ 0 };
+    if (values)
+        bytes += (size_t)sp->s->n_kv_head * sp->side_bytes[sealed][0];
+    return (struct cpu_ahead){ bytes + (size_t)kv_head * n_bytes, n_bytes };
 }
 
-/* Of the span's head. */
+static const void *keys_of(const struct span *sp, int32_t page, bool sealed)
+{
+    return side_of(sp, sp->kv_head, page, sealed, false).at;
+}
+
 static const void *values_of(const struct span *sp, int32_t page, bool sealed)
 {
-    const char *bytes = sealed ? sp->table[page].sealed : sp->table[page].open;
-    size_t n_head = (size_t)sp->s->n_kv_head, head = (size_t)sp->kv_head;
-    int32_t d = sp->s->d_head;
-    if (!sealed)
-        return bytes + (n_head + head) * open_side_bytes(sp);
-    return bytes + n_head * kv_sealed_key_bytes(sp->shape.k, d) + head * kv_sealed_value_bytes(sp->shape.v, d);
+    return side_of(sp, sp->kv_head, page, sealed, true).at;
 }
 
-/* The i-th keys that are read when the pages before `page` are done, as the row at pos reads them, or NULL. */
-static const void *keys_after(const struct span *sp, int32_t page, int32_t i, int32_t pos)
+/* The first page of a part as the last row reads it, and the one after a page; -1: there is none. */
+static int32_t first_page(const struct span *sp, int32_t part)
+{
+    int32_t first = (sp->chunk0 + part) * CPU_CHUNK_PAGES;
+    if (part < sp->n_chunks)
+        return first > sp->far0 ? first : sp->far0;
+    if (part > sp->n_chunks)
+        return -1;
+    return first_key(sp->s, last_pos(sp)) < KV_PAGE ? 0 : sp->far1;
+}
+
+static int32_t page_after(const struct span *sp, int32_t part, int32_t page)
+{
+    int32_t end = last_pos(sp) / KV_PAGE + 1;
+    if (part < sp->n_chunks) {
+        int32_t next = (sp->chunk0 + part + 1) * CPU_CHUNK_PAGES;
+        end = next < sp->far1 ? next : sp->far1;
+    } else if (page == 0 && sp->far1 > 1) {
+        page = sp->far1 - 1;
+    }
+    return page + 1 < end ? page + 1 : -1;
+}
+
+/* What is read after a page of a part: the keys of n pages, then their values. */
+static void look_ahead(const struct span *sp, struct cpu_ahead *ahead, int32_t part, int32_t page, int32_t n)
 {
     int32_t kv_head = sp->kv_head;
-    if (sp->in_turn && page % CPU_CHUNK_PAGES == 0) {
-        kv_head = (kv_head + 1) % sp->s->n_kv_head;
-        if (kv_head > 0)
-            page = page > CPU_CHUNK_PAGES ? page - CPU_CHUNK_PAGES : 1;
+    for (int32_t i = 0; i < n; i++) {
+        page = page_after(sp, part, page);
+        if (page < 0) {
+            kv_head = sp->in_turn ? (kv_head + 1) % sp->s->n_kv_head : kv_head;
+            part += !sp->in_turn || kv_head == 0;
+            page = first_page(sp, part);
+        }
+        if (page < 0)
+            return;
+        bool sealed = part < sp->n_chunks && sp->table[page].sealed;
+        ahead[i] = side_of(sp, kv_head, page, sealed, false);
+        ahead[n + i] = side_of(sp, kv_head, page, sealed, true);
     }
-    page += i;
-    if (page > pos / KV_PAGE)
-        return NULL;
-    return keys_of(sp, kv_head, page, page < far_end(sp->table, pos) && sp->table[page].sealed);
 }
 
 /* Sets the ranges of rows [from, to) over n_pages from page on; returns their states. */
@@ -132,10 +179,11 @@ static struct cpu_attn *set_ranges(const struct span *sp, struct cpu_attn *a, in
 }
 
 /* One open page for rows [from, to), but for those that do not see it. */
-static void visit_open(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t page)
+static void visit_open(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t part, int32_t page)
 {
     const struct step *s = sp->s;
     const struct cpu_vec *vec = &sp->run->placed->b->vec;
+    struct cpu_ahead ahead[2] = { 0 };
     int32_t d = s->d_head;
     while (from < to && row_pos(sp, from) < page * KV_PAGE)    /* positions rise with the row */
         from++;
@@ -145,30 +193,30 @@ static void visit_open(const struct span *sp, struct cpu_attn *a, int32_t from, 
         return;
     struct cpu_attn *first = set_ranges(sp, a, from, to, page, 1);
     int32_t n_q = (to - from) * sp->group;
-    first[0].ahead = keys_after(sp, page + 1, 0, row_pos(sp, to - 1));
-    const void *keys = keys_of(sp, sp->kv_head, page, false), *values = values_of(sp, page, false);
+    look_ahead(sp, ahead, part, page, 1);
+    const void *keys = keys_of(sp, page, false), *values = values_of(sp, page, false);
     if (sp->shape.k == KV_F32)
-        vec->attn_page_f32(first, n_q, keys, values, d, d, s->cap);
+        vec->attn_page_f32(first, n_q, keys, values, ahead, d, d, s->cap);
     else
-        vec->attn_page_f16(first, n_q, keys, values, d, d, s->cap);
+        vec->attn_page_f16(first, n_q, keys, values, ahead, d, d, s->cap);
 }
 
-/* Far pages [page, end) of one chunk, all of which rows [from, to) see: sealed ones in a row are one call. */
-static void visit_far(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t page, int32_t end)
+/* Far pages [begin, end) of a part, all of which rows [from, to) see: sealed ones in a row are one call. */
+static void visit_far(const struct span *sp, struct cpu_attn *a, int32_t from, int32_t to, int32_t part,
+                      int32_t begin, int32_t end)
 {
     const struct cpu_kv_kern *kv = &sp->run->placed->b->kv;
-    while (page < end) {
+    for (int32_t page = begin; page < end;) {
         struct cpu_kv_pages run = { 0 };
         for (; page + run.n < end && sp->table[page + run.n].sealed; run.n++) {
-            run.keys[run.n] = keys_of(sp, sp->kv_head, page + run.n, true);
+            run.keys[run.n] = keys_of(sp, page + run.n, true);
             run.values[run.n] = values_of(sp, page + run.n, true);
         }
         if (run.n == 0) {
-            visit_open(sp, a, from, to, page++);
+            visit_open(sp, a, from, to, part, page++);
             continue;
         }
-        for (int i = 0; i < 2; i++)
-            run.next[i] = keys_after(sp, page + run.n, i, row_pos(sp, to - 1));
+        look_ahead(sp, run.ahead, part, page + run.n - 1, run.n);
         struct cpu_attn *first = set_ranges(sp, a, from, to, page, run.n);
         kv->attend(first, sp->th->queries + (from - sp->row0) * sp->group, (to - from) * sp->group, &run, &sp->shape,
                    sp->s->cap);
@@ -188,8 +236,9 @@ static void far_of_chunk(const struct span *sp, int32_t row, int32_t chunk, int3
 
 /* Rows that see the same pages of the chunk go together, so that what a row computes follows from its position
  * alone. */
-static void visit_chunk(const struct span *sp, struct cpu_attn *a, int32_t chunk)
+static void visit_chunk(const struct span *sp, struct cpu_attn *a, int32_t part)
 {
+    int32_t chunk = sp->chunk0 + part;
     for (int32_t from = sp->row0, to; from < sp->row1; from = to) {
         int32_t begin, end, other_begin = 0, other_end = 0;
         far_of_chunk(sp, from, chunk, &begin, &end);
@@ -198,20 +247,28 @@ static void visit_chunk(const struct span *sp, struct cpu_attn *a, int32_t chunk
             if (other_begin != begin || other_end != end)
                 break;
         }
-        visit_far(sp, a, from, to, begin, end);
+        visit_far(sp, a, from, to, part, begin, end);
     }
 }
 
 static void visit_near(const struct span *sp, struct cpu_attn *a)
 {
-    visit_open(sp, a, sp->row0, sp->row1, 0);
-    int32_t first = far_end(sp->table, row_pos(sp, sp->row0)), last = row_pos(sp, sp->row1 - 1) / KV_PAGE;
+    int32_t first = far_end(sp->table, row_pos(sp, sp->row0)), last = last_pos(sp) / KV_PAGE;
+    visit_open(sp, a, sp->row0, sp->row1, sp->n_chunks, 0);
     for (int32_t page = first > 1 ? first : 1; page <= last; page++) {
         int32_t to = sp->row1;
         while (to > sp->row0 && far_end(sp->table, row_pos(sp, to - 1)) > page)
             to--;
-        visit_open(sp, a, sp->row0, to, page);
+        visit_open(sp, a, sp->row0, to, sp->n_chunks, page);
     }
+}
+
+static void visit_part(const struct span *sp, struct cpu_attn *a, int32_t part)
+{
+    if (part < sp->n_chunks)
+        visit_chunk(sp, a, part);
+    else
+        visit_near(sp, a);
 }
 
 /* Joins what a query found far and near, and writes its result. */
@@ -231,65 +288,107 @@ static void finish_state(const struct span *sp, int32_t row, int32_t head, struc
         out[c] = near->o[c] * r;
 }
 
-/* Few rows: an item is a row, a chunk of its far pages or, the first, its near ones, and a KV head. The heads of a
- * chunk follow each other, so that what is read of a page is one stretch of memory. */
+/* What a part costs, about: the bytes it reads. */
+static int64_t part_cost(const struct span *sp, int32_t part)
+{
+    bool sealed = part < sp->n_chunks && sp->table[sp->far0].sealed;
+    int32_t n_pages = part < sp->n_chunks ? CPU_CHUNK_PAGES : 3;
+    return n_pages * (int64_t)(sp->side_bytes[sealed][0] + sp->side_bytes[sealed][1]);
+}
+
+/* The partial results of few rows, in placed->parts: for each part and KV head of each span m and l of the queries
+ * [row][group], then their outputs. */
+struct partial {
+    float *ml, *o;
+};
+
+static struct partial partial_of(const struct span *sp, float *parts, int32_t part, int32_t kv_head)
+{
+    int64_t n_q = (int64_t)(sp->row1 - sp->row0) * sp->group;
+    float *at = parts + ((int64_t)part * sp->s->n_kv_head + kv_head) * n_q * (sp->s->d_head + 2);
+    return (struct partial){ at, at + 2 * n_q };
+}
+
+static int64_t partial_floats(const struct span *sp)
+{
+    return (int64_t)(sp->n_chunks + 1) * (sp->row1 - sp->row0) * sp->s->n_head * (sp->s->d_head + 2);
+}
+
+static void attend_part(struct span *sp, float *parts, int32_t part, int32_t kv_head)
+{
+    struct partial result = partial_of(sp, parts, part, kv_head);
+    struct cpu_attn *a = sp->th->attn[0];
+    sp->kv_head = kv_head;
+    start_states(sp, a, result.o);
+    visit_part(sp, a, part);
+    for (int32_t i = 0; i < (sp->row1 - sp->row0) * sp->group; i++) {
+        result.ml[2 * i] = a[i].m;
+        result.ml[2 * i + 1] = a[i].l;
+    }
+}
+
+/* Heads [begin, end) of one row. The heads take turns, part by part: one waits for nothing that another computes. */
+static void merge_parts(const struct span *sp, float *parts, int32_t row, int32_t begin, int32_t end)
+{
+    const struct cpu_vec *vec = &sp->run->placed->b->vec;
+    struct cpu_attn *far = sp->th->attn[0];
+    int32_t d = sp->s->d_head;
+    memset(sp->th->attn_o, 0, (size_t)(end - begin) * (size_t)d * sizeof(float));
+    for (int32_t head = begin; head < end; head++)
+        far[head - begin] = (struct cpu_attn){ .o = sp->th->attn_o + (int64_t)(head - begin) * d, .m = -INFINITY };
+    for (int32_t part = 0; part <= sp->n_chunks; part++)
+        for (int32_t head = begin; head < end; head++) {
+            struct partial result = partial_of(sp, parts, part, head / sp->group);
+            int32_t i = (row - sp->row0) * sp->group + head % sp->group;
+            struct cpu_attn b = { .o = result.o + (int64_t)i * d, .m = result.ml[2 * i], .l = result.ml[2 * i + 1] };
+            if (part == sp->n_chunks)
+                finish_state(sp, row, head, &b, &far[head - begin]);
+            else
+                vec->attn_merge(&far[head - begin], &b, d);
+        }
+}
+
+/* The parts of a span whose middle lies in [share0, share1) of the cost, of which `before` comes before the span. */
+static void attend_share(struct span *sp, float *parts, int64_t before, int64_t share0, int64_t share1)
+{
+    for (int32_t part = 0; part <= sp->n_chunks; part++) {
+        int64_t own = part_cost(sp, part);
+        for (int32_t head = 0; head < sp->s->n_kv_head; head++, before += own)
+            if (before + own / 2 >= share0 && before + own / 2 < share1 && !cpu_cancelled(sp->run))
+                attend_part(sp, parts, part, head);
+    }
+}
+
+/* Few rows: an item is a part of a sequence's rows and a KV head. Heads of a part follow each other, so that what is
+ * read of a page is one stretch of memory. */
 static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
 {
     struct placed *p = run->placed;
-    const struct batch *batch = run->batch;
-    struct cpu_thread *th = &p->threads[thread];
-    int32_t group = s->n_head / s->n_kv_head, d = s->d_head;
-    int64_t part_floats = (int64_t)group * (d + 2);
-    int32_t base[CPU_FEW_ROWS + 1] = { 0 }, n_parts[CPU_FEW_ROWS], chunk0[CPU_FEW_ROWS];
-    for (int32_t row = 0; row < batch->n_rows; row++) {
-        struct span sp = span_of(run, s, th, 0, row, row + 1);
-        int32_t pos = row_pos(&sp, row), begin = far_begin(s, pos), end = far_end(sp.table, pos);
-        chunk0[row] = begin / CPU_CHUNK_PAGES;
-        n_parts[row] = 1 + (begin < end ? (end - 1) / CPU_CHUNK_PAGES - chunk0[row] + 1 : 0);
-        base[row + 1] = base[row] + n_parts[row] * s->n_kv_head;
+    struct span spans[CPU_FEW_ROWS];
+    float *parts[CPU_FEW_ROWS + 1] = { p->parts };
+    int64_t before[CPU_FEW_ROWS + 1] = { 0 };
+    int32_t n_spans = 0, n_rows = run->batch->n_rows, begin, end;
+    for (int32_t row = 0; row < n_rows; row = spans[n_spans++].row1) {
+        struct span *sp = &spans[n_spans];
+        *sp = span_of(run, s, &p->threads[thread], row, n_rows);
+        sp->in_turn = true;
+        parts[n_spans + 1] = parts[n_spans] + partial_floats(sp);
+        before[n_spans + 1] =
+            before[n_spans] + s->n_kv_head * (sp->n_chunks * part_cost(sp, 0) + part_cost(sp, sp->n_chunks));
     }
-    int32_t begin, end, row = 0;
-    pool_share(base[batch->n_rows], 1, thread, n_threads, &begin, &end);
-    for (int32_t item = begin; item < end && !cpu_cancelled(run); item++) {
-        while (item >= base[row + 1])
-            row++;
-        struct span sp = span_of(run, s, th, (item - base[row]) % s->n_kv_head, row, row + 1);
-        int32_t i = (item - base[row]) / s->n_kv_head;
-        sp.in_turn = true;
-        float *part = p->parts + item * part_floats;
-        struct cpu_attn *a = th->attn[0];
-        start_states(&sp, a, part + 2 * group);
-        if (i == 0)
-            visit_near(&sp, a);
-        else
-            visit_chunk(&sp, a, chunk0[row] + i - 1);
-        for (int32_t g = 0; g < group; g++) {
-            part[2 * g] = a[g].m;
-            part[2 * g + 1] = a[g].l;
-        }
-    }
+    int64_t share0 = before[n_spans] * thread / n_threads, share1 = before[n_spans] * (thread + 1) / n_threads;
+    for (int32_t i = 0; i < n_spans; i++)
+        attend_share(&spans[i], parts[i], before[i], share0, share1);
     pool_barrier(p->b->pool);
 
-    pool_share(batch->n_rows * s->n_kv_head, 1, thread, n_threads, &begin, &end);
-    for (int32_t item = begin; item < end; item++) {
-        int32_t r = item / s->n_kv_head, kv_head = item % s->n_kv_head;
-        struct span sp = span_of(run, s, th, kv_head, r, r + 1);
-        float *parts = p->parts + (base[r] + kv_head) * part_floats;
-        struct cpu_attn *far = th->attn[0];
-        start_states(&sp, far, th->attn_o);
-        for (int32_t g = 0; g < group; g++) {
-            struct cpu_attn near = { 0 };
-            for (int32_t i = 0; i < n_parts[r]; i++) {
-                float *part = parts + i * s->n_kv_head * part_floats;
-                struct cpu_attn b = { .o = part + 2 * group + (int64_t)g * d, .m = part[2 * g], .l = part[2 * g + 1] };
-                if (i == 0)
-                    near = b;
-                else
-                    p->b->vec.attn_merge(&far[g], &b, d);
+    for (int32_t i = 0; i < n_spans; i++)
+        for (int32_t row = spans[i].row0; row < spans[i].row1; row++) {
+            pool_share(s->n_head, 1, thread, n_threads, &begin, &end);
+            for (int32_t to; begin < end; begin = to) {
+                to = end - begin < CPU_ATTN_QUERIES ? end : begin + CPU_ATTN_QUERIES;
+                merge_parts(&spans[i], parts[i], row, begin, to);
             }
-            finish_state(&sp, r, kv_head * group + g, &near, &far[g]);
         }
-    }
 }
 
 /* Many rows: an item is a block of rows of one sequence and a KV head. Items are dealt out in turn, since
@@ -302,19 +401,16 @@ static void attend_block(const struct span *sp)
     int64_t floats = (int64_t)CPU_ATTN_QUERIES * d;
     struct cpu_attn *near = th->attn[0], *far = th->attn[1], *part = th->attn[2];
     start_states(sp, far, th->attn_o + floats);
-    int32_t last = row_pos(sp, sp->row1 - 1);
-    int32_t begin = far_begin(sp->s, row_pos(sp, sp->row0)), end = far_end(sp->table, last);
-    for (int32_t chunk = begin / CPU_CHUNK_PAGES; chunk * CPU_CHUNK_PAGES < end && begin < end; chunk++) {
+    for (int32_t i = 0; i < sp->n_chunks; i++) {
         if (cpu_cancelled(sp->run))
             return;
         start_states(sp, part, th->attn_o + 2 * floats);
-        visit_chunk(sp, part, chunk);
-        for (int32_t i = 0; i < n_q; i++)
-            if (part[i].l > 0)    /* a row that saw no key of the chunk has no partial result */
-                p->b->vec.attn_merge(&far[i], &part[i], d);
+        visit_part(sp, part, i);
+        for (int32_t q = 0; q < n_q; q++)
+            p->b->vec.attn_merge(&far[q], &part[q], d);
     }
     start_states(sp, near, th->attn_o);
-    visit_near(sp, near);
+    visit_part(sp, near, sp->n_chunks);
     for (int32_t i = 0; i < n_q; i++)
         finish_state(sp, sp->row0 + i / sp->group, sp->kv_head * sp->group + i % sp->group, &near[i], &far[i]);
 }
@@ -322,18 +418,13 @@ static void attend_block(const struct span *sp)
 static void attend_many(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
 {
     struct placed *p = run->placed;
-    const struct batch *batch = run->batch;
-    int32_t group = s->n_head / s->n_kv_head, item = 0;
-    int32_t block = CPU_ATTN_QUERIES / group > 0 ? CPU_ATTN_QUERIES / group : 1;
-    for (int32_t row0 = 0, row1; row0 < batch->n_rows; row0 = row1) {
-        row1 = row0 + 1;
-        while (row1 < batch->n_rows && row1 - row0 < block && batch->rows[row1].pages == batch->rows[row0].pages)
-            row1++;
-        for (int32_t kv_head = 0; kv_head < s->n_kv_head; kv_head++)
-            if (item++ % n_threads == thread && !cpu_cancelled(run)) {
-                struct span sp = span_of(run, s, &p->threads[thread], kv_head, row0, row1);
+    int32_t item = 0, n_rows = run->batch->n_rows;
+    for (int32_t row = 0; row < n_rows;) {
+        struct span sp = span_of(run, s, &p->threads[thread], row, n_rows);
+        for (sp.kv_head = 0; sp.kv_head < s->n_kv_head; sp.kv_head++)
+            if (item++ % n_threads == thread && !cpu_cancelled(run))
                 attend_block(&sp);
-            }
+        row = sp.row1;
     }
 }
 

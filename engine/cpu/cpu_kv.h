@@ -54,7 +54,7 @@ struct cpu_kv_shape {
 struct cpu_kv_pages {
     int32_t n;    /* 1 to CPU_KV_PAGES */
     const void *keys[CPU_KV_PAGES], *values[CPU_KV_PAGES];
-    const void *next[2];    /* what the next call reads first, mostly the keys of two pages; or NULL. A hint */
+    struct cpu_ahead ahead[2 * CPU_KV_PAGES];    /* asked for during the i-th keys and, after n, the values */
 };
 
 struct cpu_kv_kern {

@@ -3,6 +3,7 @@
 #define QUIP_ENGINE_CPU_CPU_VEC_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Everything of a forward pass that is no matrix product, one table per tier. Like the products
@@ -23,7 +24,12 @@ struct cpu_attn {
     float *o;           /* [d_v] */
     float m, l;
     int32_t key0, key1; /* keys of the call's page or pages that this query sees: key0 <= k < key1 */
-    const void *ahead;  /* first query only: the keys that the next call will read, or NULL; only a hint */
+};
+
+/* Memory that a call asks for while it computes, because the next one reads it; at NULL: nothing. Only a hint. */
+struct cpu_ahead {
+    const void *at;
+    size_t n_bytes;
 };
 
 struct cpu_vec {
@@ -60,11 +66,12 @@ struct cpu_vec {
      *   m' = -INFINITY, every score being so, leaves the state as it is
      *   l = fma(l, f, lane sum of p);  o_c = o_c * f, then for k in order o_c = fma(p_k, V[k][c], o_c)
      * with k over key0..key1 only: what lies outside, NaN even, counts for nothing. cap 0 is none.
+     * ahead: [2], asked for during the scores, and the rest; or NULL.
      * d_k, d_v 1 to CPU_ATTN_MAX_D; key0 and key1 may differ from query to query. */
     void (*attn_page_f16)(struct cpu_attn *a, int32_t n_q, const uint16_t *keys, const uint16_t *values,
-                          int32_t d_k, int32_t d_v, float cap);
+                          const struct cpu_ahead *ahead, int32_t d_k, int32_t d_v, float cap);
     void (*attn_page_f32)(struct cpu_attn *a, int32_t n_q, const float *keys, const float *values,
-                          int32_t d_k, int32_t d_v, float cap);
+                          const struct cpu_ahead *ahead, int32_t d_k, int32_t d_v, float cap);
     /* cpu_attn_merge() */
     void (*attn_merge)(struct cpu_attn *a, const struct cpu_attn *b, int32_t d_v);
 };

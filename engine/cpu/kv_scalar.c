@@ -290,7 +290,7 @@ static void attend_f32(const struct cpu_vec *tier, struct cpu_attn *a, const str
             n += own[n].key0 < own[n].key1;
         }
         if (n > 0)
-            tier->attn_page_f32(own, n, k, v, shape->d, shape->d, cap);
+            tier->attn_page_f32(own, n, k, v, NULL, shape->d, shape->d, cap);
         for (int32_t i = 0; i < n; i++) {
             a[who[i]].m = own[i].m;
             a[who[i]].l = own[i].l;

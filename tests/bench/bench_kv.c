@@ -110,6 +110,16 @@ static const uint8_t *values_of(const struct bench *b, size_t page, size_t head)
     return b->memory + page * b->page_bytes + N_HEAD * b->key_bytes + head * b->value_bytes;
 }
 
+/* What is read of the layer's n pages from `first` on by one head. */
+static void look_ahead(const struct bench *b, struct cpu_ahead *ahead, size_t head, size_t first, size_t n,
+                       size_t stride)
+{
+    for (size_t i = 0; i < n; i++) {
+        ahead[i] = (struct cpu_ahead){ keys_of(b, first + i * stride, head), b->key_bytes };
+        ahead[n + i] = (struct cpu_ahead){ values_of(b, first + i * stride, head), b->value_bytes };
+    }
+}
+
 /* n pages, up to CPU_KV_PAGES, each `stride` pages of the memory behind the one before. */
 static void attend_pages(struct bench *b, struct cpu_attn *a, int group, size_t head, size_t first, size_t n,
                          size_t stride)
@@ -120,17 +130,19 @@ static void attend_pages(struct bench *b, struct cpu_attn *a, int group, size_t 
             pages.keys[i] = keys_of(b, first + i * stride, head);
             pages.values[i] = values_of(b, first + i * stride, head);
         }
-        for (size_t i = 0; i < 2; i++)
-            pages.next[i] = head + 1 < N_HEAD ? keys_of(b, first + i * stride, head + 1) : keys_of(b, first + (n + i) * stride, 0);
+        size_t then = head + 1 < N_HEAD ? first : first + n * stride;
+        look_ahead(b, pages.ahead, (head + 1) % N_HEAD, then, n, stride);
         b->kv.attend(a, b->query, group, &pages, &b->shape, 0);
         return;
     }
     for (size_t i = 0; i < n; i++) {
+        struct cpu_ahead ahead[2];
+        size_t at = first + i * stride, next_head = i + 1 < n ? head : (head + 1) % N_HEAD;
+        look_ahead(b, ahead, next_head, i + 1 == n && next_head > 0 ? first : at + stride, 1, stride);
         for (int q = 0; q < group; q++)
             a[q].key1 = KV_PAGE;
-        a[0].ahead = keys_of(b, first + (i + 1) * stride, head);
-        b->vec.attn_page_f16(a, group, (const void *)keys_of(b, first + i * stride, head),
-                             (const void *)values_of(b, first + i * stride, head), b->shape.d, b->shape.d, 0);
+        b->vec.attn_page_f16(a, group, (const void *)keys_of(b, at, head), (const void *)values_of(b, at, head), ahead,
+                             b->shape.d, b->shape.d, 0);
     }
 }
 

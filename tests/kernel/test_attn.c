@@ -105,9 +105,9 @@ static struct result run(const struct cpu_vec *v, const struct page_case *c, boo
         a[i] = (struct cpu_attn){ .q = c->q + i * c->d_k, .o = r.o + i * c->d_v, .m = c->m[i], .l = c->l[i],
                                   .key0 = c->key0[i], .key1 = c->key1[i] };
     if (half)
-        v->attn_page_f16(a, c->n_q, c->keys, c->values, c->d_k, c->d_v, c->cap);
+        v->attn_page_f16(a, c->n_q, c->keys, c->values, NULL, c->d_k, c->d_v, c->cap);
     else
-        v->attn_page_f32(a, c->n_q, c->keys32, c->values32, c->d_k, c->d_v, c->cap);
+        v->attn_page_f32(a, c->n_q, c->keys32, c->values32, NULL, c->d_k, c->d_v, c->cap);
     for (int i = 0; i < c->n_q; i++) {
         r.m[i] = a[i].m;
         r.l[i] = a[i].l;
@@ -373,8 +373,8 @@ TEST(attn_joined_states_equal_one_state)
         left.o = o[1];
         right.o = o[2];
         for (int p = 0; p < PAGES; p++) {
-            v.attn_page_f16(&one, 1, c[p].keys, c[p].values, D, D, 0);
-            v.attn_page_f16(p < PAGES / 2 ? &left : &right, 1, c[p].keys, c[p].values, D, D, 0);
+            v.attn_page_f16(&one, 1, c[p].keys, c[p].values, NULL, D, D, 0);
+            v.attn_page_f16(p < PAGES / 2 ? &left : &right, 1, c[p].keys, c[p].values, NULL, D, D, 0);
         }
         float again[D];
         memcpy(again, left.o, sizeof again);

@@ -157,7 +157,7 @@ static struct result run(const struct cpu_kv_kern *kern, const struct page_case 
         a[i] = (struct cpu_attn){ .o = r.o + i * d, .m = c->m[i], .l = c->l[i], .key0 = c->key0[i],
                                   .key1 = c->key1[i] };
     }
-    struct cpu_kv_pages pages = { .n = c->n_pages, .next = { c->keys[0], c->values[0] } };
+    struct cpu_kv_pages pages = { .n = c->n_pages, .ahead = { { c->keys[0], 100 }, { c->values[0], 1000 } } };
     for (int i = 0; i < c->n_pages; i++) {
         pages.keys[i] = c->keys[i];
         pages.values[i] = c->values[i];
