@@ -145,7 +145,7 @@ static int32_t page_after(const struct span *sp, int32_t part, int32_t page)
     return page + 1 < end ? page + 1 : -1;
 }
 
-/* What is read after a page of a part: the keys of n pages, then their values. */
+/* What is read after a page of a part: keys and values of n pages. */
 static void look_ahead(const struct span *sp, struct cpu_ahead *ahead, int32_t part, int32_t page, int32_t n)
 {
     int32_t kv_head = sp->kv_head;
@@ -159,8 +159,8 @@ static void look_ahead(const struct span *sp, struct cpu_ahead *ahead, int32_t p
         if (page < 0)
             return;
         bool sealed = part < sp->n_chunks && sp->table[page].sealed;
-        ahead[i] = side_of(sp, kv_head, page, sealed, false);
-        ahead[n + i] = side_of(sp, kv_head, page, sealed, true);
+        ahead[2 * i] = side_of(sp, kv_head, page, sealed, false);
+        ahead[2 * i + 1] = side_of(sp, kv_head, page, sealed, true);
     }
 }
 

@@ -115,8 +115,8 @@ static void look_ahead(const struct bench *b, struct cpu_ahead *ahead, size_t he
                        size_t stride)
 {
     for (size_t i = 0; i < n; i++) {
-        ahead[i] = (struct cpu_ahead){ keys_of(b, first + i * stride, head), b->key_bytes };
-        ahead[n + i] = (struct cpu_ahead){ values_of(b, first + i * stride, head), b->value_bytes };
+        ahead[2 * i] = (struct cpu_ahead){ keys_of(b, first + i * stride, head), b->key_bytes };
+        ahead[2 * i + 1] = (struct cpu_ahead){ values_of(b, first + i * stride, head), b->value_bytes };
     }
 }
 
