@@ -61,7 +61,7 @@ struct placed {
     float *cos_sin;              /* [n_ropes][max_rows][max n_rot] */
     int32_t max_rot;
     struct cpu_acts acts;
-    float *parts;                /* partial attention of few rows, [item][group][d_head + 2] */
+    float *parts;                /* partial attention of few rows: struct partial in cpu_attend.c */
     struct cpu_thread *threads;
 };
 

@@ -113,7 +113,7 @@ static void start_scene(struct test *t, struct scene *c, const struct plan *plan
 
 static void check_pieces(const struct scene *c)
 {
-    static const int32_t pieces[] = { 1, 8, 64 };
+    static const int32_t pieces[] = { 1, 3, 8, 64 };    /* 3: few rows of one sequence */
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         struct session_rig rig;
         struct session_options o = options(c, 1, pieces[i], false, false);
