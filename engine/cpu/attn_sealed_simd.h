@@ -35,8 +35,8 @@
  * or weights they meet.
  *
  * Up to SEALED_TILE queries go through the pages together, each code being unpacked once for all of them. All keys
- * of a call come before all values: what is read is known far enough ahead to be asked for in time, and what is
- * done once per query (codes, weights, rescaling) is done once per call. */
+ * of a call come before all values, so that what is done once per query (codes, weights, rescaling) is done once
+ * per call. */
 
 enum { SEALED_TILE = 8, SEALED_KEYS = CPU_KV_PAGES * CPU_PAGE, KV_MAX_BLOCKS = KV_MAX_HEAD / KV_BLOCK };
 
@@ -395,18 +395,18 @@ ATTN_INLINE void values_sealed(struct sealed_tile *t, const struct sealed_side *
 ATTN_INLINE void add_sealed(struct sealed_tile *t, const struct sealed_side *values, const struct cpu_ahead *ahead,
                             int n_pages, enum sealed_code code, const int n_q, const int n_v)
 {
-    const int n_keys = 4;    /* between two times */
+    const int n_keys = 4, n_cols = n_v * LANES;    /* keys between two times */
     int32_t d = values[0].d, block = values[0].block;
     for (int i = 0; i < n_pages; i++)
-        t->asker[i] = asker_over(&ahead[i], d * (KV_PAGE / n_keys) / (n_v * LANES));
+        t->asker[i] = asker_over(&ahead[i], (d + n_cols - 1) / n_cols * (KV_PAGE / n_keys));
     for (int32_t b = 0; b < values[0].n_blocks; b++) {
         int32_t begin = b * block, end = begin + block < d ? begin + block : d;
         weigh(t, values, n_pages, b, code, n_q);
         for (int i = 0; i < n_pages; i++) {
             int32_t c = begin;
-            for (; end - c >= n_v * LANES; c += n_v * LANES)
+            for (; end - c >= n_cols; c += n_cols)
                 values_sealed(t, &values[i], c, i, code, n_q, n_v);
-            if (n_v * LANES > 16 && c < end)
+            if (n_cols > 16 && c < end)
                 values_sealed(t, &values[i], c, i, code, n_q, 16 / LANES);
         }
     }
@@ -494,14 +494,14 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
     SEALED_CODE(n, 3)
 #define SEALED_CODE(n, bits)                                                                               \
     static void keys_##bits##_##n(struct sealed_tile *t, const struct sealed_side *k, int32_t key,         \
-                                  const struct cpu_ahead *ahead)                                          \
+                                  const struct cpu_ahead *ahead)                                           \
     {                                                                                                      \
-        keys_sealed(t, k, key, ahead, CODE_##bits, n, SEALED_KEYS_##n);                                     \
+        keys_sealed(t, k, key, ahead, CODE_##bits, n, SEALED_KEYS_##n);                                    \
     }                                                                                                      \
     static void add_##bits##_##n(struct sealed_tile *t, const struct sealed_side *values,                  \
-                                 const struct cpu_ahead *ahead, int n_pages)                              \
+                                 const struct cpu_ahead *ahead, int n_pages)                               \
     {                                                                                                      \
-        add_sealed(t, values, ahead, n_pages, CODE_##bits, n, SEALED_COLS_##n);                             \
+        add_sealed(t, values, ahead, n_pages, CODE_##bits, n, SEALED_COLS_##n);                            \
     }
 #define SEALED_TABLE(n)                                                                                    \
     { n, mean_##n, weights_##n,                                                                            \

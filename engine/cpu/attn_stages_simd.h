@@ -44,9 +44,9 @@ struct attn_tile {
 
 /* Goes through what is to be asked for, evenly and into the second cache: the hardware does not prefetch along runs
  * as short as a page. Measured on Zen 4: asked for into the first cache, all at once, or every other line alone,
- * pages came at half the speed. */
+ * pages came at half the speed. A page that is seen in part asks for as much of the next less. */
 struct asker {
-    const char *at;
+    const char *at, *end;
     int32_t n_lines, n_times, due;    /* n_lines in n_times; due: lines times n_times */
 };
 
@@ -55,12 +55,13 @@ static inline struct asker asker_over(const struct cpu_ahead *ahead, int32_t n_t
 {
     if (!ahead || !ahead->at)
         return (struct asker){ .n_times = 1 };
-    return (struct asker){ .at = ahead->at, .n_lines = (int32_t)((ahead->n_bytes + 63) / 64), .n_times = n_times };
+    return (struct asker){ .at = ahead->at, .end = (const char *)ahead->at + ahead->n_bytes,
+                           .n_lines = (int32_t)((ahead->n_bytes + 63) / 64), .n_times = n_times };
 }
 
 static inline void ask(struct asker *a)
 {
-    for (a->due += a->n_lines; a->due > 0; a->due -= a->n_times, a->at += 64)
+    for (a->due += a->n_lines; a->due > 0 && a->at < a->end; a->due -= a->n_times, a->at += 64)
         __builtin_prefetch(a->at, 0, 2);
 }
 
@@ -276,8 +277,8 @@ ATTN_INLINE void values_tile(const struct cpu_attn *a, const struct attn_tile *t
                              int32_t d_v, const struct cpu_ahead *ahead, bool half, const int n_q,
                              const int n_cols)
 {
-    int32_t n_runs = d_v / (n_cols * LANES) > 0 ? d_v / (n_cols * LANES) : 1;
-    struct asker asker = asker_over(ahead, n_runs * (CPU_PAGE / 4));
+    int32_t n_runs = d_v / (n_cols * LANES) + d_v % (n_cols * LANES) / LANES;
+    struct asker asker = asker_over(ahead, n_runs > 0 ? n_runs * (CPU_PAGE / 4) : 1);
     int32_t begin = 0, end = CPU_PAGE;    /* seen by all */
     for (int i = 0; i < n_q; i++) {
         begin = t->begin[i] > begin ? t->begin[i] : begin;

@@ -13,8 +13,8 @@
  * rows, long context) or walked by one (many rows), and whatever rows ride along. Where a layer does not seal,
  * far pages are open ones; a page before the row's whose open form is gone counts as far.
  *
- * All query heads of a KV head go together, and the rows of a sequence: a key is read and unpacked once for all of
- * them. What a call of the kernels reads is asked for during the call before. */
+ * All query heads of a KV head go together, and the rows of a sequence: a key is read from memory once for all of
+ * them. What a call of the kernels reads is asked for during the call before, as far as both go over as many pages. */
 #include "engine/cpu/cpu_run.h"
 
 #include <math.h>
@@ -30,7 +30,8 @@ struct span {
     struct cpu_kv_shape shape;
     size_t side_bytes[2][2];        /* [sealed][values]: of one head in a page */
     int32_t kv_head, row0, row1, group;
-    int32_t far0, far1, chunk0, n_chunks;    /* pages that any of the rows reads as far ones */
+    int32_t far0, far1;             /* pages that any of the rows reads as far ones */
+    int32_t chunk0, n_chunks;
     bool in_turn;                   /* after a part comes the same of the next head, not the head's next */
 };
 
@@ -69,7 +70,7 @@ static struct span span_of(const struct cpu_run *run, const struct step *s, stru
     const struct batch *batch = run->batch;
     const struct kv_layer *l = &batch->kv[s->layer];
     int32_t d = s->d_head, group = s->n_head / s->n_kv_head, row1 = row0 + 1;
-    int32_t most = CPU_ATTN_QUERIES / group > 0 ? CPU_ATTN_QUERIES / group : 1;
+    int32_t most = CPU_ATTN_QUERIES / group;    /* at least 1: cpu_place() */
     while (row1 < end && row1 - row0 < most && batch->rows[row1].pages == batch->rows[row0].pages)
         row1++;
     struct span sp = { .run = run, .s = s, .th = th,
@@ -122,7 +123,7 @@ static const void *values_of(const struct span *sp, int32_t page, bool sealed)
     return side_of(sp, sp->kv_head, page, sealed, true).at;
 }
 
-/* The first page of a part as the last row reads it, and the one after a page; -1: there is none. */
+/* For hints: the first page of a part as the last row reads it, and the one after a page; -1: there is none. */
 static int32_t first_page(const struct span *sp, int32_t part)
 {
     int32_t first = (sp->chunk0 + part) * CPU_CHUNK_PAGES;
@@ -277,7 +278,7 @@ static void finish_state(const struct span *sp, int32_t row, int32_t head, struc
 {
     const struct placed *p = sp->run->placed;
     int32_t d = sp->s->d_head;
-    if (far->l > 0) {
+    if (far->m != -INFINITY) {
         if (kv_type_rotated(sp->shape.v))
             p->b->kv.unrotate(far->o, d);
         p->b->vec.attn_merge(near, far, d);
@@ -288,7 +289,7 @@ static void finish_state(const struct span *sp, int32_t row, int32_t head, struc
         out[c] = near->o[c] * r;
 }
 
-/* What a part costs, about: the bytes it reads. */
+/* What a part costs, about: the bytes it reads. Near are the first page, the row's and the one before. */
 static int64_t part_cost(const struct span *sp, int32_t part)
 {
     bool sealed = part < sp->n_chunks && sp->table[sp->far0].sealed;
@@ -367,7 +368,7 @@ static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread
     struct span spans[CPU_FEW_ROWS];
     float *parts[CPU_FEW_ROWS + 1] = { p->parts };
     int64_t before[CPU_FEW_ROWS + 1] = { 0 };
-    int32_t n_spans = 0, n_rows = run->batch->n_rows, begin, end;
+    int32_t n_spans = 0, n_rows = run->batch->n_rows;
     for (int32_t row = 0; row < n_rows; row = spans[n_spans++].row1) {
         struct span *sp = &spans[n_spans];
         *sp = span_of(run, s, &p->threads[thread], row, n_rows);
@@ -381,14 +382,16 @@ static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread
         attend_share(&spans[i], parts[i], before[i], share0, share1);
     pool_barrier(p->b->pool);
 
-    for (int32_t i = 0; i < n_spans; i++)
-        for (int32_t row = spans[i].row0; row < spans[i].row1; row++) {
-            pool_share(s->n_head, 1, thread, n_threads, &begin, &end);
-            for (int32_t to; begin < end; begin = to) {
-                to = end - begin < CPU_ATTN_QUERIES ? end : begin + CPU_ATTN_QUERIES;
-                merge_parts(&spans[i], parts[i], row, begin, to);
-            }
-        }
+    int32_t begin, end;
+    pool_share(n_rows * s->n_head, 1, thread, n_threads, &begin, &end);
+    for (int32_t i = 0, to; begin < end; begin = to) {
+        int32_t row = begin / s->n_head, head = begin % s->n_head, n = s->n_head - head;
+        while (row >= spans[i].row1)
+            i++;
+        n = n < CPU_ATTN_QUERIES ? n : CPU_ATTN_QUERIES;
+        to = begin + n < end ? begin + n : end;
+        merge_parts(&spans[i], parts[i], row, head, head + to - begin);
+    }
 }
 
 /* Many rows: an item is a block of rows of one sequence and a KV head. Items are dealt out in turn, since

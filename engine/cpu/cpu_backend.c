@@ -195,6 +195,8 @@ static enum err_code cpu_run(struct placed *p, const struct batch *batch, struct
 {
     struct cpu_run run = { .placed = p, .batch = batch };
     assert(batch->n_rows <= p->max_rows && batch->n_logits <= p->max_logits);
+    for (int32_t i = 0; i < batch->n_rows; i++)
+        assert(batch->rows[i].pos < p->n_ctx);
     pool_run(p->b->pool, cpu_run_thread, &run);
     return cpu_cancelled(&run) ? err_set(e, ERR_CANCELLED, "cancelled") : ERR_OK;
 }

@@ -54,7 +54,7 @@ struct cpu_kv_shape {
 struct cpu_kv_pages {
     int32_t n;    /* 1 to CPU_KV_PAGES */
     const void *keys[CPU_KV_PAGES], *values[CPU_KV_PAGES];
-    struct cpu_ahead ahead[2 * CPU_KV_PAGES];    /* asked for one during each page's keys, then each one's values */
+    struct cpu_ahead ahead[2 * CPU_KV_PAGES];    /* [i] asked for during page i's keys, [n + i] its values */
 };
 
 struct cpu_kv_kern {

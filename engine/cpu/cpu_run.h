@@ -15,7 +15,7 @@
  * at barriers. Rows of a product are cut among the threads; what is cheap is done by each thread for itself
  * when the rows are few, because a barrier costs more. */
 enum {
-    CPU_FEW_ROWS = 4,       /* up to so many rows every thread prepares its own inputs */
+    CPU_FEW_ROWS = 4,       /* up to so many rows every thread prepares its own inputs, and attention is cut in parts */
     CPU_CHUNK_PAGES = CPU_KV_PAGES,    /* pages of one partial attention; part of the arithmetic: merges follow it */
     CPU_ATTN_QUERIES = 64   /* queries of one attention kernel call at most */
 };

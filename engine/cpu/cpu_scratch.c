@@ -40,8 +40,8 @@ static void take_acts(struct taker *t, struct cpu_acts *acts, uint64_t rows, int
     acts->second = take(t, rows, sizeof *acts->second);
 }
 
-/* Floats of the partial attentions of CPU_FEW_ROWS rows: for each query head and chunk of keys an output and
- * two figures; one chunk more for the near pages. */
+/* Floats of the partial attentions of CPU_FEW_ROWS rows: for each query head and chunk of keys, the last one perhaps
+ * not full, and for the near pages an output and two figures. */
 static uint64_t parts_floats(const struct program *g, int32_t n_ctx)
 {
     uint64_t most = 0, chunks = (uint64_t)n_ctx / (CPU_CHUNK_PAGES * KV_PAGE) + 2;

@@ -66,7 +66,7 @@ struct cpu_vec {
      *   m' = -INFINITY, every score being so, leaves the state as it is
      *   l = fma(l, f, lane sum of p);  o_c = o_c * f, then for k in order o_c = fma(p_k, V[k][c], o_c)
      * with k over key0..key1 only: what lies outside, NaN even, counts for nothing. cap 0 is none.
-     * ahead: [2], asked for during the scores, and the rest; or NULL.
+     * ahead: NULL, or [0] asked for during the scores and [1] during the values.
      * d_k, d_v 1 to CPU_ATTN_MAX_D; key0 and key1 may differ from query to query. */
     void (*attn_page_f16)(struct cpu_attn *a, int32_t n_q, const uint16_t *keys, const uint16_t *values,
                           const struct cpu_ahead *ahead, int32_t d_k, int32_t d_v, float cap);

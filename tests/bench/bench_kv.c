@@ -58,6 +58,7 @@ struct bench {
     struct cpu_kv_shape shape;
     size_t key_bytes, value_bytes, page_bytes;    /* of a head; of a page of N_HEAD heads */
     uint8_t *memory;
+    size_t walked_bytes;    /* of it */
     struct cpu_kv_query query[MAX_GROUP];
     float q[MAX_GROUP][KV_MAX_HEAD], rotated[MAX_GROUP][KV_MAX_HEAD];
     float scale[MAX_GROUP][KV_MAX_HEAD / KV_BLOCK];
@@ -110,11 +111,11 @@ static const uint8_t *values_of(const struct bench *b, size_t page, size_t head)
     return b->memory + page * b->page_bytes + N_HEAD * b->key_bytes + head * b->value_bytes;
 }
 
-/* What is read of the layer's n pages from `first` on by one head. */
+/* What one head reads of the layer's n pages from `first` on, as far as they are walked. */
 static void look_ahead(const struct bench *b, struct cpu_ahead *ahead, size_t head, size_t first, size_t n,
                        size_t stride)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && (first + i * stride + 1) * b->page_bytes <= b->walked_bytes; i++) {
         ahead[2 * i] = (struct cpu_ahead){ keys_of(b, first + i * stride, head), b->key_bytes };
         ahead[2 * i + 1] = (struct cpu_ahead){ values_of(b, first + i * stride, head), b->value_bytes };
     }
@@ -136,7 +137,7 @@ static void attend_pages(struct bench *b, struct cpu_attn *a, int group, size_t 
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        struct cpu_ahead ahead[2];
+        struct cpu_ahead ahead[2] = { 0 };
         size_t at = first + i * stride, next_head = i + 1 < n ? head : (head + 1) % N_HEAD;
         look_ahead(b, ahead, next_head, i + 1 == n && next_head > 0 ? first : at + stride, 1, stride);
         for (int q = 0; q < group; q++)
@@ -164,6 +165,7 @@ static void walk(struct bench *b, int group, size_t layer, size_t n_pages, size_
 static double measure(struct bench *b, int group, size_t n_bytes, size_t n_layers, int n_passes)
 {
     size_t n_pages = n_bytes / b->page_bytes / n_layers;
+    b->walked_bytes = n_bytes;
     double best = 1e9;
     for (int pass = 0; pass < n_passes; pass++)
         for (size_t layer = 0; layer < n_layers; layer++) {

@@ -19,6 +19,9 @@ static const struct plan plans[] = {
     { .arch = "gemma3", .n_layers = 6, .n_embd = 64, .n_ff = 64, .n_head = 4, .n_kv_head = 2, .d_head = 32,
       .n_vocab = N_VOCAB, .n_rot = 32, .rope_base = 100000, .rope_base_local = 500, .embed_scale = 8, .halves = true,
       .qk_norm = true, .post_norm = true, .gelu = true, .tied = true, .window = 150, .period = 3 },
+    /* so many heads of one KV head that a kernel takes two rows at most */
+    { .arch = "llama", .n_layers = 2, .n_embd = 64, .n_ff = 64, .n_head = 32, .n_kv_head = 1, .d_head = 32,
+      .n_vocab = N_VOCAB, .n_rot = 32, .rope_base = 10000, .embed_scale = 1 },
 };
 
 /* A prompt and what it gives; `whole` begins like the others and is the one that is looked at from all sides. */
@@ -95,8 +98,8 @@ static void start_scene(struct test *t, struct scene *c, const struct plan *plan
     struct session_rig rig;
     struct session_options o;
     *c = (struct scene){ .t = t, .type = type };
-    snprintf(c->model, sizeof c->model, "%s/%s.gguf", test_folder(t), plan->arch);
-    snprintf(c->dir, sizeof c->dir, "%s/%s-%s", test_folder(t), plan->arch, type);
+    snprintf(c->model, sizeof c->model, "%s/%s-%d.gguf", test_folder(t), plan->arch, plan->n_head);
+    snprintf(c->dir, sizeof c->dir, "%s/%s-%d-%s", test_folder(t), plan->arch, plan->n_head, type);
     session_rig_write(t, plan, c->model);
     o = options(c, 1, 512, false, false);
     open_scene(c, &rig, &o);
@@ -113,7 +116,7 @@ static void start_scene(struct test *t, struct scene *c, const struct plan *plan
 
 static void check_pieces(const struct scene *c)
 {
-    static const int32_t pieces[] = { 1, 3, 8, 64 };    /* 3: few rows of one sequence */
+    static const int32_t pieces[] = { 1, 3, 8, 64 };    /* 3: few rows, yet several */
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         struct session_rig rig;
         struct session_options o = options(c, 1, pieces[i], false, false);
