@@ -202,7 +202,11 @@ struct generate_options {
     bool ignore_end;      /* go on after an end token (for measuring) */
     int32_t n_shared;     /* beginning of the prompt that other prompts will have too (system prompt): kept in memory,
                            * and in a file where that pays; 0: none */
+    int32_t spec;         /* drafts from what was said before: SPEC_AUTO as many as pay, SPEC_OFF none, or so many at
+                           * most, 1 to SPEC_MOST, whether they pay or not. Changes no token of the answer */
 };
+
+enum { SPEC_OFF = -1, SPEC_AUTO = 0, SPEC_MOST = 31 };
 
 enum event_kind { EVENT_PROGRESS, EVENT_TOKEN, EVENT_DONE };
 
@@ -214,7 +218,7 @@ enum done_reason {
     DONE_ERROR         /* see text */
 };
 
-enum { EVENT_TEXT_BYTES = 160 };
+enum { EVENT_TEXT_BYTES = 160, SESSION_EVENTS = 64 };
 
 struct eng_timings {
     int32_t n_prompt;       /* tokens of the prompt */
@@ -224,6 +228,11 @@ struct eng_timings {
     double prompt_ms;       /* evaluating the rest of the prompt, or as far as it came */
     double first_ms;        /* from session_generate to the first token */
     double generate_ms;     /* all tokens after the first */
+    int32_t n_passes;       /* passes over the model for these */
+    int32_t n_drafted;      /* tokens proposed in them, */
+    int32_t n_accepted;     /* and confirmed */
+    double saved_ms;        /* what the answer would have taken longer without drafts, by the cost of a pass; below 0:
+                             * they did not pay */
 };
 
 struct eng_event {
@@ -239,6 +248,7 @@ struct eng_event {
     int32_t token;
     float probability;
     bool drafted;
+    int32_t n_repeated;        /* the answer has been the same so many tokens over and over; 0: it has not */
     int32_t n_text;
     char text[EVENT_TEXT_BYTES];
     struct eng_timings timings;    /* EVENT_DONE */
@@ -258,6 +268,7 @@ struct session_stats {
     int32_t n_disk_files;       /* prefixes of this model and these types in files */
     uint64_t disk_bytes;        /* all files of the directory */
     int32_t n_disk_writing;     /* files being written now */
+    const char *spec_note;      /* why nothing is being drafted ("nothing repeats so far"); "": drafts are made */
 };
 
 /* Errors: ERR_FORMAT for options out of range, ERR_NOMEM. */
@@ -271,9 +282,10 @@ void session_destroy(struct session *s);    /* takes NULL */
  *          not leave room for one token (the text has both numbers) */
 enum err_code session_generate(struct session *s, int32_t seq, const int32_t *prompt, int32_t n_tokens,
                                const struct generate_options *o, struct err *e);
-/* Evaluates one batch: a piece of waiting prompts, one token for each sequence that generates.
- * Writes up to cap events (cap at least 16 * n_seqs) and returns ERR_OK also when a sequence ended in an
- * error: its EVENT_DONE says so. */
+/* Evaluates one batch: a piece of waiting prompts, and for each sequence that generates its last token and what is
+ * drafted to follow it.
+ * Writes up to cap events (at least 16 * n_seqs; SESSION_EVENTS * n_seqs leave room for the longest drafts) and
+ * returns ERR_OK also when a sequence ended in an error: its EVENT_DONE says so. */
 enum err_code session_step(struct session *s, struct eng_event *events, int32_t cap, int32_t *n_events,
                            struct err *e);
 bool session_busy(const struct session *s);
@@ -289,6 +301,14 @@ bool session_flush(struct session *s, int32_t timeout_ms);
 /* How many of these tokens need not be evaluated, files not counted. */
 int32_t session_held(const struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens);
 void session_stats(const struct session *s, struct session_stats *out);
+
+/* Finds out what a pass of several rows costs, which decides what is drafted; within about this time, while no
+ * sequence is busy. Remembered with the model, and in cache_dir. What is remembered is not measured again (again:
+ * it is). Without this call the first answer with something to draft does it.
+ * Errors: ERR_CANCELLED by session_cancel(); ERR_NOMEM, ERR_IO as session_eval() */
+enum err_code session_measure_passes(struct session *s, int32_t budget_ms, bool again, struct err *e);
+/* What a pass of n_rows (1 to SPEC_MOST + 1) is expected to take now, in ms; 0: not known. */
+double session_pass_ms(const struct session *s, int32_t n_rows);
 
 /* For measuring: evaluates tokens after the ones the sequence holds (start: a sequence is empty), and
  * writes the logits of the last n_logits of them, [n_logits][n_vocab]. Keep n_tokens within n_batch.

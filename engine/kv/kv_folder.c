@@ -173,15 +173,17 @@ int kv_folder_create(int dir_fd, char name[KV_STORE_NAME_BYTES], struct err *e)
     return -1;
 }
 
-void kv_folder_forget_types(int dir_fd)
+void kv_folder_forget_notes(int dir_fd)
 {
-    static const char end[] = ".types";
+    static const char *const endings[] = { ".types", ".passes" };
     DIR *d = open_stream(dir_fd);
     for (struct dirent *entry; d && (entry = readdir(d));) {
-        size_t n = strlen(entry->d_name), n_hash = 2 * KV_STORE_KEY_BYTES;
-        if (n == n_hash + sizeof end - 1 && strspn(entry->d_name, "0123456789abcdef") == n_hash &&
-            strcmp(entry->d_name + n_hash, end) == 0)
-            unlinkat(dir_fd, entry->d_name, 0);
+        size_t n_hash = 2 * KV_STORE_KEY_BYTES;
+        if (strspn(entry->d_name, "0123456789abcdef") != n_hash)
+            continue;
+        for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+            if (strcmp(entry->d_name + n_hash, endings[i]) == 0)
+                unlinkat(dir_fd, entry->d_name, 0);
     }
     if (d)
         closedir(d);

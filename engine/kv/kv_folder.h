@@ -14,7 +14,7 @@
  *   HASH-HASH.kv            files of stores; appear by rename, never change
  *   new-PID-RANDOM          being written; its writer holds a lock on it (flock), so one that can be locked has
  *                           lost its writer
- *   HASH.types              what trying types on a model came to (session_trial.c); small, outside the cap
+ *   HASH.types HASH.passes  what trying a model came to (session_note.c); small, outside the cap
  *   lock                    held (flock) while files are renamed or removed, so that the cap is counted once
  *
  * All names are relative to a descriptor of the folder: it may be moved while it is open. */
@@ -49,8 +49,8 @@ int kv_folder_open_file(int dir_fd, const char *name);
 int kv_folder_create(int dir_fd, char name[KV_STORE_NAME_BYTES], struct err *e);
 /* Removes files of writers that are no more. */
 void kv_folder_clean(int dir_fd);
-/* Removes what trying types came to. */
-void kv_folder_forget_types(int dir_fd);
+/* Removes what trying models came to. */
+void kv_folder_forget_notes(int dir_fd);
 
 /* With the lock held: removes the files unused longest until n_more_bytes fit below the cap. The file called
  * keep (may be NULL) does not count and stays. */

@@ -130,7 +130,7 @@ enum err_code kv_store_clear(const char *dir, const char *model, int32_t *n_file
     }
     if (!model) {
         kv_folder_clean(dir_fd);
-        kv_folder_forget_types(dir_fd);
+        kv_folder_forget_notes(dir_fd);
     }
     kv_store_list_finish(&list);
     if (lock >= 0)

@@ -7,7 +7,7 @@
 
 #include "engine/session/session_impl.h"
 
-enum { MAX_SEQS = 64, MAX_BATCH = 4096, MAX_CTX = 1 << 22, TEXT_BYTES = 4096 };
+enum { MAX_BATCH = 4096, MAX_CTX = 1 << 22, TEXT_BYTES = 4096 };
 
 double session_clock_ms(void)
 {
@@ -26,8 +26,8 @@ static enum err_code read_options(struct session *s, const struct session_option
     s->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
     if (s->n_ctx < 2 || s->n_ctx > MAX_CTX)
         return err_set(e, ERR_FORMAT, "context: %d tokens, 2 to %d allowed", s->n_ctx, MAX_CTX);
-    if (s->n_seqs < 1 || s->n_seqs > MAX_SEQS)
-        return err_set(e, ERR_FORMAT, "sequences: %d, 1 to %d allowed", s->n_seqs, MAX_SEQS);
+    if (s->n_seqs < 1 || s->n_seqs > SESSION_MAX_SEQS)
+        return err_set(e, ERR_FORMAT, "sequences: %d, 1 to %d allowed", s->n_seqs, SESSION_MAX_SEQS);
     if (s->n_batch < s->n_seqs || s->n_batch > MAX_BATCH)
         return err_set(e, ERR_FORMAT, "batch: %d rows, %d to %d allowed", s->n_batch, s->n_seqs, MAX_BATCH);
     return session_types_find(&s->types, o->kv_type_k, o->kv_type_v, e);
@@ -77,12 +77,15 @@ static bool alloc_rows(struct session *s)
 {
     s->seqs = calloc((size_t)s->n_seqs, sizeof *s->seqs);
     s->rows = calloc((size_t)s->n_batch, sizeof *s->rows);
-    s->logits = calloc((size_t)s->n_seqs * (size_t)s->model->info.n_vocab, sizeof *s->logits);
+    s->logits = calloc((size_t)(s->n_seqs + SPEC_MAX_DRAFT) * (size_t)s->model->info.n_vocab, sizeof *s->logits);
     if (!s->seqs || !s->rows || !s->logits || !buf_reserve(&s->text, TEXT_BYTES))
         return false;
-    for (int32_t i = 0; i < s->n_seqs; i++)
-        if (!(s->seqs[i].prompt = calloc((size_t)s->n_ctx, sizeof *s->seqs[i].prompt)))
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        struct err e;
+        s->seqs[i].prompt = calloc((size_t)s->n_ctx, sizeof *s->seqs[i].prompt);
+        if (!s->seqs[i].prompt || spec_index_create(&s->seqs[i].spec.index, s->n_ctx, &e) != ERR_OK)
             return false;
+    }
     return true;
 }
 
@@ -100,7 +103,7 @@ enum err_code session_create(struct session **out, struct model *m, const struct
     if (rc == ERR_OK)
         rc = create_cache(s, o, e);
     if (rc == ERR_OK)
-        rc = m->engine->backend->ops->reserve(m->placed, s->n_batch, s->n_seqs, s->n_ctx, e);
+        rc = m->engine->backend->ops->reserve(m->placed, s->n_batch, s->n_seqs + SPEC_MAX_DRAFT, s->n_ctx, e);
     if (rc != ERR_OK) {
         session_destroy(s);
         return rc;
@@ -115,6 +118,7 @@ void session_destroy(struct session *s)
         return;
     for (int32_t i = 0; s->seqs && i < s->n_seqs; i++) {
         free(s->seqs[i].prompt);
+        spec_index_destroy(s->seqs[i].spec.index);
         sampler_destroy(s->seqs[i].sampler);
         kv_seq_destroy(s->seqs[i].kv);
     }
@@ -162,6 +166,9 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
         return err_set(e, ERR_FORMAT, "sequence %d: busy, an idle one wanted", seq);
     if (!session_busy(s))
         atomic_store(&s->cancel, false);    /* asked for when there was nothing to cancel */
+    if (o->spec < SPEC_OFF || o->spec > SPEC_MOST)
+        return err_set(e, ERR_FORMAT, "speculation: %d tokens drafted, 1 to %d allowed (%d: as many as pay, %d: none)",
+                       o->spec, SPEC_MOST, SPEC_AUTO, SPEC_OFF);
     struct sampler *sampler;
     rc = sampler_create(&sampler, &o->sampling, s->model->info.n_vocab, e);
     if (rc != ERR_OK)
@@ -181,6 +188,9 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
     q->n_evaluated = 0;
     q->n_predict = o->n_predict;
     q->ignore_end = o->ignore_end;
+    q->spec = (struct seq_spec){ .index = q->spec.index, .asked = o->spec };
+    if (o->n_predict != 0)
+        spec_index_set(q->spec.index, prompt, n_tokens);
     q->state = SEQ_QUEUED;
     q->timings = (struct eng_timings){ .n_prompt = n_tokens };
     q->started_ms = session_clock_ms();
@@ -218,7 +228,7 @@ void session_stats(const struct session *s, struct session_stats *out)
         .n_ctx = s->n_ctx,
         .kv_bytes = kv.used_bytes,
         .kv_full_bytes = session_kv_bytes(s->model->program, s->types, s->n_ctx, s->n_seqs),
-        .scratch_bytes = b->ops->scratch_bytes(s->model->placed, s->n_batch, s->n_seqs, s->n_ctx),
+        .scratch_bytes = b->ops->scratch_bytes(s->model->placed, s->n_batch, s->n_seqs + SPEC_MAX_DRAFT, s->n_ctx),
         .kv_type_k = kv_type_name(s->types.k),
         .kv_type_v = kv_type_name(s->types.v),
         .kv_note = s->note,
@@ -230,6 +240,7 @@ void session_stats(const struct session *s, struct session_stats *out)
         .n_disk_files = files.n_files,
         .disk_bytes = files.file_bytes,
         .n_disk_writing = files.n_writing,
+        .spec_note = s->spec_note,
     };
     for (int32_t i = 0; i < s->n_seqs; i++)
         out->n_held += kv_seq_held(s->seqs[i].kv);
@@ -260,9 +271,7 @@ enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens
     if (rc == ERR_OK)
         rc = kv_seq_reserve(kv, held + n_tokens, e);
     if (rc == ERR_OK) {
-        session_add_rows(s, &batch, seq, tokens, n_tokens, false);
-        for (int32_t i = n_tokens - n_logits; i < n_tokens; i++)
-            s->rows[i].logits = batch.n_logits++;
+        session_add_rows(s, &batch, seq, tokens, n_tokens, n_logits);
         rc = ops->run(s->model->placed, &batch, e);
     }
     if (rc == ERR_OK)

@@ -5,8 +5,9 @@
 
 #include "engine/session/session_impl.h"
 
-/* There is always room: session_step asks for 16 events a sequence, and one step makes at most 11 of one
- * (progress, a token in up to MAX_PIECES events, what the detokenizer held back, the end). */
+/* There is always room: session_step asks for 16 events a sequence, and makes at most 11 with one token of one
+ * (progress, the token in up to MAX_PIECES events, what the detokenizer held back, the end). It takes more tokens
+ * of a draft only while that leaves 16 for each sequence to come. */
 enum { MAX_PIECES = 8 };
 
 static struct eng_event *add(struct event_list *list, enum event_kind kind, int32_t seq)
@@ -53,13 +54,16 @@ static void add_text(struct session *s, struct event_list *list, int32_t seq, st
     }
 }
 
-bool session_emit_token(struct session *s, struct event_list *list, int32_t seq, int32_t token, float probability)
+bool session_emit_token(struct session *s, struct event_list *list, int32_t seq, int32_t token, float probability,
+                        bool drafted)
 {
     buf_clear(&s->text);
     bool ok = tokenizer_stream_push(&s->seqs[seq].stream, s->model->tokenizer, token, &s->text);
     struct eng_event *ev = add(list, EVENT_TOKEN, seq);
     ev->token = token;
     ev->probability = probability;
+    ev->drafted = drafted;
+    ev->n_repeated = session_spec_repeated(&s->seqs[seq]);
     if (ok)
         add_text(s, list, seq, ev);
     return ok;

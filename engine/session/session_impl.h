@@ -6,6 +6,9 @@
 #include "engine/kv/kv_cache.h"
 #include "engine/kv/kv_store.h"
 #include "engine/sampler/sampler.h"
+#include "engine/spec/spec_costs.h"
+#include "engine/spec/spec_index.h"
+#include "engine/spec/spec_rates.h"
 
 /* A sequence is idle, or its prompt is waiting to be looked for in the cache, or being evaluated piece by piece,
  * or it generates: then `next` has been sampled and told, but is not in the cache yet.
@@ -14,6 +17,19 @@
  *     ^                  |  ^_ while another evaluates what both begin with
  *     +------------------+---------------+------- end, error, cancel ---+ */
 enum seq_state { SEQ_IDLE, SEQ_QUEUED, SEQ_PROMPT, SEQ_GENERATE };
+
+/* What a sequence drafts from, and what it drafts. */
+struct seq_spec {
+    struct spec_index *index;    /* the prompt and what was told of the answer */
+    int32_t asked;               /* as in generate_options */
+    struct spec_rates rates;     /* of this answer */
+    int32_t n_losses;            /* drafts in a row that cost more than they gave */
+    int32_t n_rests;             /* tokens for which nothing is drafted after that */
+    struct spec_guess draft[SPEC_MAX_DRAFT];
+    int32_t n_rows;              /* of the pass at hand: the last token and the draft; 0: it takes no part */
+    int32_t n_told;              /* tokens that pass gave */
+    double token_ms;             /* what each of them would have taken without drafts; 0 in a pass without any */
+};
 
 struct seq {
     enum seq_state state;
@@ -30,6 +46,7 @@ struct seq {
     bool ignore_end;
     struct sampler *sampler;
     struct tokenizer_stream stream;
+    struct seq_spec spec;
     struct eng_timings timings;
     double started_ms, first_ms; /* clock */
 };
@@ -59,12 +76,15 @@ struct session_cache {
     bool abandoned;              /* a writer that hangs still reads its pages */
 };
 
-enum { SESSION_MAX_TRIALS = 16 };
+enum { SESSION_MAX_TRIALS = 16, SESSION_MAX_SEQS = 64 };
 
 /* What the sessions of a model share, those to come included. */
 struct session_caches {
     struct session_cache *first;
     double eval_ms, n_evaluated; /* prompts, measured; what is long ago counts less */
+    struct spec_costs costs;     /* of passes */
+    struct spec_rates rates;     /* of guesses, over all answers */
+    bool costs_failed;           /* there is no measuring them */
     struct session_trial trials[SESSION_MAX_TRIALS];
     int32_t n_trials;
 };
@@ -79,8 +99,9 @@ struct session {
     int32_t n_ctx, n_seqs, n_batch;
     struct seq *seqs;
     struct batch_row *rows;      /* [n_batch] */
-    float *logits;               /* [n_seqs][n_vocab] */
+    float *logits;               /* [n_seqs + SPEC_MAX_DRAFT][n_vocab] */
     struct buf text;             /* of one token */
+    char spec_note[96];          /* why nothing is drafted */
     atomic_bool cancel;          /* raised by any thread, lowered by the engine's when it has had its effect */
 };
 
@@ -93,14 +114,30 @@ struct event_list {
 double session_clock_ms(void);
 
 /* session_step.c */
-/* Rows for tokens that follow what the sequence holds; its pages are there already. */
+/* Rows for tokens that follow what the sequence holds and the rows it has in the batch; its pages are there already.
+ * Logits are wanted of the last n_logits. */
 void session_add_rows(struct session *s, struct batch *batch, int32_t seq, const int32_t *tokens, int32_t n,
-                      bool want_logits);
+                      int32_t n_logits);
+
+/* session_spec.c */
+/* Decides how many rows each sequence that generates has in this pass, when without drafts there are n_rows in all and
+ * room for so many more. The first time, costs are measured.
+ * Errors: ERR_CANCELLED */
+enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room, struct err *e);
+/* A token of the answer: guesses are compared with it, and it goes into the index. */
+void session_spec_learn(struct session *s, struct seq *q, int32_t token);
+/* Counts a pass that was made, of n_rows rows in all, before its tokens are taken. */
+void session_spec_count(struct session *s, int32_t n_rows, double ms);
+/* Writes what was learnt into the session's folder, if it has one. */
+void session_spec_keep(const struct session *s);
+/* How many tokens the answer says over and over; 0: it does not. */
+int32_t session_spec_repeated(const struct seq *q);
 
 /* session_emit.c */
 void session_emit_progress(struct event_list *list, int32_t seq, const struct seq *q);
 /* False when there was no memory for its text. */
-bool session_emit_token(struct session *s, struct event_list *list, int32_t seq, int32_t token, float probability);
+bool session_emit_token(struct session *s, struct event_list *list, int32_t seq, int32_t token, float probability,
+                        bool drafted);
 /* Ends the sequence: what the detokenizer held back, then EVENT_DONE. text may be NULL. */
 void session_emit_done(struct session *s, struct event_list *list, int32_t seq, enum done_reason reason,
                        const char *text);
@@ -121,6 +158,14 @@ void session_types_decide(struct session_types *types, const struct model *m, in
 /* What is free now and what the model's own weights take. */
 uint64_t session_memory_available(const struct model *m);
 
+/* session_note.c */
+/* Replaces out. False when there is no such note; what is in one is not to be trusted. */
+bool session_note_read(const struct session *s, const char *dir, struct session_types types, const char *ending,
+                       struct buf *out);
+/* That it could not be written is not worth a word. */
+void session_note_write(const struct session *s, const char *dir, struct session_types types, const char *ending,
+                        const char *text);
+
 /* session_trial.c */
 /* Tries types on a short text, and better ones until the model bears them. dir: where results are remembered, may be
  * NULL.
@@ -130,7 +175,7 @@ enum err_code session_trial_run(struct session *s, const char *dir, struct sessi
  * Errors: as above */
 enum err_code session_trial_measure(const struct session *s, const struct session_types *types, int32_t n_types,
                                     double *kl, struct err *e);
-/* Writes a fresh result into dir; that it could not be written is not worth a word. */
+/* Writes a fresh result into dir. */
 void session_trial_keep(const struct session *s, const char *dir, const struct session_trial *trial);
 
 /* session_cache.c */

@@ -14,7 +14,7 @@
 
 #include "engine/session/session_impl.h"
 
-enum { PROMPT_ROWS_BESIDE_ANSWER = 32, WAIT_LEAST = 16, MAX_SEQS = 64, EVENTS_PER_SEQ = 16 };
+enum { PROMPT_ROWS_BESIDE_ANSWER = 32, WAIT_LEAST = 16, EVENTS_PER_SEQ = 16 };
 
 static void end_all(struct session *s, struct event_list *list, enum done_reason reason, const char *text)
 {
@@ -106,27 +106,27 @@ static int32_t next_cut(const struct session *s, int32_t seq)
 /* ---- one batch ------------------------------------------------------------------------------------ */
 
 void session_add_rows(struct session *s, struct batch *batch, int32_t seq, const int32_t *tokens, int32_t n,
-                      bool want_logits)
+                      int32_t n_logits)
 {
     const struct kv_page *pages = kv_seq_table(s->seqs[seq].kv, &batch->table_stride);
     int32_t pos = kv_seq_held(s->seqs[seq].kv);
     for (int32_t i = 0; i < n; i++)
-        s->rows[batch->n_rows++] = (struct batch_row){ .token = tokens[i], .pos = pos + i, .pages = pages,
-                                                       .logits = -1 };
-    if (want_logits)
-        s->rows[batch->n_rows - 1].logits = batch->n_logits++;
+        s->rows[batch->n_rows++] = (struct batch_row){
+            .token = tokens[i], .pos = pos + i, .pages = pages,
+            .logits = i >= n - n_logits ? batch->n_logits++ : -1 };
 }
 
-/* How many rows of this batch each sequence gets. */
-static void share_rows(struct session *s, int32_t *takes)
+/* How many rows of this batch each sequence gets, drafts not counted; what is left of the batch. */
+static int32_t share_rows(struct session *s, int32_t *takes)
 {
-    int32_t room = s->n_batch;
+    int32_t room = s->n_batch, n_rows = 0;
     bool answering = false;
     for (int32_t i = 0; i < s->n_seqs; i++) {
         takes[i] = s->seqs[i].state == SEQ_GENERATE;
-        room -= takes[i];
+        n_rows += takes[i];
         answering |= takes[i] != 0;
     }
+    room -= n_rows;
     if (answering && room > PROMPT_ROWS_BESIDE_ANSWER)
         room = PROMPT_ROWS_BESIDE_ANSWER;
     for (int32_t i = 0; i < s->n_seqs; i++) {
@@ -137,31 +137,50 @@ static void share_rows(struct session *s, int32_t *takes)
             assert(left > 0);
             takes[i] = left < room ? left : room;
             room -= takes[i];
+            n_rows += takes[i];
         }
     }
+    return n_rows;
 }
 
-/* A sequence for whose cache there is no memory ends; the others go on. */
-static void fill_batch(struct session *s, struct batch *batch, int32_t *takes, struct event_list *list)
+/* The last token told, which the cache does not have yet, and what is drafted after it. */
+static void add_answer(struct session *s, struct batch *batch, int32_t seq)
+{
+    const struct seq *q = &s->seqs[seq];
+    int32_t tokens[1 + SPEC_MAX_DRAFT] = { q->next }, n = q->spec.n_rows;
+    for (int32_t i = 1; i < n; i++)
+        tokens[i] = q->spec.draft[i - 1].token;
+    session_add_rows(s, batch, seq, tokens, n, n);
+}
+
+/* A sequence for whose cache there is no memory ends; the others go on.
+ * Errors: ERR_CANCELLED */
+static enum err_code fill_batch(struct session *s, struct batch *batch, int32_t *takes, struct event_list *list,
+                                struct err *e)
 {
     start_prompts(s);
-    share_rows(s, takes);
-    for (int32_t i = 0; i < s->n_seqs; i++) {
+    int32_t n_rows = share_rows(s, takes);
+    enum err_code rc = session_spec_plan(s, n_rows, s->n_batch - n_rows, e);
+    for (int32_t i = 0; rc == ERR_OK && i < s->n_seqs; i++) {
         struct seq *q = &s->seqs[i];
-        struct err e;
+        struct err full;
         if (takes[i] == 0)
             continue;
-        if (kv_seq_reserve(q->kv, kv_seq_held(q->kv) + takes[i], &e) != ERR_OK) {
-            session_emit_done(s, list, i, DONE_ERROR, e.text);
+        if (q->state == SEQ_GENERATE)
+            takes[i] = q->spec.n_rows;
+        if (kv_seq_reserve(q->kv, kv_seq_held(q->kv) + takes[i], &full) != ERR_OK) {
+            session_emit_done(s, list, i, DONE_ERROR, full.text);
             takes[i] = 0;
         } else if (q->state == SEQ_GENERATE)
-            session_add_rows(s, batch, i, &q->next, 1, true);
+            add_answer(s, batch, i);
         else
             session_add_rows(s, batch, i, q->prompt + q->n_fed, takes[i], q->n_fed + takes[i] == q->n_prompt);
     }
+    return rc;
 }
 
-static void sample_one(struct session *s, struct event_list *list, int32_t seq, const float *logits)
+static void sample_one(struct session *s, struct event_list *list, int32_t seq, const float *logits,
+                       const struct spec_guess *draft)
 {
     struct seq *q = &s->seqs[seq];
     struct sampler_result result;
@@ -175,24 +194,45 @@ static void sample_one(struct session *s, struct event_list *list, int32_t seq, 
         return;
     }
     sampler_accept(q->sampler, result.token);
+    session_spec_learn(s, q, result.token);
     double now = session_clock_ms();
     if (q->state == SEQ_PROMPT) {
         q->timings.prompt_ms = q->timings.first_ms = now - q->started_ms;
         q->first_ms = now;
         q->state = SEQ_GENERATE;
     }
+    bool drafted = draft && draft->token == result.token;
+    q->timings.n_accepted += drafted;
+    q->timings.saved_ms += q->spec.token_ms;
+    q->spec.n_told++;
     if (!q->ignore_end && tokenizer_is_eog(s->model->tokenizer, result.token)) {
         session_emit_done(s, list, seq, DONE_END, NULL);
         return;
     }
     q->next = result.token;
     q->timings.n_generated++;
-    if (!session_emit_token(s, list, seq, result.token, result.probability))
+    if (!session_emit_token(s, list, seq, result.token, result.probability, drafted))
         session_emit_done(s, list, seq, DONE_ERROR, "no memory for the text of a token");
     else if (q->n_predict >= 0 && q->timings.n_generated >= q->n_predict)
         session_emit_done(s, list, seq, DONE_LENGTH, NULL);
     else if (kv_seq_held(q->kv) + 1 >= s->n_ctx)
         session_emit_done(s, list, seq, DONE_CONTEXT, NULL);
+}
+
+/* Goes through an answer's rows for as long as what is sampled is what was drafted; what the cache got
+ * of the rest is written over. The sampler is asked as often, with the same logits, as without drafts. */
+static void take_answer(struct session *s, struct event_list *list, int32_t seq, const float *logits)
+{
+    struct seq *q = &s->seqs[seq];
+    int32_t n_rows = q->spec.n_rows, n_others = s->n_seqs - 1 - seq;
+    for (int32_t i = 0; i < n_rows; i++, logits += s->model->info.n_vocab) {
+        const struct spec_guess *draft = i + 1 < n_rows ? &q->spec.draft[i] : NULL;
+        kv_seq_append(q->kv, &q->next, 1);
+        sample_one(s, list, seq, logits, draft);
+        if (q->state != SEQ_GENERATE || !draft || q->next != draft->token ||
+            list->cap - list->n < EVENTS_PER_SEQ * (1 + n_others))
+            break;
+    }
 }
 
 /* A piece of a prompt has been evaluated. */
@@ -217,12 +257,14 @@ static void take_results(struct session *s, struct event_list *list, const struc
         struct seq *q = &s->seqs[i];
         if (takes[i] == 0)
             continue;
-        if (q->state == SEQ_GENERATE)
-            kv_seq_append(q->kv, &q->next, 1);
-        else
-            take_piece(s, list, i, takes[i], ms * takes[i] / batch->n_rows);
-        if (q->state == SEQ_GENERATE || q->n_fed == q->n_prompt) {
-            sample_one(s, list, i, logits);
+        if (q->state == SEQ_GENERATE) {
+            take_answer(s, list, i, logits);
+            logits += (int64_t)takes[i] * s->model->info.n_vocab;
+            continue;
+        }
+        take_piece(s, list, i, takes[i], ms * takes[i] / batch->n_rows);
+        if (q->n_fed == q->n_prompt) {
+            sample_one(s, list, i, logits, NULL);
             logits += s->model->info.n_vocab;
         }
     }
@@ -235,20 +277,22 @@ enum err_code session_step(struct session *s, struct eng_event *events, int32_t 
 {
     struct event_list list = { .events = events, .cap = cap };
     struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
-    int32_t takes[MAX_SEQS];
+    int32_t takes[SESSION_MAX_SEQS];
     *n_events = 0;
     if (cap < EVENTS_PER_SEQ * s->n_seqs)
         return err_set(e, ERR_FORMAT, "events: room for %d, at least %d wanted", cap, EVENTS_PER_SEQ * s->n_seqs);
     struct err reason;
     enum err_code rc = atomic_load(&s->cancel) ? ERR_CANCELLED : gguf_changed(s->model->gguf, &reason);
     if (rc == ERR_OK)
-        fill_batch(s, &batch, takes, &list);
+        rc = fill_batch(s, &batch, takes, &list, &reason);
     double start_ms = session_clock_ms();
     if (rc == ERR_OK && batch.n_rows > 0)
         rc = s->model->engine->backend->ops->run(s->model->placed, &batch, &reason);
-    if (rc == ERR_OK)
-        take_results(s, &list, &batch, takes, session_clock_ms() - start_ms);
-    else
+    double ms = session_clock_ms() - start_ms;
+    if (rc == ERR_OK) {
+        session_spec_count(s, batch.n_rows, ms);
+        take_results(s, &list, &batch, takes, ms);
+    } else
         end_all(s, &list, rc == ERR_CANCELLED ? DONE_CANCELLED : DONE_ERROR,
                 rc == ERR_CANCELLED ? NULL : reason.text);
     if (rc == ERR_CANCELLED)

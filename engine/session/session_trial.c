@@ -15,17 +15,15 @@
  * The limit, mean KL divergence on this text: models that bear a type show 0.0004 to 0.004 (q8_0, kv4, kv3 on
  * SmolLM2-135M, Gemma-3-270m and Qwen2.5-Coder-1.5B; q4_0 on the first two), about what any small change of
  * rounding gives; q4_0 keys on the third, which they ruin, 2.8. */
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/session/session_impl.h"
 
 enum { N_IDS = 256, N_COMMON = 192, N_LAST = 64, N_SCORED = N_LAST / 2, N_PAGES = N_IDS / KV_PAGE, PIECE = 64,
-       ALIGN = 64, NAME_BYTES = 2 * KV_STORE_KEY_BYTES + 16 };
+       ALIGN = 64 };
 
 static const double KL_LIMIT = 0.05;
 
@@ -214,61 +212,30 @@ static bool same_types(struct session_types a, struct session_types b)
     return a.k == b.k && a.v == b.v;
 }
 
-/* The file of what these types came to with this model. */
-static bool file_name(const struct session *s, const char *dir, struct session_types types, struct buf *out)
+static bool read_note(const struct session *s, const char *dir, struct session_trial *trial)
 {
-    const struct program *p = s->model->program;
-    struct kv_store_key key;
-    struct kv_layer *layers = calloc((size_t)p->n_layers, sizeof *layers);
-    if (!layers)
-        return false;
-    session_layers(layers, p, types);
-    enum err_code rc = model_kv_key(s->model, layers, p->n_layers, &key, NULL);
-    free(layers);
-    buf_printf(out, "%s/", dir);
-    for (int32_t i = 0; i < KV_STORE_KEY_BYTES; i++)
-        buf_printf(out, "%02x", key.bytes[i]);
-    return rc == ERR_OK && buf_add_text(out, ".types");
-}
-
-static bool read_file(const struct session *s, const char *dir, struct session_trial *trial)
-{
-    struct buf name = { 0 };
+    struct buf note = { 0 };
+    struct session_types types;
     char k[16], v[16];
     double kl;
-    bool ok = false;
-    FILE *f = file_name(s, dir, trial->asked, &name) ? fopen(buf_text(&name), "re") : NULL;
-    if (f) {
-        struct session_types types;
-        ok = fscanf(f, "quip kv types 1 %15s %15s %lf", k, v, &kl) == 3 && kv_type_find(&types.k, k) &&
-             kv_type_find(&types.v, v) && types.k != KV_F32 && types.v != KV_F32;
-        if (ok) {
-            trial->taken = types;
-            trial->kl = kl;
-        }
-        fclose(f);
+    bool ok = session_note_read(s, dir, trial->asked, ".types", &note) &&
+              sscanf(buf_text(&note), "quip kv types 1 %15s %15s %lf", k, v, &kl) == 3 && kv_type_find(&types.k, k) &&
+              kv_type_find(&types.v, v) && types.k != KV_F32 && types.v != KV_F32;
+    if (ok) {
+        trial->taken = types;
+        trial->kl = kl;
     }
-    buf_finish(&name);
+    buf_finish(&note);
     return ok;
 }
 
 void session_trial_keep(const struct session *s, const char *dir, const struct session_trial *trial)
 {
-    struct buf name = { 0 }, made = { 0 };
-    if (file_name(s, dir, trial->asked, &name) && buf_printf(&made, "%s.tmp", buf_text(&name))) {
-        int fd = open(buf_text(&made), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
-        bool ok = f && fprintf(f, "quip kv types 1 %s %s %.6f\n", kv_type_name(trial->taken.k),
-                               kv_type_name(trial->taken.v), fmin(trial->kl, 1e6)) > 0;
-        if (f)
-            ok = fclose(f) == 0 && ok;
-        else if (fd >= 0)
-            close(fd);
-        if (!ok || rename(buf_text(&made), buf_text(&name)) != 0)
-            unlink(buf_text(&made));
-    }
-    buf_finish(&name);
-    buf_finish(&made);
+    struct buf note = { 0 };
+    if (buf_printf(&note, "quip kv types 1 %s %s %.6f\n", kv_type_name(trial->taken.k), kv_type_name(trial->taken.v),
+                   fmin(trial->kl, 1e6)))
+        session_note_write(s, dir, trial->asked, ".types", buf_text(&note));
+    buf_finish(&note);
 }
 
 static bool recall(const struct session *s, const char *dir, struct session_trial *trial)
@@ -280,7 +247,7 @@ static bool recall(const struct session *s, const char *dir, struct session_tria
             trial->fresh = false;
             return true;
         }
-    return dir && read_file(s, dir, trial);
+    return dir && read_note(s, dir, trial);
 }
 
 /* ---- raising -------------------------------------------------------------------------------------- */

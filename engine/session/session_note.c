@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* Small things worth knowing at the next start, one file each beside those of prefixes: what a model said of itself
+ * when it was tried. They are named like the namespace of the cache, so another model, another level or another
+ * arithmetic has others. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "engine/session/session_impl.h"
+
+enum { NOTE_BYTES = 4096 };
+
+static bool file_name(const struct session *s, const char *dir, struct session_types types, const char *ending,
+                      struct buf *out)
+{
+    const struct program *p = s->model->program;
+    struct kv_store_key key;
+    struct kv_layer *layers = calloc((size_t)p->n_layers, sizeof *layers);
+    if (!layers)
+        return false;
+    session_layers(layers, p, types);
+    enum err_code rc = model_kv_key(s->model, layers, p->n_layers, &key, NULL);
+    free(layers);
+    buf_printf(out, "%s/", dir);
+    for (int32_t i = 0; i < KV_STORE_KEY_BYTES; i++)
+        buf_printf(out, "%02x", key.bytes[i]);
+    return rc == ERR_OK && buf_add_text(out, ending);
+}
+
+bool session_note_read(const struct session *s, const char *dir, struct session_types types, const char *ending,
+                       struct buf *out)
+{
+    struct buf name = { 0 };
+    FILE *f = file_name(s, dir, types, ending, &name) ? fopen(buf_text(&name), "re") : NULL;
+    bool ok = f && buf_reserve(out, NOTE_BYTES);
+    if (ok) {
+        char line[512];
+        while (out->n_bytes < NOTE_BYTES && fgets(line, sizeof line, f))
+            buf_add_text(out, line);
+        ok = !ferror(f) && buf_ok(out);
+    }
+    if (f)
+        fclose(f);
+    buf_finish(&name);
+    return ok;
+}
+
+void session_note_write(const struct session *s, const char *dir, struct session_types types, const char *ending,
+                        const char *text)
+{
+    struct buf name = { 0 }, made = { 0 };
+    if (file_name(s, dir, types, ending, &name) && buf_printf(&made, "%s.tmp", buf_text(&name))) {
+        int fd = open(buf_text(&made), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+        bool ok = f && fputs(text, f) >= 0;
+        if (f)
+            ok = fclose(f) == 0 && ok;
+        else if (fd >= 0)
+            close(fd);
+        if (!ok || rename(buf_text(&made), buf_text(&name)) != 0)
+            unlink(buf_text(&made));
+    }
+    buf_finish(&name);
+    buf_finish(&made);
+}

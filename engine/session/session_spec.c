@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/* Speculation: what an answer says next often stands in the conversation already. A pass over the model with a few
+ * rows costs little more than one with one row where reading the weights is what takes the time, so tokens that
+ * followed the same words before are evaluated along, and kept for as long as the sampler chooses them too.
+ *
+ * The arithmetic of a row does not depend on the rows beside it, and the sampler is asked as often, with the same
+ * logits, as without: the answer is the same to the token, whatever is drafted. So drafting is a question of speed
+ * alone, and of nothing but: what a pass costs is measured (spec_costs.h), how often guesses come true is learnt
+ * from every token, drafted or not (spec_rates.h), and what does not pay is not drafted. */
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/session/session_impl.h"
+
+enum { LAZY_BUDGET_MS = 400, LOSSES = 3, REST = 32, LOOP_TIMES = 4, LOOP_TOKENS = 48 };
+
+/* ---- what a pass costs ---------------------------------------------------------------------------- */
+
+static bool holds(const struct session *s, int32_t seq, int32_t n_rows)
+{
+    return n_rows <= s->n_batch && kv_seq_held(s->seqs[seq].kv) + n_rows <= s->n_ctx;
+}
+
+/* A pass like those of drafts, of which nothing is kept. */
+static enum err_code time_pass(struct session *s, int32_t seq, int32_t n_rows, double *ms, struct err *e)
+{
+    const struct backend_ops *ops = s->model->engine->backend->ops;
+    struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
+    struct kv_seq *kv = s->seqs[seq].kv;
+    int32_t tokens[SPEC_MAX_ROWS] = { 0 };
+    enum err_code rc = kv_seq_reserve(kv, kv_seq_held(kv) + n_rows, e);
+    if (rc != ERR_OK)
+        return rc;
+    session_add_rows(s, &batch, seq, tokens, n_rows, n_rows);
+    double start_ms = session_clock_ms();
+    rc = ops->run(s->model->placed, &batch, e);
+    *ms = session_clock_ms() - start_ms;
+    return rc;
+}
+
+/* Points that were not measured lie on lines between those that were, and beyond the last on the line of the last
+ * two. The first always was. */
+static void fill_gaps(double *ms)
+{
+    int32_t a = 0, b = -1;
+    for (int32_t i = 1; i < SPEC_POINTS; i++) {
+        if (ms[i] <= 0)
+            continue;
+        for (int32_t j = a + 1; j < i; j++)
+            ms[j] = ms[a] + (ms[i] - ms[a]) * (spec_costs_rows(j) - spec_costs_rows(a)) /
+                                (spec_costs_rows(i) - spec_costs_rows(a));
+        b = a;
+        a = i;
+    }
+    for (int32_t j = a + 1; j < SPEC_POINTS; j++)
+        ms[j] = ms[a] + (b < 0 ? ms[a] : (ms[a] - ms[b]) / (spec_costs_rows(a) - spec_costs_rows(b))) *
+                            (spec_costs_rows(j) - spec_costs_rows(a));
+}
+
+/* The points that say most come first. Each is the best of its passes: a machine that does something else as well
+ * makes them slower, never faster. */
+static enum err_code measure(struct session *s, int32_t seq, int32_t budget_ms, struct err *e)
+{
+    static const int32_t order[SPEC_POINTS] = { 0, 7, 1, 3, 9, 2, 5, 8, 4, 6, 10, 11 };
+    enum { NEEDED = 3 };
+    double best[SPEC_POINTS] = { 0 }, start_ms = session_clock_ms(), ms;
+    enum err_code rc = time_pass(s, seq, 1, &ms, e);    /* the first is slow for other reasons */
+    for (int32_t n = 0; rc == ERR_OK; n++) {
+        int32_t i = order[n % SPEC_POINTS];
+        if (n >= NEEDED && session_clock_ms() - start_ms + best[i] > budget_ms)
+            break;
+        if (!holds(s, seq, spec_costs_rows(i)))
+            continue;
+        rc = time_pass(s, seq, spec_costs_rows(i), &ms, e);
+        best[i] = best[i] > 0 && best[i] < ms ? best[i] : ms;
+    }
+    if (rc == ERR_OK) {
+        fill_gaps(best);
+        spec_costs_set(&s->model->caches->costs, kv_seq_held(s->seqs[seq].kv), best);
+    }
+    return rc;
+}
+
+/* ---- what is remembered --------------------------------------------------------------------------- */
+
+static const char *folder(const struct session *s)
+{
+    return s->use_files && s->cache->store ? s->cache->dir : NULL;
+}
+
+static void read_note(struct session *s)
+{
+    struct session_caches *all = s->model->caches;
+    struct buf note = { 0 };
+    double ms[SPEC_POINTS];
+    int32_t n_threads, n = 0, n_bytes = 0;
+    char tier[16];
+    bool ok = folder(s) && session_note_read(s, folder(s), s->types, ".passes", &note) &&
+              sscanf(buf_text(&note), "quip passes 1 %" SCNd32 " %15s%n", &n_threads, tier, &n_bytes) == 2 &&
+              n_threads == pool_threads(s->model->engine->pool) &&
+              strcmp(tier, s->model->engine->backend->name) == 0;
+    for (const char *at = ok ? buf_text(&note) + n_bytes : ""; n < SPEC_POINTS; n++, at += n_bytes)
+        if (sscanf(at, "%lf%n", &ms[n], &n_bytes) != 1 || !(ms[n] > 0 && ms[n] < 1e7))
+            break;
+    if (n == SPEC_POINTS)
+        spec_costs_set(&all->costs, 0, ms);
+    buf_finish(&note);
+}
+
+void session_spec_keep(const struct session *s)
+{
+    const struct spec_costs *c = &s->model->caches->costs;
+    struct buf note = { 0 };
+    if (!folder(s) || !spec_costs_known(c))
+        return;
+    buf_printf(&note, "quip passes 1 %d %s", pool_threads(s->model->engine->pool), s->model->engine->backend->name);
+    for (int32_t i = 0; i < SPEC_POINTS; i++)
+        buf_printf(&note, " %.4f", spec_costs_ms(c, spec_costs_rows(i), 0));
+    if (buf_add_text(&note, "\n"))
+        session_note_write(s, folder(s), s->types, ".passes", buf_text(&note));
+    buf_finish(&note);
+}
+
+/* Other errors than a cancel mean that there will be no drafts. */
+static enum err_code find_costs(struct session *s, int32_t seq, int32_t budget_ms, struct err *e)
+{
+    struct session_caches *all = s->model->caches;
+    if (spec_costs_known(&all->costs) || all->costs_failed)
+        return ERR_OK;
+    read_note(s);
+    if (spec_costs_known(&all->costs))
+        return ERR_OK;
+    enum err_code rc = measure(s, seq, budget_ms, e);
+    if (rc == ERR_CANCELLED)
+        return rc;
+    all->costs_failed = rc != ERR_OK;
+    session_spec_keep(s);
+    return ERR_OK;
+}
+
+enum err_code session_measure_passes(struct session *s, int32_t budget_ms, bool again, struct err *e)
+{
+    assert(!session_busy(s));
+    enum err_code rc = atomic_load(&s->cancel) ? err_set(e, ERR_CANCELLED, "cancelled") : gguf_changed(s->model->gguf, e);
+    if (rc == ERR_OK)
+        rc = again ? measure(s, 0, budget_ms, e) : find_costs(s, 0, budget_ms, e);
+    if (rc == ERR_OK && again)
+        session_spec_keep(s);
+    if (rc == ERR_CANCELLED)
+        atomic_store(&s->cancel, false);    /* has had its effect */
+    return rc;
+}
+
+double session_pass_ms(const struct session *s, int32_t n_rows)
+{
+    const struct spec_costs *c = &s->model->caches->costs;
+    return spec_costs_known(c) ? spec_costs_ms(c, n_rows, 0) : 0;
+}
+
+/* ---- what is drafted ------------------------------------------------------------------------------ */
+
+/* How the pass before went, now that its tokens are told. */
+static void judge(const struct session *s, struct seq *q)
+{
+    const struct spec_costs *c = &s->model->caches->costs;
+    struct seq_spec *spec = &q->spec;
+    int32_t n_held = kv_seq_held(q->kv);
+    if (spec->n_rows < 2 || !spec_costs_known(c))
+        return;
+    bool lost = spec->n_told * spec_costs_ms(c, 1, n_held) < spec_costs_ms(c, spec->n_rows, n_held);
+    spec->n_losses = lost ? spec->n_losses + 1 : 0;
+    if (spec->n_losses == LOSSES) {
+        spec->n_losses = 0;
+        spec->n_rests = REST;
+    }
+}
+
+/* Guesses at what the sequence may still say, and how likely they are. */
+static void make_offer(const struct session *s, struct seq *q, struct spec_offer *offer)
+{
+    int32_t n = s->n_ctx - kv_seq_held(q->kv) - 1;
+    if (q->n_predict >= 0 && n > q->n_predict - q->timings.n_generated - 1)
+        n = q->n_predict - q->timings.n_generated - 1;
+    if (n > SPEC_MAX_DRAFT)
+        n = SPEC_MAX_DRAFT;
+    if (q->spec.asked > 0 && n > q->spec.asked)
+        n = q->spec.asked;
+    offer->n = offer->n_take = 0;
+    if (q->spec.asked == SPEC_OFF || (q->spec.asked == SPEC_AUTO && q->spec.n_rests > 0))
+        return;
+    double survive = 1;
+    int32_t n_guesses = n > 0 ? spec_index_guess(q->spec.index, q->spec.draft, n) : 0;
+    for (int32_t i = 0; i < n_guesses; i++) {
+        const struct spec_guess *g = &q->spec.draft[i];
+        offer->survive[offer->n++] = survive *= spec_rates_expect(&q->spec.rates, &s->model->caches->rates, g);
+    }
+}
+
+static void note(struct session *s, const struct seq *q, const struct spec_offer *offer, int32_t n_held)
+{
+    const struct session_caches *all = s->model->caches;
+    char *text = s->spec_note;
+    const size_t n = sizeof s->spec_note;
+    if (q->spec.asked == SPEC_OFF)
+        snprintf(text, n, "switched off");
+    else if (all->costs_failed)
+        snprintf(text, n, "the cost of a pass could not be measured");
+    else if (q->spec.asked == SPEC_AUTO && q->spec.n_rests > 0)
+        snprintf(text, n, "resting: the last drafts cost more than they gave");
+    else if (offer->n == 0)
+        snprintf(text, n, "nothing repeats here");
+    else
+        snprintf(text, n, "would not pay: right %.0f %% of the time, one row more costs %.0f %%",
+                 100 * offer->survive[0],
+                 100 * (spec_costs_ms(&all->costs, 2, n_held) / spec_costs_ms(&all->costs, 1, n_held) - 1));
+}
+
+/* Drafts that were asked for as they are. */
+static void take_asked(struct seq *q, struct spec_offer *offer, int32_t *room)
+{
+    if (q->spec.asked <= 0)
+        return;
+    q->spec.n_rows = 1 + (offer->n < *room ? offer->n : *room);
+    *room -= q->spec.n_rows - 1;
+    offer->n = 0;
+}
+
+enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room, struct err *e)
+{
+    struct session_caches *all = s->model->caches;
+    struct spec_offer offers[SESSION_MAX_SEQS];
+    struct seq *who[SESSION_MAX_SEQS];
+    int32_t n = 0, n_held = 0, seq = 0;
+    bool any = false;
+    if (room > SPEC_MAX_DRAFT)
+        room = SPEC_MAX_DRAFT;
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        struct seq *q = &s->seqs[i];
+        if (q->state == SEQ_GENERATE) {
+            judge(s, q);
+            make_offer(s, q, &offers[n]);
+            any |= q->spec.asked == SPEC_AUTO && offers[n].n > 0;
+            n_held += kv_seq_held(q->kv);
+            who[n++] = q;
+            seq = i;
+        }
+        q->spec.n_rows = q->state == SEQ_GENERATE;
+        q->spec.n_told = 0;
+        q->spec.token_ms = 0;
+    }
+    if (n == 0)
+        return ERR_OK;
+    struct spec_offer first = offers[0];
+    for (int32_t i = 0, before = room; i < n; i++, n_rows += before - room, before = room)
+        take_asked(who[i], &offers[i], &room);
+    enum err_code rc = any ? find_costs(s, seq, LAZY_BUDGET_MS, e) : ERR_OK;
+    if (rc != ERR_OK)
+        return rc;
+    if (any && spec_costs_known(&all->costs))
+        spec_costs_choose(&all->costs, offers, n, n_rows, room, n_held);
+    s->spec_note[0] = '\0';
+    bool drafts = false;
+    for (int32_t i = 0; i < n; i++) {
+        who[i]->spec.n_rows += offers[i].n_take;
+        drafts |= who[i]->spec.n_rows > 1;
+    }
+    if (!drafts)
+        note(s, who[0], &first, n_held);
+    return ERR_OK;
+}
+
+/* ---- what came of it ------------------------------------------------------------------------------ */
+
+void session_spec_count(struct session *s, int32_t n_rows, double ms)
+{
+    struct spec_costs *c = &s->model->caches->costs;
+    int32_t n_answers = 0, n_answer_rows = 0, n_held = 0;
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        const struct seq *q = &s->seqs[i];
+        n_answers += q->spec.n_rows > 0;
+        n_answer_rows += q->spec.n_rows;
+        n_held += q->spec.n_rows > 0 ? kv_seq_held(q->kv) : 0;
+    }
+    if (n_answers == 0)
+        return;
+    if (n_rows == n_answer_rows && n_rows <= SPEC_MAX_ROWS)
+        spec_costs_learn(c, n_rows, n_held, ms);
+    bool counts = n_answer_rows > n_answers && spec_costs_known(c);
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        struct seq *q = &s->seqs[i];
+        if (q->spec.n_rows == 0)
+            continue;
+        q->timings.n_passes++;
+        q->timings.n_drafted += q->spec.n_rows - 1;
+        q->timings.saved_ms -= counts ? ms : 0;
+        q->spec.token_ms = counts ? spec_costs_ms(c, n_rows - n_answer_rows + n_answers, n_held) : 0;
+    }
+}
+
+void session_spec_learn(struct session *s, struct seq *q, int32_t token)
+{
+    struct spec_guess g;
+    if (spec_index_guess(q->spec.index, &g, 1) > 0) {
+        spec_rates_learn(&q->spec.rates, SPEC_ANSWER, &g, g.token == token);
+        spec_rates_learn(&s->model->caches->rates, SPEC_MODEL, &g, g.token == token);
+    }
+    if (q->spec.n_rests > 0)
+        q->spec.n_rests--;
+    spec_index_push(q->spec.index, token);
+}
+
+int32_t session_spec_repeated(const struct seq *q)
+{
+    struct spec_loop loop = spec_index_loop(q->spec.index);
+    if (loop.n > q->timings.n_generated)
+        loop.n = q->timings.n_generated;    /* what the prompt repeats is no fault of the answer */
+    return loop.n >= LOOP_TOKENS && loop.n >= LOOP_TIMES * loop.period ? loop.period : 0;
+}
