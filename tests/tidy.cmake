@@ -31,7 +31,7 @@ may(engine/kv           engine/base engine/backend)
 may(engine/model        engine/base engine/backend engine/gguf engine/quant engine/kv)
 set(all_but_devices     engine/base engine/gguf engine/quant engine/tokenizer engine/template engine/sampler
                         engine/backend engine/kv engine/model)
-may(engine/spec         ${all_but_devices})
+may(engine/spec         engine/base)
 # What implements the border stands beside it (engine/engine, below: engine.h, engine_*.[ch]), and the
 # session is a part of that; only engine.c knows which devices there are.
 may(engine/session      ${all_but_devices} engine/spec engine/engine)
