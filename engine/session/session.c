@@ -242,8 +242,14 @@ void session_stats(const struct session *s, struct session_stats *out)
         .n_disk_writing = files.n_writing,
         .spec_note = s->spec_note,
     };
-    for (int32_t i = 0; i < s->n_seqs; i++)
+    for (int32_t i = 0; i < s->n_seqs; i++) {
+        const struct eng_timings *t = &s->seqs[i].timings;
         out->n_held += kv_seq_held(s->seqs[i].kv);
+        out->n_passes += t->n_passes;
+        out->n_drafted += t->n_drafted;
+        out->n_accepted += t->n_accepted;
+        out->saved_ms += t->saved_ms;
+    }
 }
 
 /* ---- for measuring -------------------------------------------------------------------------------- */
