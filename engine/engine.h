@@ -194,6 +194,7 @@ struct session_options {
                                     * session says counts for the model */
     const char *cache_dir;         /* prefixes kept in files; NULL: none. Copied */
     uint64_t cache_disk_bytes;     /* of all files there; the one unused longest goes first */
+    bool draft_from_chats;         /* chats that are closed are drafted from in later ones, while the model is open */
 };
 
 struct generate_options {
@@ -298,6 +299,10 @@ void session_cancel(struct session *s);
 /* Says that the conversation in an idle sequence is over: it stays in memory for as long as the budget allows and is
  * written to a file in the background where that pays. Returns at once. */
 void session_close_chat(struct session *s, int32_t seq);
+/* Texts that drafts may be taken from besides the conversation itself. They are tokenised here, replace those given
+ * before (and closed chats), and hold for all sessions of the model; n_texts 0: there are none. While nobody is busy.
+ * Errors: ERR_UNSUPPORTED for more than 64 texts or 2^20 tokens in all, ERR_NOMEM; those given before stay */
+enum err_code session_draft_from(struct session *s, const struct text_part *texts, int32_t n_texts, struct err *e);
 /* Waits for files being written. False when that took longer. */
 bool session_flush(struct session *s, int32_t timeout_ms);
 /* How many of these tokens need not be evaluated, files not counted. */
@@ -309,7 +314,7 @@ void session_stats(const struct session *s, struct session_stats *out);
  * it is). Without this call the first answer with something to draft does it.
  * Errors: ERR_CANCELLED by session_cancel(); ERR_NOMEM, ERR_IO as session_eval() */
 enum err_code session_measure_passes(struct session *s, int32_t budget_ms, bool again, struct err *e);
-/* What a pass of n_rows (1 to SPEC_MOST + 1) is expected to take now, in ms; 0: not known. */
+/* What a pass of n_rows (1 to SPEC_MOST + 1) after what is held is expected to take now, in ms; 0: not known. */
 double session_pass_ms(const struct session *s, int32_t n_rows);
 
 /* For measuring: evaluates tokens after the ones the sequence holds (start: a sequence is empty), and

@@ -6,7 +6,10 @@
  *
  * With --memory it tells what the cache really takes: the process's resident bytes at each depth, less those
  * at 64 tokens, beside what the cache was computed to need. The tokens read are the same 64 again and again,
- * 64 at a time, so that weights and scratch are resident before the first look. */
+ * 64 at a time, so that weights and scratch are resident before the first look.
+ *
+ * With --passes it tells what a pass over the model takes by its number of rows: what decides how many tokens are
+ * drafted for it to check. */
 #include "app/cmd/cmd.h"
 
 #include <jansson.h>
@@ -15,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BENCH_BATCH = 256, BENCH_REPEAT_MAX = 1000, BENCH_MEMORY_BATCH = 64 };
+enum { BENCH_BATCH = 256, BENCH_REPEAT_MAX = 1000, BENCH_MEMORY_BATCH = 64, BENCH_PASSES_MS = 4000 };
 
 struct bench_test {
     int32_t n_depth;
@@ -299,6 +302,45 @@ static enum err_code run_memory(struct bench *b, struct err *e)
     return rc;
 }
 
+/* ---- passes --------------------------------------------------------------------------------------- */
+
+static void report_pass(struct bench *b, int32_t n_depth, int32_t n_rows)
+{
+    char types[24];
+    double ms = session_pass_ms(b->s, n_rows), times = ms / session_pass_ms(b->s, 1);
+    name_types(&b->stats, types, sizeof types);
+    if (b->results) {
+        json_t *row = json_pack("{ss ss si ss ss si si sf sf}", "cpu_info", b->eng.cpu, "cpu_tier", b->eng.cpu_tier,
+                                "n_threads", b->eng.n_threads, "type_k", b->stats.kv_type_k, "type_v",
+                                b->stats.kv_type_v, "n_depth", n_depth, "n_rows", n_rows, "ms", ms, "times_one",
+                                times);
+        json_array_append_new(b->results, row);
+        return;
+    }
+    printf("| %-9s | %8d | %5d | %9.2f | %9.2f | %10.1f | %8.2f |\n", types, n_depth, n_rows, ms, times,
+           n_rows * 1e3 / ms, n_rows / times);
+    fflush(stdout);
+}
+
+static enum err_code run_passes(struct bench *b, struct err *e)
+{
+    const struct config_list *depths = &b->config->bench_depth;
+    enum err_code rc = ERR_OK;
+    if (!b->results) {
+        printf("| %-9s | %8s | %5s | %9s | %9s | %10s | %8s |\n", "kv", "depth", "rows", "ms", "of one", "rows/s",
+               "at best");
+        printf("| --------- | -------: | ----: | --------: | --------: | ---------: | -------: |\n");
+    }
+    for (int32_t i = 0; rc == ERR_OK && i < depths->n; i++) {
+        rc = fill(b, depths->values[i], e);
+        if (rc == ERR_OK)
+            rc = session_measure_passes(b->s, BENCH_PASSES_MS, true, e);
+        for (int32_t n = 1; rc == ERR_OK && n <= SPEC_MOST + 1; n += n < 8 ? 1 : n < 16 ? 4 : 8)
+            report_pass(b, depths->values[i], n);
+    }
+    return rc;
+}
+
 /* ---- life ----------------------------------------------------------------------------------------- */
 
 static int32_t largest(const struct config_list *list, int32_t least)
@@ -318,7 +360,7 @@ static enum exit_code prepare(struct bench *b, const struct app *app, int32_t n_
     b->random = 20260823;
     engine_info(b->cm.eng, &b->eng);
     int32_t n_deepest = largest(&c->bench_depth, BENCH_MEMORY_BATCH);
-    int32_t n_longest = largest(&c->bench_prompt, largest(&c->bench_predict, 8));
+    int32_t n_longest = largest(&c->bench_prompt, largest(&c->bench_predict, SPEC_MOST + 1));
     code = cmd_session(&b->s, app, b->cm.model, n_deepest + n_longest,
                        c->bench_memory ? BENCH_MEMORY_BATCH : BENCH_BATCH);
     if (code != EXIT_CODE_OK)
@@ -341,9 +383,11 @@ static enum exit_code run_all(const struct app *app, int32_t n_threads, bool hea
     struct bench b = { .config = app->config, .results = results };
     struct err e;
     enum exit_code code = prepare(&b, app, n_threads);
-    if (code == EXIT_CODE_OK && heading && !b.config->bench_memory)
+    enum err_code (*run)(struct bench *, struct err *) = b.config->bench_memory ? run_memory
+                                                         : b.config->bench_passes ? run_passes : run_speed;
+    if (code == EXIT_CODE_OK && heading && run == run_speed)
         print_heading();
-    if (code == EXIT_CODE_OK && (b.config->bench_memory ? run_memory(&b, &e) : run_speed(&b, &e)) != ERR_OK) {
+    if (code == EXIT_CODE_OK && run(&b, &e) != ERR_OK) {
         cmd_complain("%s", e.text);
         code = EXIT_CODE_FAILURE;
     }

@@ -84,7 +84,7 @@ struct config {
     int32_t n_chunks;
     const char *save_logits, *kl_base;
     struct config_list bench_prompt, bench_predict, bench_depth, bench_threads;
-    bool bench_memory;
+    bool bench_memory, bench_passes;
     int32_t bench_repeat;
     int32_t bench_format;     /* 0 md, 1 json */
 

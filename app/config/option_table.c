@@ -129,6 +129,8 @@ static const struct option rows[] = {
       .help = "tokens in the cache before each test, not timed" },
     { .names = "--memory", .kind = OPTION_FLAG, .offset = AT(bench_memory), .commands = BENCH,
       .help = "instead of speed: memory of the process at each depth, beside the figure computed for the cache" },
+    { .names = "--passes", .kind = OPTION_FLAG, .offset = AT(bench_passes), .commands = BENCH,
+      .help = "instead of speed: what a pass of several tokens takes at each depth, which decides what is drafted" },
     { .names = "--no-warmup", .kind = OPTION_FLAG, .offset = AT(no_warmup), .commands = BENCH,
       .help = "time the first run too" },
 

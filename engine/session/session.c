@@ -30,6 +30,7 @@ static enum err_code read_options(struct session *s, const struct session_option
         return err_set(e, ERR_FORMAT, "sequences: %d, 1 to %d allowed", s->n_seqs, SESSION_MAX_SEQS);
     if (s->n_batch < s->n_seqs || s->n_batch > MAX_BATCH)
         return err_set(e, ERR_FORMAT, "batch: %d rows, %d to %d allowed", s->n_batch, s->n_seqs, MAX_BATCH);
+    s->drafts_from_chats = o->draft_from_chats;
     return session_types_find(&s->types, o->kv_type_k, o->kv_type_v, e);
 }
 

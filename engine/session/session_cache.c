@@ -167,6 +167,8 @@ void session_caches_destroy(struct session_caches *all)
         all->first = c->next;
         destroy_cache(c);
     }
+    if (all)
+        session_texts_finish(&all->texts);
     free(all);
 }
 
@@ -281,6 +283,8 @@ void session_close_chat(struct session *s, int32_t seq)
         if (held - known >= held / 4)    /* else the file there is brings back nearly all */
             save(s, q);
     }
+    if (s->drafts_from_chats)
+        session_texts_add_chat(s, kv_seq_tokens(q->kv), held);
     if (held > 0)
         kv_seq_anchor(q->kv);
     kv_seq_truncate(q->kv, 0);

@@ -6,6 +6,7 @@
 #include "engine/kv/kv_cache.h"
 #include "engine/kv/kv_store.h"
 #include "engine/sampler/sampler.h"
+#include "engine/spec/spec_corpus.h"
 #include "engine/spec/spec_costs.h"
 #include "engine/spec/spec_index.h"
 #include "engine/spec/spec_rates.h"
@@ -76,7 +77,16 @@ struct session_cache {
     bool abandoned;              /* a writer that hangs still reads its pages */
 };
 
-enum { SESSION_MAX_TRIALS = 16, SESSION_MAX_SEQS = 64 };
+enum { SESSION_MAX_TRIALS = 16, SESSION_MAX_SEQS = 64, SESSION_MAX_TEXTS = 64 };
+
+/* What drafts are taken from besides the conversation: files, then closed chats, the newest last. Zeroed: nothing. */
+struct session_texts {
+    struct token_list tokens;    /* of all */
+    int32_t ends[SESSION_MAX_TEXTS];
+    int32_t n, n_files;
+    struct spec_corpus *corpus;  /* NULL while there is none */
+};
+
 
 /* What the sessions of a model share, those to come included. */
 struct session_caches {
@@ -85,6 +95,7 @@ struct session_caches {
     struct spec_costs costs;     /* of passes */
     struct spec_rates rates;     /* of guesses, over all answers */
     bool costs_failed;           /* there is no measuring them */
+    struct session_texts texts;
     struct session_trial trials[SESSION_MAX_TRIALS];
     int32_t n_trials;
 };
@@ -93,6 +104,7 @@ struct session {
     struct model *model;
     struct session_cache *cache;
     bool use_files;              /* this session was given a folder */
+    bool drafts_from_chats;
     bool any_file;               /* for tests: files whether they save time or not */
     struct session_types types;  /* in force */
     char note[256];              /* why these */
@@ -165,6 +177,11 @@ bool session_note_read(const struct session *s, const char *dir, struct session_
 /* That it could not be written is not worth a word. */
 void session_note_write(const struct session *s, const char *dir, struct session_types types, const char *ending,
                         const char *text);
+
+/* session_texts.c */
+/* A chat that is over; what there is no room for is not taken. */
+void session_texts_add_chat(struct session *s, const int32_t *tokens, int32_t n_tokens);
+void session_texts_finish(struct session_texts *t);
 
 /* session_trial.c */
 /* Tries types on a short text, and better ones until the model bears them. dir: where results are remembered, may be

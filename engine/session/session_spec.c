@@ -15,7 +15,7 @@
 
 #include "engine/session/session_impl.h"
 
-enum { LAZY_BUDGET_MS = 400, LOSSES = 3, REST = 32, LOOP_TIMES = 4, LOOP_TOKENS = 48 };
+enum { LAZY_BUDGET_MS = 120, ROUNDS = 5, LOSSES = 3, REST = 32, LOOP_TIMES = 4, LOOP_TOKENS = 48 };
 
 /* ---- what a pass costs ---------------------------------------------------------------------------- */
 
@@ -68,7 +68,7 @@ static enum err_code measure(struct session *s, int32_t seq, int32_t budget_ms, 
     enum { NEEDED = 3 };
     double best[SPEC_POINTS] = { 0 }, start_ms = session_clock_ms(), ms;
     enum err_code rc = time_pass(s, seq, 1, &ms, e);    /* the first is slow for other reasons */
-    for (int32_t n = 0; rc == ERR_OK; n++) {
+    for (int32_t n = 0; rc == ERR_OK && n < ROUNDS * SPEC_POINTS; n++) {
         int32_t i = order[n % SPEC_POINTS];
         if (n >= NEEDED && session_clock_ms() - start_ms + best[i] > budget_ms)
             break;
@@ -157,7 +157,10 @@ enum err_code session_measure_passes(struct session *s, int32_t budget_ms, bool 
 double session_pass_ms(const struct session *s, int32_t n_rows)
 {
     const struct spec_costs *c = &s->model->caches->costs;
-    return spec_costs_known(c) ? spec_costs_ms(c, n_rows, 0) : 0;
+    int32_t n_held = 0;
+    for (int32_t i = 0; i < s->n_seqs; i++)
+        n_held += kv_seq_held(s->seqs[i].kv);
+    return spec_costs_known(c) ? spec_costs_ms(c, n_rows, n_held) : 0;
 }
 
 /* ---- what is drafted ------------------------------------------------------------------------------ */
@@ -178,8 +181,28 @@ static void judge(const struct session *s, struct seq *q)
     }
 }
 
-/* Guesses at what the sequence may still say, and how likely they are. */
-static void make_offer(const struct session *s, struct seq *q, struct spec_offer *offer)
+/* What may come next, by the longest match there is. */
+static int32_t guess(const struct session *s, const struct seq *q, struct spec_guess *out, int32_t cap)
+{
+    const struct spec_corpus *corpus = s->model->caches->texts.corpus;
+    const struct spec_index *x = q->spec.index;
+    int32_t end, n_match = spec_index_match(x, &end);
+    if (corpus && n_match < SPEC_CORPUS_REACH) {
+        struct spec_corpus_match m = spec_corpus_find(corpus, spec_index_tokens(x), spec_index_n(x));
+        struct spec_corpus_next next[SPEC_MAX_DRAFT];
+        if (m.n > n_match) {
+            int32_t n = spec_corpus_follow(corpus, &m, next, cap);
+            for (int32_t i = 0; i < n; i++)
+                out[i] = (struct spec_guess){ .token = next[i].token, .n_match = m.n + i, .elsewhere = true,
+                                              .kind = spec_kind_of(next[i].n_places, next[i].n_agree) };
+            return n;
+        }
+    }
+    return spec_index_guess(x, out, cap);
+}
+
+/* Guesses at what the sequence may still say, and how likely they are. False: there is no room for a draft. */
+static bool make_offer(const struct session *s, struct seq *q, struct spec_offer *offer)
 {
     int32_t n = s->n_ctx - kv_seq_held(q->kv) - 1;
     if (q->n_predict >= 0 && n > q->n_predict - q->timings.n_generated - 1)
@@ -189,14 +212,17 @@ static void make_offer(const struct session *s, struct seq *q, struct spec_offer
     if (q->spec.asked > 0 && n > q->spec.asked)
         n = q->spec.asked;
     offer->n = offer->n_take = 0;
+    if (n <= 0)
+        return false;
     if (q->spec.asked == SPEC_OFF || (q->spec.asked == SPEC_AUTO && q->spec.n_rests > 0))
-        return;
+        return true;
     double survive = 1;
-    int32_t n_guesses = n > 0 ? spec_index_guess(q->spec.index, q->spec.draft, n) : 0;
+    int32_t n_guesses = guess(s, q, q->spec.draft, n);
     for (int32_t i = 0; i < n_guesses; i++) {
         const struct spec_guess *g = &q->spec.draft[i];
         offer->survive[offer->n++] = survive *= spec_rates_expect(&q->spec.rates, &s->model->caches->rates, g);
     }
+    return true;
 }
 
 static void note(struct session *s, const struct seq *q, const struct spec_offer *offer, int32_t n_held)
@@ -234,14 +260,15 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
     struct spec_offer offers[SESSION_MAX_SEQS];
     struct seq *who[SESSION_MAX_SEQS];
     int32_t n = 0, n_held = 0, seq = 0;
-    bool any = false;
+    bool any = false, says_why = false;
     if (room > SPEC_MAX_DRAFT)
         room = SPEC_MAX_DRAFT;
     for (int32_t i = 0; i < s->n_seqs; i++) {
         struct seq *q = &s->seqs[i];
         if (q->state == SEQ_GENERATE) {
             judge(s, q);
-            make_offer(s, q, &offers[n]);
+            bool had_room = make_offer(s, q, &offers[n]);
+            says_why |= had_room && n == 0;
             any |= q->spec.asked == SPEC_AUTO && offers[n].n > 0;
             n_held += kv_seq_held(q->kv);
             who[n++] = q;
@@ -261,13 +288,14 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
         return rc;
     if (any && spec_costs_known(&all->costs))
         spec_costs_choose(&all->costs, offers, n, n_rows, room, n_held);
-    s->spec_note[0] = '\0';
     bool drafts = false;
     for (int32_t i = 0; i < n; i++) {
         who[i]->spec.n_rows += offers[i].n_take;
         drafts |= who[i]->spec.n_rows > 1;
     }
-    if (!drafts)
+    if (drafts)
+        s->spec_note[0] = '\0';
+    else if (says_why)
         note(s, who[0], &first, n_held);
     return ERR_OK;
 }
@@ -303,7 +331,7 @@ void session_spec_count(struct session *s, int32_t n_rows, double ms)
 void session_spec_learn(struct session *s, struct seq *q, int32_t token)
 {
     struct spec_guess g;
-    if (spec_index_guess(q->spec.index, &g, 1) > 0) {
+    if (guess(s, q, &g, 1) > 0) {
         spec_rates_learn(&q->spec.rates, SPEC_ANSWER, &g, g.token == token);
         spec_rates_learn(&s->model->caches->rates, SPEC_MODEL, &g, g.token == token);
     }

@@ -238,9 +238,7 @@ int32_t spec_index_match(const struct spec_index *x, int32_t *end)
     return x->states[x->states[x->last].shorter].n_longest;
 }
 
-/* n_places: where the piece occurred and something followed; n_same: of these, with the token. Counts of before may
- * be a little low (see the head of the file). */
-static enum spec_kind kind_of(int32_t n_places, int32_t n_same)
+enum spec_kind spec_kind_of(int32_t n_places, int32_t n_same)
 {
     if (n_same >= n_places)
         return n_places > 1 ? SPEC_AGREE : SPEC_ONCE;
@@ -262,7 +260,7 @@ int32_t spec_index_guess(const struct spec_index *x, struct spec_guess *out, int
         s = NONE;    /* beyond the end of the text: as before */
         if (to && *to != x->last) {
             const struct state *from = &x->states[s = *to];
-            out[i].kind = kind_of(n_places, from->n_ends);
+            out[i].kind = spec_kind_of(n_places, from->n_ends);    /* counts may be a little low */
             n_places = from->n_ends;
         }
     }

@@ -2,6 +2,7 @@
 #ifndef QUIP_ENGINE_SPEC_SPEC_INDEX_H
 #define QUIP_ENGINE_SPEC_SPEC_INDEX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/base/err.h"
@@ -26,12 +27,16 @@ struct spec_guess {
     int32_t token;
     int32_t n_match;
     enum spec_kind kind;
+    bool elsewhere;    /* the place is in a text at hand (spec_corpus.h), not in this one */
 };
 
 /* For texts of up to n_max tokens; about 90 bytes each, of which a text takes what it needs (spec_index_bytes).
  * Errors: ERR_NOMEM */
 enum err_code spec_index_create(struct spec_index **out, int32_t n_max, struct err *e);
 void spec_index_destroy(struct spec_index *x);    /* takes NULL */
+
+/* n_places: how many there are; n_same: how many of them go on with the token. */
+enum spec_kind spec_kind_of(int32_t n_places, int32_t n_same);
 
 /* Appends a token to a text shorter than n_max. */
 void spec_index_push(struct spec_index *x, int32_t token);

@@ -13,7 +13,7 @@ static int length_class(int32_t n_match)
 void spec_rates_learn(struct spec_rates *r, enum spec_memory memory, const struct spec_guess *g, bool came_true)
 {
     const float keep = memory == SPEC_ANSWER ? 0.97f : 0.998f;
-    struct spec_rate *rate = &r->of[g->kind][length_class(g->n_match)];
+    struct spec_rate *rate = &r->of[g->elsewhere][g->kind][length_class(g->n_match)];
     rate->n = rate->n * keep + 1;
     rate->n_true = rate->n_true * keep + (came_true ? 1 : 0);
 }
@@ -34,7 +34,8 @@ double spec_rates_expect(const struct spec_rates *answer, const struct spec_rate
 {
     const double weight = 4;    /* guesses that the memory behind stands for */
     int class = length_class(g->n_match);
-    const struct spec_rate *near = &answer->of[g->kind][class], *far = &model->of[g->kind][class];
+    const struct spec_rate *near = &answer->of[g->elsewhere][g->kind][class],
+                           *far = &model->of[g->elsewhere][g->kind][class];
     double p = (far->n_true + weight * first_guess(g)) / (far->n + weight);
     return (near->n_true + weight * p) / (near->n + weight);
 }

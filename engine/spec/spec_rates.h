@@ -14,7 +14,7 @@ enum { SPEC_LENGTHS = 9 };    /* 1, 2, 3, 4, 5-7, 8-12, 13-23, 24-47, 48 and mor
 struct spec_rates {
     struct spec_rate {
         float n, n_true;      /* weights; n_true <= n */
-    } of[SPEC_KINDS][SPEC_LENGTHS];
+    } of[2][SPEC_KINDS][SPEC_LENGTHS];    /* of places here, of places elsewhere */
 };
 
 /* Two memories, both zeroed at the start: of one answer, which forgets in some 30 guesses of a sort, and of all
