@@ -72,7 +72,8 @@ struct cpu_weight {
 typedef void (*cpu_quantize_fn)(int8_t *q, float *d, float *s, int16_t *h, float *residual,
                                 const float *x, int32_t n_cols);
 
-/* y[p][r] for weight rows row0 <= r < row1 and planes plane0 <= p < plane1 (1 to 8 of them).
+/* y[p][r] for weight rows row0 <= r < row1 and planes plane0 <= p < plane1: up to 8, or up to 32 where there is a
+ * mat-mat.
  *
  * Shapes   y: plane p's result for row r at y[(p - plane0) * y_stride + r - row0]
  * Planes   for F32, F16 and BF16 weights a plane is a row of acts->x

@@ -24,8 +24,12 @@
  * Weights in the file's order are sixteen streams at once, which the hardware's prefetcher does not
  * follow; they are asked for by hand, one group of rows ahead, in the order of memory. That streams 80 to
  * 90 % of what a slow memory gives (31 of 36 GB/s, Q4_K, two Zen 4 cores) but half of a fast one;
- * interleaved weights reach all of both (62 GB/s), so interleaving at load is worth its second. */
-enum { PASS_BLOCKS = 64, STAGE_BYTES = 16 * 272, MAX_FEW = 4 };
+ * interleaved weights reach all of both (62 GB/s), so interleaving at load is worth its second.
+ * Interleaved weights are one stream. For one plane the hardware follows it; for several it falls behind, and
+ * computing waits for memory instead of hiding it: asked for AHEAD_BYTES ahead, by the first planes of a group
+ * alone, four planes read 23 to 33 GB/s instead of 17, eight 17 instead of 10.5 (Q4_K, two cores; 2 KiB or
+ * 18 KiB ahead give less). */
+enum { PASS_BLOCKS = 64, STAGE_BYTES = 16 * 272, MAX_FEW = 4, AHEAD_BYTES = 9 << 10 };
 
 typedef void (*unpack_fn)(struct lanes *out, const uint8_t *src, const uint8_t *halves, int b);
 
@@ -139,6 +143,7 @@ INLINE void interleave_blocks(uint8_t *out, const struct lanes_format *f, const 
 struct row_group {
     const uint8_t *rows[16];      /* rows past the end repeat the last */
     const uint8_t *packed;        /* the group in interleaved order, or NULL */
+    bool asks;                    /* for what comes after: the first of several passes over the group */
     const uint8_t *ahead;         /* next group's bytes in the file's order, or NULL */
     int64_t ahead_bytes;          /* per block */
 };
@@ -166,8 +171,8 @@ INLINE const uint8_t *group_blocks(uint8_t *stage, const struct row_group *g,
 {
     if (g->packed) {
         const uint8_t *src = g->packed + first * 16 * f->block_bytes;
-        for (int i = 0; f->ahead && i < n_units * 16 * f->block_bytes; i += 64)
-            __builtin_prefetch(src + f->ahead * n_units * 16 * f->block_bytes + i, 0, 2);
+        for (int i = 0; g->asks && i < n_units * 16 * f->block_bytes; i += 64)
+            __builtin_prefetch(src + AHEAD_BYTES + i, 0, 2);
         return src;
     }
     if (g->ahead)
@@ -280,7 +285,7 @@ static struct plane_view view_planes(const struct cpu_acts *acts, int32_t plane)
                                 acts->h + plane * 2 * n_blocks, n_cols, n_blocks };
 }
 
-/* Up to eight planes. A group's weights stay in the cache from the first few planes to the next. */
+/* A group's weights stay in the cache from the first few planes to the next. */
 static void lanes_matvec(float *y, int64_t y_stride, const struct lanes_kernel *k,
                          const struct cpu_weight *w, int32_t row0, int32_t row1,
                          const struct cpu_acts *acts, int32_t plane0, int32_t plane1)
@@ -290,6 +295,7 @@ static void lanes_matvec(float *y, int64_t y_stride, const struct lanes_kernel *
         struct row_group g = row_group_at(w, k->format, row, row1);
         for (int32_t p = plane0; p < plane1; p += MAX_FEW) {
             int n = plane1 - p < MAX_FEW ? plane1 - p : MAX_FEW;
+            g.asks = p == plane0;
             struct plane_view x = view_planes(acts, p);
             k->few[n - 1](sums, &g, &x);
             for (int i = 0; i < n; i++)
@@ -329,6 +335,7 @@ static void lanes_matmat(float *y, int64_t y_stride, const struct lanes_kernel *
     assert(acts->n_planes >= MAX_TILE);
     for (int32_t row = first_group(w, row0); row < row1; row += 16) {
         struct row_group g = row_group_at(w, f, row, row1);
+        g.asks = true;
         for (int64_t block = 0; block < all_blocks; block += PASS_BLOCKS) {
             int n_pass = all_blocks - block < PASS_BLOCKS ? (int)(all_blocks - block) : PASS_BLOCKS;
             for (int b = 0; b < n_pass; b += 8) {
@@ -387,10 +394,10 @@ LANES_FORMAT(q5_0, QUANT_Q5_0, 22, 0, 1, .bits = 5, .offset = 16)
 LANES_FORMAT(q5_1, QUANT_Q5_1, 24, -1, 1, .bits = 5, .minimum = 1)
 LANES_FORMAT(q8_0, QUANT_Q8_0, 34, 0, 1, .bits = 8, .offset = 128)
 LANES_FORMAT(q2_k, QUANT_Q2_K, 84, -1, 8, .bits = 2, .scales16 = 1, .minimum = 1)
-LANES_FORMAT(q3_k, QUANT_Q3_K, 110, 108, 8, .bits = 3, .offset = 4, .scales16 = 1, .ahead = 3)
+LANES_FORMAT(q3_k, QUANT_Q3_K, 110, 108, 8, .bits = 3, .offset = 4, .scales16 = 1)
 LANES_FORMAT(q4_k, QUANT_Q4_K, 144, -1, 8, .bits = 4, .minimum = 1)
 LANES_FORMAT(q5_k, QUANT_Q5_K, 176, -1, 8, .bits = 5, .minimum = 1)
-LANES_FORMAT(q6_k, QUANT_Q6_K, 210, 208, 8, .bits = 6, .offset = 32, .scales16 = 1, .ahead = 3)
+LANES_FORMAT(q6_k, QUANT_Q6_K, 210, 208, 8, .bits = 6, .offset = 32, .scales16 = 1)
 
 static const struct lanes_format *lanes_format(uint32_t type)
 {

@@ -29,7 +29,6 @@ struct lanes_format {
     int32_t offset;       /* weight = code - offset */
     int32_t scales16;
     int32_t minimum;
-    int32_t ahead;        /* interleaved: prefetch so many units ahead; 0: the hardware does it */
 };
 
 /* 32 weights of LANES rows. */

@@ -6,8 +6,8 @@
 
 #include "engine/base/cpuid.h"
 
-/* Mat-vec takes up to MAX_PLANES planes at a time; from MATMAT_FROM on unpacking first is faster
- * (lanes_product.h). Results of rows that have a second plane are made in chunks of CHUNK_ROWS weight
+/* Plain mat-vec takes up to MAX_PLANES planes at a time; the one beside a mat-mat takes all, so that weights come
+ * from memory once, and from MATMAT_FROM on unpacking first is faster (lanes_product.h). Results of rows that have a second plane are made in chunks of CHUNK_ROWS weight
  * rows in the scratch and added there. */
 enum { MAX_PLANES = 8, CHUNK_ROWS = 128, MATMAT_FROM = 32 };
 
@@ -53,8 +53,9 @@ static void product(const struct cpu_kern *k, float *y, int64_t y_stride, const 
         k->matmat[w->type](y, y_stride, w, row0, row1, acts);
         return;
     }
-    for (int32_t p = 0; p < acts->n_planes; p += MAX_PLANES) {
-        int32_t end = p + MAX_PLANES < acts->n_planes ? p + MAX_PLANES : acts->n_planes;
+    int32_t most = k->matmat[w->type] ? MATMAT_FROM : MAX_PLANES;
+    for (int32_t p = 0; p < acts->n_planes; p += most) {
+        int32_t end = p + most < acts->n_planes ? p + most : acts->n_planes;
         k->matvec[w->type](y + p * y_stride, y_stride, w, row0, row1, acts, p, end);
     }
 }
