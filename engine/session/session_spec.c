@@ -15,7 +15,9 @@
 
 #include "engine/session/session_impl.h"
 
-enum { LAZY_BUDGET_MS = 120, ROUNDS = 5, LOSSES = 3, REST = 32, LOOP_TIMES = 4, LOOP_TOKENS = 48 };
+#define WORTH_MEASURING 0.3    /* a first guess less likely than this drafts nothing while costs are not known */
+
+enum { LAZY_BUDGET_MS = 100, ROUNDS = 5, LOSSES = 3, REST = 32, LOOP_TIMES = 4, LOOP_TOKENS = 48 };
 
 /* ---- what a pass costs ---------------------------------------------------------------------------- */
 
@@ -91,22 +93,29 @@ static const char *folder(const struct session *s)
     return s->use_files && s->cache->store ? s->cache->dir : NULL;
 }
 
+/* "quip passes 2 THREADS TIER", then for each range measured a line: the tokens held where it begins, the times. */
 static void read_note(struct session *s)
 {
-    struct session_caches *all = s->model->caches;
+    struct spec_costs *c = &s->model->caches->costs;
     struct buf note = { 0 };
-    double ms[SPEC_POINTS];
-    int32_t n_threads, n = 0, n_bytes = 0;
+    int32_t n_threads;
     char tier[16];
     bool ok = folder(s) && session_note_read(s, folder(s), s->types, ".passes", &note) &&
-              sscanf(buf_text(&note), "quip passes 1 %" SCNd32 " %15s%n", &n_threads, tier, &n_bytes) == 2 &&
+              sscanf(buf_text(&note), "quip passes 2 %" SCNd32 " %15s", &n_threads, tier) == 2 &&
               n_threads == pool_threads(s->model->engine->pool) &&
               strcmp(tier, s->model->engine->backend->name) == 0;
-    for (const char *at = ok ? buf_text(&note) + n_bytes : ""; n < SPEC_POINTS; n++, at += n_bytes)
-        if (sscanf(at, "%lf%n", &ms[n], &n_bytes) != 1 || !(ms[n] > 0 && ms[n] < 1e7))
+    for (const char *at = ok ? strchr(buf_text(&note), '\n') : NULL; at; at = strchr(at, '\n')) {
+        double ms[SPEC_POINTS];
+        int32_t n_held, n_bytes, n = 0;
+        if (sscanf(++at, "%" SCNd32 "%n", &n_held, &n_bytes) != 1 || n_held < 0)
             break;
-    if (n == SPEC_POINTS)
-        spec_costs_set(&all->costs, 0, ms);
+        for (at += n_bytes; n < SPEC_POINTS && sscanf(at, "%lf%n", &ms[n], &n_bytes) == 1; n++, at += n_bytes)
+            if (!(ms[n] > 0 && ms[n] < 1e7))
+                break;
+        if (n < SPEC_POINTS)
+            break;
+        spec_costs_set(c, n_held, ms);
+    }
     buf_finish(&note);
 }
 
@@ -116,23 +125,32 @@ void session_spec_keep(const struct session *s)
     struct buf note = { 0 };
     if (!folder(s) || !spec_costs_known(c))
         return;
-    buf_printf(&note, "quip passes 1 %d %s", pool_threads(s->model->engine->pool), s->model->engine->backend->name);
-    for (int32_t i = 0; i < SPEC_POINTS; i++)
-        buf_printf(&note, " %.4f", spec_costs_ms(c, spec_costs_rows(i), 0));
-    if (buf_add_text(&note, "\n"))
+    buf_printf(&note, "quip passes 2 %d %s\n", pool_threads(s->model->engine->pool), s->model->engine->backend->name);
+    for (int32_t i = 0, n_held; (n_held = spec_costs_range(i)) >= 0; i++) {
+        if (!spec_costs_measured(c, n_held))
+            continue;
+        buf_printf(&note, "%d", n_held);
+        for (int32_t j = 0; j < SPEC_POINTS; j++)
+            buf_printf(&note, " %.4f", spec_costs_ms(c, spec_costs_rows(j), n_held));
+        buf_add_text(&note, "\n");
+    }
+    if (buf_ok(&note))
         session_note_write(s, folder(s), s->types, ".passes", buf_text(&note));
     buf_finish(&note);
 }
 
-/* Other errors than a cancel mean that there will be no drafts. */
+/* For a sequence that holds as much as this one. Other errors than a cancel mean that there will be no drafts. */
 static enum err_code find_costs(struct session *s, int32_t seq, int32_t budget_ms, struct err *e)
 {
     struct session_caches *all = s->model->caches;
-    if (spec_costs_known(&all->costs) || all->costs_failed)
+    int32_t n_held = kv_seq_held(s->seqs[seq].kv);
+    if (spec_costs_measured(&all->costs, n_held) || all->costs_failed)
         return ERR_OK;
-    read_note(s);
-    if (spec_costs_known(&all->costs))
-        return ERR_OK;
+    if (!spec_costs_known(&all->costs)) {
+        read_note(s);
+        if (spec_costs_measured(&all->costs, n_held))
+            return ERR_OK;
+    }
     enum err_code rc = measure(s, seq, budget_ms, e);
     if (rc == ERR_CANCELLED)
         return rc;
@@ -238,6 +256,8 @@ static void note(struct session *s, const struct seq *q, const struct spec_offer
         snprintf(text, n, "resting: the last drafts cost more than they gave");
     else if (offer->n == 0)
         snprintf(text, n, "nothing repeats here");
+    else if (!spec_costs_known(&all->costs))
+        snprintf(text, n, "would not pay: right %.0f %% of the time", 100 * offer->survive[0]);
     else
         snprintf(text, n, "would not pay: right %.0f %% of the time, one row more costs %.0f %%",
                  100 * offer->survive[0],
@@ -269,7 +289,7 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
             judge(s, q);
             bool had_room = make_offer(s, q, &offers[n]);
             says_why |= had_room && n == 0;
-            any |= q->spec.asked == SPEC_AUTO && offers[n].n > 0;
+            any |= q->spec.asked == SPEC_AUTO && offers[n].n > 0 && offers[n].survive[0] >= WORTH_MEASURING;
             n_held += kv_seq_held(q->kv);
             who[n++] = q;
             seq = i;
@@ -283,10 +303,10 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
     struct spec_offer first = offers[0];
     for (int32_t i = 0, before = room; i < n; i++, n_rows += before - room, before = room)
         take_asked(who[i], &offers[i], &room);
-    enum err_code rc = any ? find_costs(s, seq, LAZY_BUDGET_MS, e) : ERR_OK;
+    enum err_code rc = any && (n == 1 || !spec_costs_known(&all->costs)) ? find_costs(s, seq, LAZY_BUDGET_MS, e) : ERR_OK;
     if (rc != ERR_OK)
         return rc;
-    if (any && spec_costs_known(&all->costs))
+    if (spec_costs_known(&all->costs))
         spec_costs_choose(&all->costs, offers, n, n_rows, room, n_held);
     bool drafts = false;
     for (int32_t i = 0; i < n; i++) {

@@ -19,19 +19,34 @@ bool spec_costs_known(const struct spec_costs *c)
     return c->pace > 0;
 }
 
+enum { FIRST_RANGE = 512 };
+
 static int range_of(int32_t n_held)
 {
-    return n_held < 1024 ? 0 : n_held < 4096 ? 1 : n_held < 16384 ? 2 : 3;
+    int i = 0;
+    while (i + 1 < SPEC_RANGES && n_held >= FIRST_RANGE << i)
+        i++;
+    return i;
+}
+
+int32_t spec_costs_range(int32_t i)
+{
+    return i >= SPEC_RANGES ? -1 : i > 0 ? FIRST_RANGE << (i - 1) : 0;
+}
+
+bool spec_costs_measured(const struct spec_costs *c, int32_t n_held)
+{
+    return c->ms[range_of(n_held)][0] > 0;
 }
 
 /* The curve of the range, or of the nearest one that was seen. */
 static const double *curve(const struct spec_costs *c, int32_t n_held)
 {
     int range = range_of(n_held);
-    for (int away = 0; away < SPEC_DEPTHS; away++) {
+    for (int away = 0; away < SPEC_RANGES; away++) {
         if (range - away >= 0 && c->ms[range - away][0] > 0)
             return c->ms[range - away];
-        if (range + away < SPEC_DEPTHS && c->ms[range + away][0] > 0)
+        if (range + away < SPEC_RANGES && c->ms[range + away][0] > 0)
             return c->ms[range + away];
     }
     assert(false);
@@ -51,10 +66,13 @@ static int below(int32_t n_rows, double *part)
 void spec_costs_set(struct spec_costs *c, int32_t n_held, const double *ms)
 {
     double *to = c->ms[range_of(n_held)];
-    c->pace = 1;
+    c->pace = c->pace > 0 ? c->pace : 1;
     c->n_rows_before = 0;
-    for (int i = 0; i < SPEC_POINTS; i++)
-        to[i] = i > 0 && ms[i] < to[i - 1] ? to[i - 1] : ms[i];    /* more rows are not less work */
+    for (int i = 0; i < SPEC_POINTS; i++) {
+        to[i] = ms[i] / c->pace;
+        if (i > 0 && to[i] < to[i - 1])
+            to[i] = to[i - 1];    /* more rows are not less work */
+    }
 }
 
 double spec_costs_ms(const struct spec_costs *c, int32_t n_rows, int32_t n_held)

@@ -8,15 +8,16 @@
 /* What a pass over the model costs by its number of rows, and how many drafted tokens that makes worth while.
  *
  * C(r) is measured for the row counts of spec_costs_rows() and is linear between them. It depends on how much the
- * sequences hold, so there is a curve for each of a few ranges of that; one not seen yet has the shape of its
+ * sequences hold, since attention takes its time for each row, where weights are read once for all: so there is a
+ * curve for each range of that, each twice as wide as the one before; one not measured yet has the shape of its
  * neighbour. From every pass the curves learn: what machines do most is to become faster or slower as a whole, which
  * is one number, the pace; what remains is the shape. When a pass has another number of rows than the one before,
  * the pace was just right, so its error is the shape's; among equal passes it is nearly all the pace's. */
 
-enum { SPEC_MAX_ROWS = 32, SPEC_MAX_DRAFT = SPEC_MAX_ROWS - 1, SPEC_POINTS = 12, SPEC_DEPTHS = 4 };
+enum { SPEC_MAX_ROWS = 32, SPEC_MAX_DRAFT = SPEC_MAX_ROWS - 1, SPEC_POINTS = 12, SPEC_RANGES = 8 };
 
 struct spec_costs {
-    double ms[SPEC_DEPTHS][SPEC_POINTS];    /* shape; all 0: that range was not seen */
+    double ms[SPEC_RANGES][SPEC_POINTS];    /* shape; all 0: not measured */
     double pace;                            /* of now; 0: nothing is known at all */
     int32_t n_rows_before;                  /* of the last pass */
 };
@@ -24,7 +25,11 @@ struct spec_costs {
 /* How many rows point i of the curves stands for, ascending; 0 beyond the last. */
 int32_t spec_costs_rows(int32_t i);
 bool spec_costs_known(const struct spec_costs *c);
-/* A curve [SPEC_POINTS] as measured at once, with n_held tokens in the cache. */
+/* Whether the curve for n_held tokens in the cache is its own. */
+bool spec_costs_measured(const struct spec_costs *c, int32_t n_held);
+/* The n_held at which range i begins, 0 first; -1 beyond the last. */
+int32_t spec_costs_range(int32_t i);
+/* A curve [SPEC_POINTS] as measured now. */
 void spec_costs_set(struct spec_costs *c, int32_t n_held, const double *ms);
 /* Time of a pass now; beyond SPEC_MAX_ROWS as the last points go on. Costs must be known. */
 double spec_costs_ms(const struct spec_costs *c, int32_t n_rows, int32_t n_held);

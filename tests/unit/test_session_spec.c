@@ -171,11 +171,13 @@ TEST(session_spec_measures_passes_once)
 
 TEST(session_spec_does_not_believe_a_damaged_note)
 {
-    static const char *const notes[] = { "", "quip passes 1", "quip passes 1 99 scalar 1 1 1 1 1 1 1 1 1 1 1 1\n",
-                                         "quip passes 1 %d %s 1 1 1 1 1 1 1 1 1 1 1\n",
-                                         "quip passes 1 %d %s 1 1 nan 1 1 1 1 1 1 1 1 1\n",
-                                         "quip passes 1 %d %s 1 1 -3 1 1 1 1 1 1 1 1 1\n",
-                                         "quip passes 1 %d %s 1 1 1e300 1 1 1 1 1 1 1 1 1\n" };
+    static const char *const notes[] = { "", "quip passes 2", "quip passes 2 99 scalar\n0 1 1 1 1 1 1 1 1 1 1 1 1\n",
+                                         "quip passes 2 %d %s", "quip passes 2 %d %s\n",
+                                         "quip passes 2 %d %s\n0 1 1 1 1 1 1 1 1 1 1 1\n",
+                                         "quip passes 2 %d %s\n-1 1 1 1 1 1 1 1 1 1 1 1 1\n",
+                                         "quip passes 2 %d %s\n0 1 1 nan 1 1 1 1 1 1 1 1 1\n",
+                                         "quip passes 2 %d %s\n0 1 1 -3 1 1 1 1 1 1 1 1 1\n",
+                                         "quip passes 2 %d %s\n0 1 1 1e300 1 1 1 1 1 1 1 1 1\n" };
     char dir[512], path[1024];
     struct session_rig rig;
     struct err e;
@@ -193,7 +195,7 @@ TEST(session_spec_does_not_believe_a_damaged_note)
         snprintf(text, sizeof text, "%s", notes[i]);
         if (i >= 3) {
             const char *rest = strstr(notes[i], "%s") + 2;
-            snprintf(text, sizeof text, "quip passes 1 %d %s%s", info.n_threads, info.cpu_tier, rest);
+            snprintf(text, sizeof text, "quip passes 2 %d %s%s", info.n_threads, info.cpu_tier, rest);
         }
         fputs(text, f);
         CHECK_INT(t, fclose(f), 0);
@@ -254,6 +256,12 @@ TEST(session_spec_says_why_nothing_is_drafted)
     struct session_story cheap = session_rig_ask(t, &rig, 0, ids, 60, &o);
     CHECK(t, cheap.done.timings.n_drafted > 0);
     rig.model->caches->costs = (struct spec_costs){ 0 };
+    for (int32_t i = 0; i < SPEC_KINDS; i++)    /* nothing ever came true: not worth measuring either */
+        for (int32_t j = 0; j < SPEC_LENGTHS; j++)
+            rig.model->caches->rates.of[0][i][j].n = 1000;
+    session_rig_ask(t, &rig, 0, ids, 60, &o);
+    CHECK(t, strncmp(note(&rig), "would not pay: right ", 21) == 0, "%s", note(&rig));
+    CHECK(t, !spec_costs_known(&rig.model->caches->costs));
     rig.model->caches->costs_failed = true;
     session_rig_ask(t, &rig, 0, ids, 60, &o);
     CHECK_TEXT(t, note(&rig), "the cost of a pass could not be measured");
