@@ -27,6 +27,7 @@ struct text {
     char name[32];
     char *prompts[MAX_PROMPTS];
     int32_t n_prompts;
+    char *begun;        /* what the answer begins with; NULL: nothing */
 };
 
 struct total {
@@ -59,7 +60,20 @@ static char *read_file(const char *folder, const char *name)
     return out;
 }
 
-/* NAME FILE INSTRUCTION: one prompt; NAME FILE: one prompt for each line. */
+/* In place: \n is a line's end. */
+static void unescape(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from; from++)
+        if (from[0] == '\\' && from[1] == 'n') {
+            *to++ = '\n';
+            from++;
+        } else
+            *to++ = *from;
+    *to = '\0';
+}
+
+/* NAME FILE INSTRUCTION [|| BEGUN]: one prompt; NAME FILE: one prompt for each line. */
 static void read_text(struct text *t, const char *folder, const char *line)
 {
     char file[64] = "";
@@ -70,7 +84,10 @@ static void read_text(struct text *t, const char *folder, const char *line)
     char *content = read_file(folder, file);
     if (line[n]) {
         struct buf prompt = { 0 };
-        buf_printf(&prompt, "%s\n\n%s", line + n, content);
+        const char *bar = strstr(line + n, " || ");
+        if (bar && (t->begun = strdup(bar + 4)))
+            unescape(t->begun);
+        buf_printf(&prompt, "%.*s\n\n%s", bar ? (int)(bar - line - n) : (int)strlen(line + n), line + n, content);
         t->prompts[t->n_prompts++] = buf_take(&prompt);
     }
     for (char *save, *p = line[n] ? NULL : strtok_r(content, "\n", &save); p && t->n_prompts < MAX_PROMPTS;
@@ -81,7 +98,7 @@ static void read_text(struct text *t, const char *folder, const char *line)
 
 /* ---- one answer ----------------------------------------------------------------------------------- */
 
-static void tokenize_chat(struct model *m, const char *text, struct token_list *out)
+static void tokenize_chat(struct model *m, const char *text, const char *begun, struct token_list *out)
 {
     struct chat_message message = { .role = "user", .content = text };
     struct chat_input in = { .messages = &message, .n_messages = 1, .add_generation_prompt = true,
@@ -90,6 +107,18 @@ static void tokenize_chat(struct model *m, const char *text, struct token_list *
     struct err e;
     if (model_chat(m, &in, out, &prompt, &e) != ERR_OK)
         fail("prompt", e.text);
+    if (!begun)
+        return;
+    struct text_part part = { begun, strlen(begun), false };
+    struct token_list more = { 0 };
+    if (model_tokenize(m, &part, 1, false, &more, &e) != ERR_OK)
+        fail("prompt", e.text);
+    int32_t *ids = realloc(out->ids, (size_t)(out->n + more.n) * sizeof *ids);
+    if (!ids)
+        fail("prompt", "no memory");
+    memcpy(ids + out->n, more.ids, (size_t)more.n * sizeof *ids);
+    *out = (struct token_list){ ids, out->n + more.n, out->n + more.n };
+    token_list_finish(&more);
 }
 
 static void answer(struct session *s, const struct token_list *prompt, const struct generate_options *o,
@@ -157,7 +186,7 @@ static void run_text(const struct options *o, struct model *m, struct session *s
         struct total totals[2] = { { 0 } };
         for (int32_t i = 0; i < text->n_prompts; i++) {
             struct token_list prompt = { 0 };
-            tokenize_chat(m, text->prompts[i], &prompt);
+            tokenize_chat(m, text->prompts[i], text->begun, &prompt);
             for (int32_t turn = 0; turn < 2; turn++) {
                 int32_t with = (turn + round + i) % 2;
                 go.spec = with ? o->spec : SPEC_OFF;
@@ -216,6 +245,7 @@ static void run_texts(const struct options *o, struct model *m, const char *fold
             run_text(o, m, s, &text);
         for (int32_t i = 0; i < text.n_prompts; i++)
             free(text.prompts[i]);
+        free(text.begun);
     }
     free(list);
     session_destroy(s);

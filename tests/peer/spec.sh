@@ -78,10 +78,11 @@ def prompts():
         name, *rest = line.rstrip("\n").split(maxsplit=2)
         if name == text:
             body = open(f"{texts}/{rest[0]}").read()
-            return [rest[1] + "\n\n" + body] if rest[1:] else body.splitlines()
+            instruction, _, begun = rest[1].partition(" || ") if rest[1:] else ("", "", "")
+            return [instruction + "\n\n" + body] if rest[1:] else body.splitlines(), begun.replace("\\n", "\n")
     sys.exit(f"{text}: not in texts.txt")
 
-messages = prompts()
+messages, begun = prompts()
 if mode == "save" and len(messages) > 1:
     sys.exit()
 with socket.socket() as s:
@@ -116,7 +117,8 @@ with open(f"{folder}/log", "w") as log:
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 try:
     wait_for(server)
-    asked = [ask("/apply-template", {"messages": [{"role": "user", "content": m}]})["prompt"] for m in messages]
+    asked = [ask("/apply-template", {"messages": [{"role": "user", "content": m}]})["prompt"] + begun
+             for m in messages]
     if mode == "save":
         complete(asked[0], 1)
         slot("save")
