@@ -253,13 +253,13 @@ static void note(struct session *s, const struct seq *q, const struct spec_offer
     else if (all->costs_failed)
         snprintf(text, n, "the cost of a pass could not be measured");
     else if (q->spec.asked == SPEC_AUTO && q->spec.n_rests > 0)
-        snprintf(text, n, "resting: the last drafts cost more than they gave");
+        snprintf(text, n, "the last ones cost more than they gave, so they rest");
     else if (offer->n == 0)
         snprintf(text, n, "nothing repeats here");
     else if (!spec_costs_known(&all->costs))
         snprintf(text, n, "would not pay: right %.0f %% of the time", 100 * offer->survive[0]);
     else
-        snprintf(text, n, "would not pay: right %.0f %% of the time, one row more costs %.0f %%",
+        snprintf(text, n, "they would not pay: right %.0f %% of the time, one more costs %.0f %% of a pass",
                  100 * offer->survive[0],
                  100 * (spec_costs_ms(&all->costs, 2, n_held) / spec_costs_ms(&all->costs, 1, n_held) - 1));
 }
