@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "app/chat/drafts.h"
 #include "app/chat/sampling.h"
 #include "app/chat/think.h"
 #include "app/cmd/interrupt.h"
@@ -27,6 +28,7 @@ struct run {
     struct buf thoughts, answer;                   /* everything so far */
     size_t n_thoughts_shown, n_answer_shown;
     json_t *ids;                                   /* with --json */
+    int32_t n_repeated;                            /* of the last token: so many are said over and over */
     struct eng_event end;                          /* EVENT_DONE, once it came */
 };
 
@@ -126,6 +128,8 @@ static void take_events(struct run *r, const struct eng_event *events, int32_t n
         const struct eng_event *ev = &events[i];
         if (ev->kind == EVENT_TOKEN) {
             think_feed(&r->think, ev->text, (size_t)ev->n_text, &r->thoughts, &r->answer);
+            if (ev->token >= 0)
+                r->n_repeated = ev->n_repeated;
             if (r->ids && ev->token >= 0)
                 json_array_append_new(r->ids, json_integer(ev->token));
         } else if (ev->kind == EVENT_DONE) {
@@ -142,11 +146,11 @@ static void take_events(struct run *r, const struct eng_event *events, int32_t n
 
 static enum err_code generate(struct run *r, struct err *e)
 {
-    struct eng_event events[16];
+    struct eng_event events[SESSION_EVENTS];
     enum err_code rc = session_generate(r->session, 0, r->prompt.ids, r->prompt.n, &r->generate, e);
     while (rc == ERR_OK && session_busy(r->session)) {
         int32_t n = 0;
-        rc = session_step(r->session, events, 16, &n, e);
+        rc = session_step(r->session, events, SESSION_EVENTS, &n, e);
         take_events(r, events, n);
     }
     return rc;
@@ -157,6 +161,16 @@ static const char *reason_name(enum done_reason reason)
     static const char *const names[] = { [DONE_END] = "end", [DONE_LENGTH] = "length", [DONE_CONTEXT] = "context",
                                          [DONE_CANCELLED] = "cancelled", [DONE_ERROR] = "error" };
     return names[reason];
+}
+
+static json_t *json_speculation(const struct run *r, const struct session_stats *stats)
+{
+    struct drafts d = drafts_of(&r->end.timings);
+    int32_t asked = r->generate.spec;
+    json_t *word = asked == SPEC_AUTO ? json_string("auto") : asked == SPEC_OFF ? json_string("off") : NULL;
+    return json_pack("{so si si si sf sf ss}", "asked", word ? word : json_integer(asked), "drafted", d.n_drafted,
+                     "accepted", d.n_accepted, "passes", d.n_passes, "tokens_per_pass", drafts_per_pass(&d),
+                     "saved_ms", d.saved_ms, "note", stats->spec_note);
 }
 
 static void print_json(const struct run *r)
@@ -174,16 +188,24 @@ static void print_json(const struct run *r)
     session_stats(r->session, &stats);
     json_t *kv = json_pack("{ss ss sI sI}", "type_k", stats.kv_type_k, "type_v", stats.kv_type_v, "bytes",
                            (json_int_t)stats.kv_bytes, "context", (json_int_t)stats.n_ctx);
-    json_t *all = json_pack("{so so so so ss sI so so so}", "text",
+    json_t *all = json_pack("{so so so so ss sI so so so so}", "text",
                             cmd_json_text(buf_text(&r->answer), r->answer.n_bytes),
                             "thinking", cmd_json_text(buf_text(&r->thoughts), r->thoughts.n_bytes), "model",
                             cmd_json_text(info->name, strlen(info->name)), "level",
                             cmd_json_text(info->level, strlen(info->level)), "reason", reason_name(r->end.reason),
-                            "seed", (json_int_t)r->generate.sampling.seed, "tokens", tokens, "kv", kv, "timings",
-                            timings);
+                            "seed", (json_int_t)r->generate.sampling.seed, "tokens", tokens, "kv", kv, "speculation",
+                            json_speculation(r, &stats), "timings", timings);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(all);
+}
+
+/* Nothing is cut because it repeats itself, so an answer that was cut for another reason may well have. */
+static void complain_of_repeats(const struct run *r)
+{
+    if (r->n_repeated > 0 && r->end.reason != DONE_END && r->end.reason != DONE_ERROR)
+        cmd_complain("the answer was repeating itself, the same %d tokens over and over; --repeat-penalty 1.1 may "
+                     "help", r->n_repeated);
 }
 
 static enum exit_code conclude(struct run *r)
@@ -193,6 +215,7 @@ static enum exit_code conclude(struct run *r)
     } else if (r->answer.n_bytes > 0 && r->answer.data[r->answer.n_bytes - 1] != '\n') {
         putchar('\n');
     }
+    complain_of_repeats(r);
     switch (r->end.reason) {
     case DONE_END:
         return EXIT_CODE_OK;
@@ -241,7 +264,8 @@ static enum exit_code answer(struct run *r, const struct app *app, const char *p
     if (code != EXIT_CODE_OK)
         return code;
     int32_t n_warned = cmd_warn(r->cm.model, INT32_MAX);
-    r->generate = (struct generate_options){ .n_predict = c->n_predict, .ignore_end = c->ignore_end };
+    r->generate = (struct generate_options){ .n_predict = c->n_predict, .ignore_end = c->ignore_end,
+                                             .spec = c->spec };
     model_sampling(r->cm.model, &r->generate.sampling);
     if (sampling_apply(&r->generate.sampling, c, &e) != ERR_OK ||
         sampler_params_check(&r->generate.sampling, model_info(r->cm.model)->n_vocab, &e) != ERR_OK)

@@ -130,19 +130,50 @@ static enum err_code unknown_command(const char *arg, struct err *e)
     return err_set(e, ERR_FORMAT, "unknown command '%s'; '" PROGRAM " --help' lists those there are", arg);
 }
 
+/* Which of the choices it is, or -1. */
+static int32_t choice_index(const char *choices, const char *text, size_t n_bytes)
+{
+    int32_t index = 0;
+    for (const char *p = choices; *p; p += strspn(p, " "), index++) {
+        size_t n = strcspn(p, " ");
+        if (n == n_bytes && memcmp(p, text, n) == 0)
+            return index;
+        p += n;
+    }
+    return -1;
+}
+
+/* "1 to 31, auto or off" */
+static const char *wanted_text(const struct option *o, char *out, size_t n_bytes)
+{
+    size_t used = (size_t)snprintf(out, n_bytes, "%.0f to %.0f", o->min, o->max);
+    for (const char *p = o->choices ? o->choices : ""; *p && used < n_bytes;) {
+        size_t n = strcspn(p, " ");
+        const char *next = p + n + strspn(p + n, " ");
+        used += (size_t)snprintf(out + used, n_bytes - used, "%s%.*s", *next ? ", " : " or ", (int)n, p);
+        p = next;
+    }
+    return out;
+}
+
 static enum err_code parse_int(const struct option *o, const char *name, const char *text, size_t n_bytes,
                                int32_t *out, struct err *e)
 {
-    char word[32], *end;
+    char word[32], wanted[64], *end;
+    int32_t index = o->choices ? choice_index(o->choices, text, n_bytes) : -1;
+    if (index >= 0) {
+        *out = -index;
+        return ERR_OK;
+    }
+    wanted_text(o, wanted, sizeof wanted);
     snprintf(word, sizeof word, "%.*s", (int)n_bytes, text);
     errno = 0;
     long long value = strtoll(word, &end, 10);
     if (n_bytes == 0 || n_bytes >= sizeof word || *end || errno)
-        return err_set(e, ERR_FORMAT, "%s: '%.*s' is not a whole number; %.0f to %.0f wanted", name,
-                       (int)n_bytes, text, o->min, o->max);
+        return err_set(e, ERR_FORMAT, "%s: '%.*s' is not a whole number; %s wanted", name, (int)n_bytes, text,
+                       wanted);
     if ((double)value < o->min || (double)value > o->max)
-        return err_set(e, ERR_FORMAT, "%s: %s is out of range; %.0f to %.0f wanted", name, word, o->min,
-                       o->max);
+        return err_set(e, ERR_FORMAT, "%s: %s is out of range; %s wanted", name, word, wanted);
     *out = (int32_t)value;
     return ERR_OK;
 }
@@ -168,17 +199,12 @@ static enum err_code parse_list(const struct option *o, const char *name, const 
 static enum err_code parse_choice(const struct option *o, const char *name, const char *text, int32_t *out,
                                   const char **word, struct err *e)
 {
-    int32_t index = 0;
-    for (const char *p = o->choices; *p; p += strspn(p, " "), index++) {
-        size_t n = strcspn(p, " ");
-        if (strlen(text) == n && memcmp(p, text, n) == 0) {
-            *out = index;
-            *word = text;
-            return ERR_OK;
-        }
-        p += n;
-    }
-    return err_set(e, ERR_FORMAT, "%s: '%s' is not one of: %s", name, text, o->choices);
+    int32_t index = choice_index(o->choices, text, strlen(text));
+    if (index < 0)
+        return err_set(e, ERR_FORMAT, "%s: '%s' is not one of: %s", name, text, o->choices);
+    *out = index;
+    *word = text;
+    return ERR_OK;
 }
 
 /* The sampler parses it again when the model is known; here the person gets the answer at once. */

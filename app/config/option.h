@@ -63,6 +63,9 @@ struct config_list {
  * seconds, and well before the context is full, so that a chat can go on. */
 #define OPTION_PREDICT 2048
 
+/* SPEC_MOST of engine.h, which is not for this folder; drafts.c holds the two together. */
+#define OPTION_SPEC_MOST 31
+
 /* Everything the command line says. Texts belong to argv. Numbers not given have the table's default. */
 struct config {
     enum command command;
@@ -77,6 +80,7 @@ struct config {
     const char *prompt, *file, *system, *system_file;
     bool json, raw, ignore_end, line_mode, no_warmup;
     int32_t think;            /* enum think_mode */
+    int32_t spec;             /* as in struct generate_options */
 
     bool show_ids, no_bos, special;
     const char *template_file;
@@ -100,7 +104,7 @@ struct config {
 enum option_kind {
     OPTION_FLAG,       /* bool at offset becomes true */
     OPTION_TEXT,       /* const char * */
-    OPTION_INT,        /* int32_t within min..max */
+    OPTION_INT,        /* int32_t within min..max, or one of choices: the first is 0, the next -1 ... */
     OPTION_CHOICE,     /* int32_t: index into choices */
     OPTION_CHOICE_TEXT,/* const char *: one of choices */
     OPTION_LIST,       /* struct config_list: numbers separated by commas */
@@ -114,7 +118,7 @@ struct option {
     enum option_kind kind;
     size_t offset;           /* in struct config */
     const char *value;       /* what stands for the value in the help: "N", "FILE"; NULL for a flag */
-    const char *choices;     /* "md json", for the choices */
+    const char *choices;     /* "md json", for the choices; words beside the numbers of OPTION_INT */
     double min, max;         /* for numbers and settings; equal: no limit */
     const char *preset;      /* the default as text, parsed like a value; NULL: zero */
     uint32_t commands;       /* bit 1 << command */

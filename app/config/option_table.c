@@ -85,6 +85,10 @@ static const struct option rows[] = {
     { .names = "--think", .kind = OPTION_CHOICE, .offset = AT(think), .value = "MODE",
       .choices = "fold on off", .preset = "fold", .commands = CHAT | RUN,
       .help = "thoughts of models that think: fold hides them, on shows them, off asks for none" },
+    { .names = "--spec", .kind = OPTION_INT, .offset = AT(spec), .value = "N", .choices = "auto off", .min = 1,
+      .max = OPTION_SPEC_MOST, .preset = "auto", .commands = RUN,
+      .help = "drafts taken from what was said before: as many as pay, none, or up to N tokens at a time; changes "
+              "the speed and no token" },
     { .names = "--ignore-eos", .kind = OPTION_FLAG, .offset = AT(ignore_end), .commands = RUN,
       .help = "go on after the end of the answer" },
     { .names = "--raw", .kind = OPTION_FLAG, .offset = AT(raw), .commands = RUN,

@@ -144,6 +144,54 @@ TEST(run_stopped_by_ctrl_c_keeps_what_came)
     shell_finish(&r.s);
 }
 
+/* What drafts change is the speed: with all settings the same ids come out. */
+TEST(run_tells_of_drafts_and_gives_the_same_tokens)
+{
+    static const char *const asked[] = { "off", "auto", "8" };
+    struct rig r;
+    json_t *ids = NULL;
+    rig_make(t, &r, NULL, true);
+    for (int i = 0; i < 3; i++) {
+        QUIP(t, &r, NULL, "run", "-p", "go on", "-n", "300", "--json", "--spec", asked[i], GREEDY);
+        CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+        json_t *all = json_loads(r.s.out, 0, NULL), *spec = json_object_get(all, "speculation");
+        json_t *these = json_object_get(json_object_get(all, "tokens"), "ids"), *what = json_object_get(spec, "asked");
+        CHECK_INT(t, json_array_size(these), 300);
+        CHECK(t, i == 0 || json_equal(ids, these), "--spec %s", asked[i]);
+        if (i == 0)
+            ids = json_incref(these);
+        if (i < 2)
+            CHECK_TEXT(t, json_string_value(what), asked[i]);
+        else
+            CHECK_INT(t, json_integer_value(what), 8);
+        int64_t n_drafted = json_integer_value(json_object_get(spec, "drafted"));
+        int64_t n_accepted = json_integer_value(json_object_get(spec, "accepted"));
+        int64_t n_passes = json_integer_value(json_object_get(spec, "passes"));
+        CHECK(t, n_accepted <= n_drafted && n_accepted + n_passes >= 299, "%s", r.s.out);
+        CHECK(t, json_is_real(json_object_get(spec, "saved_ms")) && json_is_string(json_object_get(spec, "note")), "%s",
+              r.s.out);
+        double per_pass = json_real_value(json_object_get(spec, "tokens_per_pass"));
+        if (i == 0)
+            CHECK(t, n_drafted == 0 && n_passes == 299 && per_pass == 1, "%s", r.s.out);
+        if (i == 2)
+            CHECK(t, n_accepted > 150 && per_pass > 4, "%s", r.s.out);
+        json_decref(all);
+    }
+    json_decref(ids);
+    shell_finish(&r.s);
+}
+
+TEST(run_says_that_the_answer_was_repeating_itself)
+{
+    struct rig r;
+    rig_make(t, &r, NULL, true);
+    QUIP(t, &r, NULL, "run", "-p", "go on", "-n", "300", GREEDY);
+    CHECK_INT(t, r.s.code, 0);
+    CHECK(t, strncmp(r.s.err, "quip: the answer was repeating itself, the same ", 48) == 0, "%s", r.s.err);
+    CHECK(t, strchr(r.s.err, '\n') == strrchr(r.s.err, '\n'), "one line: %s", r.s.err);
+    shell_finish(&r.s);
+}
+
 TEST(run_leaves_bytes_alone_in_a_pipe_and_neutralises_them_on_a_terminal)
 {
     static const char evil[] = "Look \033[2J\033]0;owned\007 done.";

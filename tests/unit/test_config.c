@@ -89,6 +89,21 @@ TEST(config_types_of_the_cache_are_chosen_for_a_chat_and_fixed_for_measuring)
     CHECK_INT(t, c.cache_disk_mib, 0);
 }
 
+TEST(config_a_number_may_have_words_beside_it)
+{
+    static const struct {
+        const char *line;
+        int32_t spec;
+    } cases[] = { { "run", 0 }, { "run --spec auto", 0 }, { "run --spec off", -1 }, { "run --spec=1", 1 },
+                  { "run --spec off --spec 31", 31 } };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct config c;
+        struct err e = { 0 };
+        CHECK(t, parse(cases[i].line, &c, &e) == ERR_OK, "%s: %s", cases[i].line, e.text);
+        CHECK_INT(t, c.spec, cases[i].spec, "%s", cases[i].line);
+    }
+}
+
 TEST(config_says_what_was_found_and_what_was_wanted)
 {
     static const struct {
@@ -107,6 +122,11 @@ TEST(config_says_what_was_found_and_what_was_wanted)
         { "run -ctk q5_1", "-ctk: 'q5_1' is not one of: auto f16 q8_0 q4_0 kv4 kv3 f32" },
         { "bench -ctv auto", "-ctv: 'auto' is not one of: f16 q8_0 q4_0 kv4 kv3 f32" },
         { "run --cache-disk -1", "--cache-disk: -1 is out of range; 0 to 16777216 wanted" },
+        { "run --spec max", "--spec: 'max' is not a whole number; 1 to 31, auto or off wanted" },
+        { "run --spec 32", "--spec: 32 is out of range; 1 to 31, auto or off wanted" },
+        { "run --spec 0", "--spec: 0 is out of range; 1 to 31, auto or off wanted" },
+        { "run --spec", "--spec: a value is missing (N)" },
+        { "bench -p auto", "-p: 'auto' is not a whole number; 0 to 1048576 wanted" },
         { "run extra", "'extra': an argument too many for 'quip run'" },
         { "bench -p 1,x", "-p: 'x' is not a whole number; 0 to 1048576 wanted" },
         { "bnech", "unknown command 'bnech'; did you mean 'bench'?" },
