@@ -23,11 +23,30 @@ enum {
 
 /* ---- inline --------------------------------------------------------------------------------------- */
 
+struct pieces {
+    struct wrap_piece *all;
+    int32_t n, cap;
+};
+
+static void add_piece(struct pieces *p, const char *text, size_t n_bytes, uint8_t style, uint8_t attrs)
+{
+    if (n_bytes == 0)
+        return;
+    if (p->n == p->cap) {
+        int32_t cap = p->cap ? p->cap * 2 : 16;
+        struct wrap_piece *all = realloc(p->all, (size_t)cap * sizeof *all);
+        if (!all)
+            return;    /* a piece is missing on the screen; the text itself is elsewhere */
+        p->all = all;
+        p->cap = cap;
+    }
+    p->all[p->n++] = (struct wrap_piece){ text, n_bytes, style, attrs };
+}
+
 struct inline_parser {
     const char *text;
     size_t n, at, from;          /* [from, at) is not given out yet */
-    struct wrap_piece *pieces;
-    int32_t n_pieces, cap;
+    struct pieces pieces;
     uint8_t style, attrs;        /* around everything */
     char bold, italic, strike;   /* the character that opened it, or 0 */
     bool open_line;
@@ -35,23 +54,13 @@ struct inline_parser {
 
 static void give(struct inline_parser *p, const char *text, size_t n_bytes, uint8_t style, uint8_t attrs)
 {
-    if (n_bytes == 0)
-        return;
-    if (p->n_pieces == p->cap) {
-        int32_t cap = p->cap ? p->cap * 2 : 16;
-        struct wrap_piece *pieces = realloc(p->pieces, (size_t)cap * sizeof *pieces);
-        if (!pieces)
-            return;    /* a piece is missing on the screen; the text itself is elsewhere */
-        p->pieces = pieces;
-        p->cap = cap;
-    }
     if (p->bold)
         attrs |= UI_BOLD;
     if (p->italic)
         attrs |= UI_ITALIC;
     if (p->strike)
         attrs |= UI_FAINT;
-    p->pieces[p->n_pieces++] = (struct wrap_piece){ text, n_bytes, style, (uint8_t)(attrs | p->attrs) };
+    add_piece(&p->pieces, text, n_bytes, style, (uint8_t)(attrs | p->attrs));
 }
 
 static void give_text(struct inline_parser *p)
@@ -272,6 +281,53 @@ static struct wrap_options options_of(const struct markdown *m, const struct pre
         .rest = { p->rest, strlen(p->rest), p->style, 0 } };
 }
 
+/* The first part to underline that ends behind this byte. */
+static int32_t find_underlined(const struct markdown *m, size_t at)
+{
+    int32_t low = 0, high = m->n_underlined;
+    while (low < high) {
+        int32_t middle = low + (high - low) / 2;
+        if (m->underlined[middle].end > at)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* A piece in parts, underlined and not. What is left of the text without its markup still lies where it was; signs
+ * that were put in lie elsewhere. */
+static void split_piece(const struct markdown *m, const struct wrap_piece *piece, struct pieces *out)
+{
+    uintptr_t offset = (uintptr_t)piece->text - (uintptr_t)m->source;
+    if (offset > m->n_source || piece->n_bytes > m->n_source - offset) {
+        add_piece(out, piece->text, piece->n_bytes, piece->style, piece->attrs);
+        return;
+    }
+    size_t at = offset, end = at + piece->n_bytes;
+    for (int32_t i = find_underlined(m, at); at < end; i++) {
+        struct text_range r = i < m->n_underlined ? m->underlined[i] : (struct text_range){ end, end };
+        size_t from = r.from < at ? at : r.from < end ? r.from : end;
+        size_t to = r.end < end ? r.end : end;
+        add_piece(out, m->source + at, from - at, piece->style, piece->attrs);
+        add_piece(out, m->source + from, to - from, piece->style, piece->attrs | UI_UNDERLINE);
+        at = to;
+    }
+}
+
+static void put_pieces(struct markdown *m, const struct pieces *pieces, const struct wrap_options *o)
+{
+    struct pieces split = { 0 };
+    if (m->n_underlined == 0) {
+        wrap_paragraph(&m->lines, pieces->all, pieces->n, o);
+        return;
+    }
+    for (int32_t i = 0; i < pieces->n; i++)
+        split_piece(m, &pieces->all[i], &split);
+    wrap_paragraph(&m->lines, split.all, split.n, o);
+    free(split.all);
+}
+
 static void put_inline(struct markdown *m, const struct source *s, const struct prefix *prefix,
                        uint8_t style, uint8_t attrs)
 {
@@ -279,15 +335,16 @@ static void put_inline(struct markdown *m, const struct source *s, const struct 
     struct inline_parser p = { .text = s->text, .n = s->n, .style = style, .attrs = attrs,
                                .open_line = !s->closed };
     parse_inline(&p);
-    wrap_paragraph(&m->lines, p.pieces, p.n_pieces, &o);
-    free(p.pieces);
+    put_pieces(m, &p.pieces, &o);
+    free(p.pieces.all);
 }
 
 static void put_plain(struct markdown *m, const struct source *s, const struct prefix *prefix,
                       enum wrap_mode mode, uint8_t style, uint8_t attrs)
 {
     struct wrap_options o = options_of(m, prefix, mode);
-    wrap_paragraph(&m->lines, &(struct wrap_piece){ s->text, s->n, style, attrs }, 1, &o);
+    struct wrap_piece piece = { s->text, s->n, style, attrs };
+    put_pieces(m, &(struct pieces){ &piece, 1, 1 }, &o);
 }
 
 /* A waiting empty line comes out before what follows it, so that none is left at the end. */
@@ -574,6 +631,8 @@ void markdown_update(struct markdown *m, const char *text, size_t n_bytes, int32
     if (n_cols != m->n_cols || n_bytes < m->done_bytes)
         markdown_reset(m);
     m->n_cols = n_cols;
+    m->source = text;
+    m->n_source = n_bytes;
     wrap_lines_cut(&m->lines, m->mark);
     while (m->done_bytes < n_bytes) {
         const char *line = text + m->done_bytes;

@@ -2,6 +2,7 @@
 #ifndef QUIP_APP_UI_MARKDOWN_H
 #define QUIP_APP_UI_MARKDOWN_H
 
+#include "app/ui/text_range.h"
 #include "app/ui/wrap.h"
 
 /* Markdown that is still being written, as lines for one width. Each source line is a unit: a closed line
@@ -16,10 +17,16 @@ struct markdown {
     int32_t n_cols;
     bool plain;                  /* set before the first update: no markup is read, one style for all */
     uint8_t style, attrs;        /* of plain text; UI_TEXT for a zeroed struct */
+    /* Set before an update: parts of the text to underline. A list for a longer text begins with the one before, where
+     * the last may have become longer. */
+    const struct text_range *underlined;
+    int32_t n_underlined;
 
     /* The stable part: everything up to done_bytes is in the lines up to the mark. */
     struct wrap_mark mark;
     size_t done_bytes;
+    const char *source;          /* the text, while it is updated */
+    size_t n_source;
     struct markdown_state {
         bool in_fence;
         char fence_char;

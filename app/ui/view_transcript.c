@@ -29,6 +29,7 @@ enum {
 struct view_transcript_cache {
     uint64_t id;
     uint32_t revision;
+    bool drafts;              /* underlined */
     struct markdown body;
     struct markdown extra;    /* thinking, or the hint of a card */
 };
@@ -102,13 +103,16 @@ static struct view_transcript_cache *render(struct view_transcript *v, int32_t i
     if (!grow_cache(v))
         return NULL;
     struct view_transcript_cache *c = &v->cache[i];
-    if (c->id != m->id || c->revision != m->revision) {
+    if (c->id != m->id || c->revision != m->revision || c->drafts != v->show_drafts) {
         forget(c);
         c->id = m->id;
         c->revision = m->revision;
+        c->drafts = v->show_drafts;
         set_styles(c, m);
     }
     int32_t cols = text_cols(n_cols);
+    c->body.underlined = m->drafted;
+    c->body.n_underlined = v->show_drafts ? m->n_drafted : 0;
     if (is_card(m)) {
         markdown_update(&c->body, m->text ? m->text : "", m->text ? m->n_text : 0, cols - 4, true);
         markdown_update(&c->extra, m->hint ? m->hint : "", m->hint ? strlen(m->hint) : 0, cols - 4, true);

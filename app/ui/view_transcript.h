@@ -2,6 +2,7 @@
 #ifndef QUIP_APP_UI_VIEW_TRANSCRIPT_H
 #define QUIP_APP_UI_VIEW_TRANSCRIPT_H
 
+#include "app/ui/text_range.h"
 #include "app/ui/view.h"
 
 /* The conversation. Rendered lines are kept per message and width; only messages that are looked at are
@@ -42,6 +43,8 @@ struct view_message {
     double thinking_s;
     bool thinking_open;       /* still thinking: the text has not begun */
     const struct view_stats *stats;    /* may be NULL */
+    const struct text_range *drafted;    /* of the text, what came from drafts */
+    int32_t n_drafted;
     const char *hint;         /* cards: what can be done about it, "F2 choose a smaller model"; may be NULL */
 };
 
@@ -54,6 +57,7 @@ struct view_transcript {
     const char *const *empty_lines;
     int32_t n_empty_lines;
     bool show_thinking;           /* unfolded */
+    bool show_drafts;             /* what came from drafts is underlined */
 
     /* the view's own; zero at first */
     struct view_transcript_cache *cache;

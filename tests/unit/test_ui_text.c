@@ -264,18 +264,32 @@ TEST(markdown_copes_with_the_half_that_came)
     buf_finish(&out);
 }
 
+/* Stretches of four bytes with three between them, as far as the text goes. */
+static int32_t underline_some(struct text_range *out, int32_t cap, size_t n_bytes)
+{
+    int32_t n = 0;
+    for (size_t from = 0; from < n_bytes && n < cap; from += 7)
+        out[n++] = (struct text_range){ from, from + 4 < n_bytes ? from + 4 : n_bytes };
+    return n;
+}
+
+/* Underlining moves nothing either. */
 TEST(markdown_streams_to_the_same_lines_whatever_the_pieces)
 {
+    struct text_range drafted[128];
     static const char *const words[] = { "word ", "**", "*", "`", "\n", "\n\n", "```\n", "- ", "1. ", "> ",
                                          "# ", "日本", "| ", "  ", "~~", "[a](b)", "\t", "---\n", "long" };
     for (int round = 0; round < 300; round++) {
         struct buf text = { 0 }, want = { 0 }, got = { 0 };
-        struct markdown m = { 0 }, whole = { 0 };
+        struct markdown m = { .underlined = drafted }, whole = { 0 };
         int32_t n_cols = 1 + (int32_t)test_below(t, 40);
         for (uint32_t n = test_below(t, 60) + 1; n > 0; n--)
             buf_add_text(&text, words[test_below(t, sizeof words / sizeof words[0])]);
-        for (size_t n = 0; n < text.n_bytes; n += 1 + test_below(t, 9))
+        for (size_t n = 0; n < text.n_bytes; n += 1 + test_below(t, 9)) {
+            m.n_underlined = underline_some(drafted, 128, n);
             markdown_update(&m, text.data, n, n_cols, false);
+        }
+        m.n_underlined = underline_some(drafted, 128, text.n_bytes);
         markdown_update(&m, text.data, text.n_bytes, n_cols, true);
         markdown_update(&whole, text.data, text.n_bytes, n_cols, true);
         add_lines(&m.lines, &got);

@@ -203,6 +203,72 @@ TEST(transcript_notices_another_text_under_the_same_id)
     chat_finish(&c);
 }
 
+/* 'u' for each underlined cell of a row, '.' for the others. */
+static const char *row_underlined(const struct ui_grid *g, int32_t row)
+{
+    static char text[256];
+    int32_t n = 0, end = 0;
+    for (int32_t col = 0; col < g->n_cols && n < 255; col++) {
+        text[n++] = ui_grid_at(g, row, col)->attrs & UI_UNDERLINE ? 'u' : '.';
+        end = text[n - 1] == 'u' ? n : end;
+    }
+    text[end] = '\0';
+    return text;
+}
+
+TEST(transcript_underlines_drafts_on_demand)
+{
+    static const char text[] = "a **bold word** and `code`\n- an item that is long enough for two lines of this screen";
+    struct chat c;
+    struct text_range drafted[] = { { 5, 11 }, { 22, 32 }, { 57, 64 } };    /* "old wo", "ode`" to "an ", "for two" */
+    chat_init(&c);
+    c.view.n_messages = 2;
+    c.messages[1].text = text;
+    c.messages[1].n_text = sizeof text - 1;
+    c.messages[1].drafted = drafted;
+    c.messages[1].n_drafted = 3;
+    draw(&c);
+    for (int32_t row = 0; row < 10; row++)
+        CHECK_TEXT(t, row_underlined(&c.grid, row), "", "row %d", row);
+    c.view.show_drafts = true;
+    draw(&c);
+    CHECK_TEXT(t, row_text(&c.grid, 4), "   a bold word and code");
+    CHECK_TEXT(t, row_underlined(&c.grid, 4), "......uuuuuu........uuu");
+    CHECK_TEXT(t, row_text(&c.grid, 5), "   # an item that is long enough for two lines of this");
+    CHECK_TEXT(t, row_underlined(&c.grid, 5), ".....uuu.........................uuuuuuu");
+    CHECK_TEXT(t, row_underlined(&c.grid, 6), "");
+    c.view.show_drafts = false;
+    draw(&c);
+    CHECK_TEXT(t, row_underlined(&c.grid, 4), "");
+    chat_finish(&c);
+}
+
+TEST(transcript_underlines_drafts_as_they_come)
+{
+    static const char text[] = "one two\nthree four";
+    static const struct {
+        size_t n_text, end;    /* the range that begins with "two" */
+        const char *first, *second;
+    } steps[] = { { 3, 4, "", "" }, { 7, 7, ".......uuu", "" }, { 13, 13, ".......uuu", "...uuuuu" },
+                  { 18, 13, ".......uuu", "...uuuuu" } };
+    struct chat c;
+    chat_init(&c);
+    c.view.n_messages = 2;
+    c.view.show_drafts = true;
+    c.messages[1].text = text;
+    c.messages[1].streaming = true;
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct text_range drafted = { 4, steps[i].end };
+        c.messages[1].n_text = steps[i].n_text;
+        c.messages[1].drafted = &drafted;
+        c.messages[1].n_drafted = steps[i].end > 4;
+        draw(&c);
+        CHECK_TEXT(t, row_underlined(&c.grid, 4), steps[i].first, "step %zu", i);
+        CHECK_TEXT(t, row_underlined(&c.grid, 5), steps[i].second, "step %zu", i);
+    }
+    chat_finish(&c);
+}
+
 /* ---- lists and questions -------------------------------------------------------------------------- */
 
 TEST(list_filters_and_keeps_its_choice)
