@@ -14,6 +14,7 @@ void chat_init(struct chat *c, const struct config *config, const struct paths *
     c->paths = paths;
     c->port = *port;
     c->think_mode = config->think;
+    c->spec = config->spec;
     c->session.n_ctx = config->n_ctx;
     snprintf(c->session.kv_type_k, PORT_TYPE_BYTES, "%s", config->kv_type_k ? config->kv_type_k : "auto");
     snprintf(c->session.kv_type_v, PORT_TYPE_BYTES, "%s", config->kv_type_v ? config->kv_type_v : "auto");
@@ -68,8 +69,11 @@ bool chat_start_answer(struct chat *c, struct message *m, const struct port_requ
     c->answer_id = m->id;
     c->answer_request = request->id;
     c->stopping = c->paused = false;
-    c->n_read = c->n_to_read = c->n_answer = 0;
+    c->n_read = c->n_to_read = c->n_answer = c->n_repeated = 0;
     c->tokens_per_s = 0;
+    c->drafts = (struct drafts){ 0 };
+    c->drafted = false;
+    c->spec_asked = request->generate.spec;
     c->begun_bytes = m->text.n_bytes;
     c->begun_thinking_bytes = m->thinking.n_bytes;
     c->state = CHAT_ANSWERING;
@@ -87,6 +91,7 @@ void chat_fill_request(struct chat *c, struct port_request *out)
         .n_reserve = chat_reserve(c),
         .enable_thinking = c->think_mode == THINK_OFF ? 0 : c->think_mode == THINK_ON ? 1 : -1,
         .generate.n_predict = c->config->n_predict,
+        .generate.spec = c->spec,
     };
     chat_sampling(c, &out->generate.sampling);
     out->generate.sampling.seed += c->seed_shift;
@@ -244,6 +249,7 @@ void chat_new(struct chat *c)
         c->port.close_chat(c->port.self);
     transcript_rewind(&c->transcript, 0);
     c->n_ctx_used = c->n_prompt = c->n_reused = 0;
+    c->drafts = (struct drafts){ 0 };
     c->version++;
     chat_prepare(c);
 }

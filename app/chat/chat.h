@@ -2,6 +2,7 @@
 #ifndef QUIP_APP_CHAT_CHAT_H
 #define QUIP_APP_CHAT_CHAT_H
 
+#include "app/chat/drafts.h"
 #include "app/chat/port.h"
 #include "app/chat/think.h"
 #include "app/chat/transcript.h"
@@ -97,6 +98,10 @@ struct chat {
     int32_t n_answer;               /* tokens so far */
     double first_s, think_start_s;  /* clock at the first token, at the start of thinking */
     double tokens_per_s;            /* live, then of the last answer */
+    struct drafts drafts;           /* so far, then of the last answer */
+    int32_t spec_asked;             /* c->spec when it was asked for */
+    int32_t n_repeated;             /* it says so many tokens over and over; 0: it does not */
+    bool drafted;                   /* its last token came from a draft */
     uint64_t seed_shift;            /* added to the seed when an answer is made again */
     size_t begun_bytes, begun_thinking_bytes;    /* of an answer that is gone on with: there before */
 
@@ -104,6 +109,8 @@ struct chat {
     char system_file[PATHS_BYTES];  /* where it came from, "" for typed text */
     int64_t system_changed_ns;      /* when that file was changed last */
     enum think_mode think_mode;
+    int32_t spec;                   /* drafts for the next answer, as in struct generate_options */
+    bool show_drafts;               /* text that came from drafts is underlined */
     struct chat_setting settings[CHAT_MAX_SETTINGS];
     int32_t n_settings;
 
@@ -138,6 +145,9 @@ void chat_show_context(struct chat *c);
 /* The answer to that, while context.state is CONTEXT_ASKING; ROOM_STOP also earlier. False: not possible. */
 bool chat_make_room(struct chat *c, enum chat_room choice);
 void chat_set_think(struct chat *c, enum think_mode mode);
+/* Drafts for the answers to come, as in struct generate_options. */
+void chat_set_spec(struct chat *c, int32_t spec);
+void chat_show_drafts(struct chat *c, bool show);
 bool chat_set(struct chat *c, const char *name, const char *value);
 /* What sampling is in force. */
 void chat_sampling(const struct chat *c, struct sampler_params *out);
@@ -160,6 +170,8 @@ struct chat_figure {
     char text[PORT_TEXT_BYTES];
 };
 int32_t chat_figures(const struct chat *c, struct chat_figure out[CHAT_FIGURES]);
+/* What becomes of drafts now: "as many as pay", "off, because nothing repeats here". */
+void chat_drafts_text(const struct chat *c, char *out, size_t out_bytes);
 /* "98.4 MB" */
 void chat_size_text(uint64_t n_bytes, char *out, size_t out_bytes);
 /* "kv4", or "kv4/q8_0" for keys and values that differ; "" before there is a cache. */

@@ -108,6 +108,31 @@ static void add_answer(const struct chat *c, struct rows *r)
         t->first_ms / 1e3);
 }
 
+void chat_drafts_text(const struct chat *c, char *out, size_t out_bytes)
+{
+    char asked[64] = "as many as pay";
+    if (c->spec > 0)
+        snprintf(asked, sizeof asked, "up to %d token%s at a time", c->spec, c->spec == 1 ? "" : "s");
+    if (c->spec == SPEC_OFF)
+        snprintf(out, out_bytes, "switched off; /spec auto switches them on");
+    else if (c->n_answer > 0 && c->spec != c->spec_asked)
+        snprintf(out, out_bytes, "%s, from the next answer on", asked);
+    else if (c->n_answer > 0 && c->stats.spec_note[0])
+        snprintf(out, out_bytes, "off, because %s", c->stats.spec_note);
+    else
+        snprintf(out, out_bytes, "%s", asked);
+}
+
+static void add_drafts(const struct chat *c, struct rows *r)
+{
+    char last[DRAFTS_TEXT_BYTES], now[PORT_TEXT_BYTES];
+    drafts_text(&c->drafts, last);
+    if (c->drafts.n_passes > 0)
+        row(r, "Drafts", "%s", last);
+    chat_drafts_text(c, now, sizeof now);
+    row(r, "Drafts now", "%s", now);
+}
+
 int32_t chat_figures(const struct chat *c, struct chat_figure out[CHAT_FIGURES])
 {
     struct rows r = { .all = out };
@@ -118,6 +143,7 @@ int32_t chat_figures(const struct chat *c, struct chat_figure out[CHAT_FIGURES])
     add_model(c, &r);
     add_cache(c, &r);
     add_answer(c, &r);
+    add_drafts(c, &r);
     char a[24], b[24], all[24];
     chat_size_text(c->stats.resident_bytes, a, sizeof a);
     chat_size_text(c->stats.available_bytes, b, sizeof b);

@@ -34,7 +34,7 @@ static void end_answer(struct chat *c)
     c->state = c->model ? CHAT_READY : CHAT_EMPTY;
     if (c->opening[0])
         c->state = CHAT_LOADING;
-    c->n_read = c->n_to_read = 0;
+    c->n_read = c->n_to_read = c->n_repeated = 0;
     think_finish(&c->think);
 }
 
@@ -50,7 +50,12 @@ static void take_token(struct chat *c, struct message *m, const struct eng_event
 {
     double now = c->port.now_s(c->port.self);
     bool was_inside = think_is_inside(&c->think);
+    size_t from = m->text.n_bytes;
     think_feed(&c->think, ev->text, (size_t)ev->n_text, &m->thinking, &m->text);
+    if (ev->token >= 0)    /* else more text of the same token */
+        c->drafted = ev->drafted;
+    if (c->drafted)
+        message_note_draft(m, from);
     if (think_is_inside(&c->think)) {
         if (!was_inside || c->n_answer == 0)
             c->think_start_s = now;
@@ -63,6 +68,7 @@ static void take_token(struct chat *c, struct message *m, const struct eng_event
     if (ev->token < 0)
         return;
     c->n_ctx_used += !is_forgotten(c, m);
+    c->n_repeated = ev->n_repeated;
     if (c->n_answer++ == 0)
         c->first_s = now;
     else if (now > c->first_s && !c->paused)
@@ -91,6 +97,7 @@ static void take_done(struct chat *c, struct message *m, const struct eng_event 
     close_thinking(c, m);
     m->state = states[ev->reason];
     m->timings = ev->timings;
+    c->drafts = drafts_of(&ev->timings);
     int32_t n_after_first = ev->timings.n_generated - 1;
     c->tokens_per_s = 0;
     if (ev->timings.generate_ms > 0 && n_after_first > 0 && !c->paused)
@@ -178,6 +185,14 @@ static void say_session(struct chat *c, const struct port_stats *before, int32_t
                   c->model->n_ctx);
     if (strcmp(before->kv_type_k, c->stats.kv_type_k) != 0 || strcmp(before->kv_type_v, c->stats.kv_type_v) != 0)
         chat_card(c, MESSAGE_NOTICE, "KV cache", NULL, "Keys and values are cached as %s now.", types);
+}
+
+/* Of an answer before this one they may still speak until its first token is there. */
+static void take_stats(struct chat *c, const struct port_stats *s)
+{
+    c->stats = *s;
+    if (c->state == CHAT_ANSWERING && c->n_answer > 0)
+        c->drafts = (struct drafts){ s->n_passes, s->n_drafted, s->n_accepted, s->saved_ms };
 }
 
 static void take_model(struct chat *c, struct mail *mail)
@@ -315,7 +330,7 @@ void chat_take(struct chat *c, struct mail *mail)
         chat_context_counted(c, mail);
         break;
     case MAIL_STATS:
-        c->stats = mail->stats;
+        take_stats(c, &mail->stats);
         break;
     }
 }

@@ -307,6 +307,27 @@ void chat_set_think(struct chat *c, enum think_mode mode)
     c->version++;
 }
 
+/* ---- drafts --------------------------------------------------------------------------------------- */
+
+void chat_set_spec(struct chat *c, int32_t spec)
+{
+    c->spec = spec;
+    if (spec == SPEC_AUTO)
+        chat_card(c, MESSAGE_NOTICE, "Drafts", NULL, "From the next answer on as many as pay.");
+    else if (spec == SPEC_OFF)
+        chat_card(c, MESSAGE_NOTICE, "Drafts", "/spec auto switches them on again", "None from the next answer on.");
+    else
+        chat_card(c, MESSAGE_NOTICE, "Drafts", "/spec auto makes as many as pay",
+                  "From the next answer on up to %d token%s at a time, whether they pay or not.", spec,
+                  spec == 1 ? "" : "s");
+}
+
+void chat_show_drafts(struct chat *c, bool show)
+{
+    c->show_drafts = show;
+    c->version++;
+}
+
 /* ---- saving --------------------------------------------------------------------------------------- */
 
 bool chat_save(struct chat *c, const char *path)

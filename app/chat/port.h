@@ -43,6 +43,9 @@ struct port_stats {
     uint64_t cached_bytes, cache_ram_bytes;
     int32_t n_disk_files, n_disk_writing;
     uint64_t disk_bytes;
+    int32_t n_passes, n_drafted, n_accepted;
+    double saved_ms;
+    char spec_note[PORT_TEXT_BYTES];
 };
 
 /* Lengths of some prompts, and what larger contexts would take. */

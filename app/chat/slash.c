@@ -141,6 +141,36 @@ static bool run_think(struct chat *c, const char *argument)
     return usage(c, "/think needs one of: fold (thoughts in one line), on (shown), off (none wanted).");
 }
 
+static void explain_drafts(struct chat *c)
+{
+    char now[PORT_TEXT_BYTES], last[DRAFTS_TEXT_BYTES];
+    chat_drafts_text(c, now, sizeof now);
+    drafts_text(&c->drafts, last);
+    chat_card(c, MESSAGE_NOTICE, "Drafts", "/spec auto, off or N sets them; /spec show underlines what came from them",
+              "Where something was said before, the next words are guessed from it and checked together: the same "
+              "answer, sooner.\nNow: %s.\nLast answer: %s.", now, c->drafts.n_passes > 0 ? last : "none yet");
+}
+
+static bool run_spec(struct chat *c, const char *argument)
+{
+    int32_t spec;
+    if (!argument[0]) {
+        explain_drafts(c);
+    } else if (strcmp(argument, "show") == 0) {
+        chat_show_drafts(c, !c->show_drafts);
+        chat_card(c, MESSAGE_NOTICE, "Drafts", NULL, "What came from drafts is %s",
+                  c->show_drafts ? "underlined; /spec show again ends that." : "no longer underlined.");
+    } else if (drafts_parse(argument, &spec)) {
+        chat_set_spec(c, spec);
+    } else {
+        char text[160];
+        snprintf(text, sizeof text, "/spec needs one of: auto (drafts where they pay), off, a number of tokens from 1 "
+                 "to %d, show (underlines them).", SPEC_MOST);
+        return usage(c, text);
+    }
+    return true;
+}
+
 static bool run_save(struct chat *c, const char *argument)
 {
     return argument[0] ? chat_save(c, argument) : usage(c, "/save needs a FILE that is not there yet.");
@@ -175,6 +205,7 @@ static const struct slash_command table[] = {
     { "/ctx", "N", "tokens that the context holds", run_ctx },
     { "/context", "", "how full it is, and ways to make room", run_context },
     { "/think", "fold, on or off", "thoughts: in one line, shown, or none wanted", run_think },
+    { "/spec", "auto, off, N or show", "drafts: how many, how they do, where they are", run_spec },
     { "/stats", "", "figures: context, cache, speeds", run_stats },
     { "/save", "FILE", "write the chat as text", run_save },
     { "/quit", "", "leave", run_quit },

@@ -11,6 +11,7 @@ static void free_message(struct message *m)
 {
     buf_finish(&m->text);
     buf_finish(&m->thinking);
+    free(m->drafted);
     free(m);
 }
 
@@ -116,6 +117,26 @@ struct message *transcript_last(const struct transcript *t, enum message_role ro
         if (t->path[i]->role == role)
             return t->path[i];
     return NULL;
+}
+
+void message_note_draft(struct message *m, size_t from)
+{
+    struct text_range *last = m->n_drafted > 0 ? &m->drafted[m->n_drafted - 1] : NULL;
+    if (from >= m->text.n_bytes)
+        return;
+    if (last && last->end == from) {
+        last->end = m->text.n_bytes;
+        return;
+    }
+    if (m->n_drafted == m->cap_drafted) {
+        int32_t cap = m->cap_drafted ? m->cap_drafted * 2 : 16;
+        struct text_range *grown = realloc(m->drafted, sizeof *grown * (size_t)cap);
+        if (!grown)
+            return;
+        m->drafted = grown;
+        m->cap_drafted = cap;
+    }
+    m->drafted[m->n_drafted++] = (struct text_range){ from, m->text.n_bytes };
 }
 
 bool message_is_read(const struct message *m)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "app/ui/text_range.h"
 #include "engine/base/buf.h"
 #include "engine/engine.h"
 
@@ -35,6 +36,8 @@ struct message {
     enum message_role role;
     enum message_state state;
     struct buf text, thinking;
+    struct text_range *drafted; /* of the text, what came from drafts */
+    int32_t n_drafted, cap_drafted;
     char title[64];             /* of cards */
     char hint[160];             /* of cards: what can be done about it */
     char time[8];               /* "14:02" */
@@ -82,6 +85,9 @@ struct transcript_prompt {
 bool transcript_prompt(const struct transcript *t, const char *system, int32_t from, int32_t to,
                        struct transcript_prompt *out);
 void transcript_prompt_finish(struct transcript_prompt *p);
+
+/* The end of the text, from this byte on, came from drafts. Without memory it stays unknown. */
+void message_note_draft(struct message *m, size_t from);
 
 /* Whether a model reads it: said by somebody, whole, and not left out. */
 bool message_is_read(const struct message *m);

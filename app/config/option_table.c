@@ -86,7 +86,7 @@ static const struct option rows[] = {
       .choices = "fold on off", .preset = "fold", .commands = CHAT | RUN,
       .help = "thoughts of models that think: fold hides them, on shows them, off asks for none" },
     { .names = "--spec", .kind = OPTION_INT, .offset = AT(spec), .value = "N", .choices = "auto off", .min = 1,
-      .max = OPTION_SPEC_MOST, .preset = "auto", .commands = RUN,
+      .max = OPTION_SPEC_MOST, .preset = "auto", .commands = CHAT | RUN,
       .help = "drafts taken from what was said before: as many as pay, none, or up to N tokens at a time; changes "
               "the speed and no token" },
     { .names = "--ignore-eos", .kind = OPTION_FLAG, .offset = AT(ignore_end), .commands = RUN,

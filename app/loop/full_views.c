@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { NOTED_MS = 100 };    /* time saved that a person would notice */
+
 /* ---- messages ------------------------------------------------------------------------------------- */
 
 static enum view_message_kind kind_of(const struct message *m)
@@ -62,6 +64,8 @@ static void fill_message(const struct message *m, struct view_message *out, stru
         .thinking_s = m->thinking_s,
         .thinking_open = m->thinking_open,
         .hint = m->hint[0] ? m->hint : NULL,
+        .drafted = m->drafted,
+        .n_drafted = m->n_drafted,
     };
     if (m->role != MESSAGE_MODEL || m->state == MESSAGE_STREAMING)
         return;
@@ -108,6 +112,7 @@ static void fill_messages(struct full *f)
             .text = buf_text(&c->waiting), .n_text = c->waiting.n_bytes };
     v->messages = f->messages;
     v->n_messages = n;
+    v->show_drafts = c->show_drafts;
     if (f->think_seen != c->think_mode) {
         f->think_seen = c->think_mode;
         v->show_thinking = c->think_mode == THINK_ON;
@@ -205,6 +210,10 @@ static void fill_activity(struct full *f)
         SEGMENT(f, UI_WARNING, "Ctrl+C again quits");
     if (f->forgetting)
         SEGMENT(f, UI_WARNING, "Ctrl+N again drops this chat");
+    if (m && c->n_repeated > 0 && !c->stopping) {
+        SEGMENT(f, UI_WARNING, "repeats itself: Esc stops");
+        set_brief(f, "repeats: Esc stops");
+    }
     if (c->state == CHAT_LOADING)
         fill_loading(f);
     else if (c->context.state == CONTEXT_COUNTING)
@@ -227,6 +236,21 @@ static void fill_activity(struct full *f)
         SEGMENT(f, UI_NOTICE, "answering");
     if (c->waiting.n_bytes > 0)
         SEGMENT(f, UI_NOTICE, "1 waiting");
+}
+
+/* What makes the answer faster than a token a pass. */
+static void fill_drafts(struct full *f)
+{
+    const struct drafts *d = &f->talk->chat.drafts;
+    char brief[32], saved[DRAFTS_TEXT_BYTES];
+    if (d->n_drafted == 0)
+        return;
+    SEGMENT(f, UI_STATUS, "drafts %d%% right, %.1f a pass", drafts_percent(d), drafts_per_pass(d));
+    snprintf(brief, sizeof brief, "drafts %.1f/pass", drafts_per_pass(d));
+    set_brief(f, brief);
+    drafts_saved_text(d, saved);
+    if (d->saved_ms >= NOTED_MS || d->saved_ms <= -NOTED_MS)
+        SEGMENT(f, UI_STATUS, "%.40s", saved);
 }
 
 static void fill_cache(struct full *f)
@@ -265,6 +289,7 @@ static void fill_status(struct full *f)
     fill_activity(f);
     if (c->tokens_per_s > 0)
         SEGMENT(f, UI_STATUS, "%.1f tok/s", c->tokens_per_s);
+    fill_drafts(f);
     fill_cache(f);
     fill_memory(f);
     if (c->fetching[0] && c->fetch_total > 0)
@@ -273,6 +298,10 @@ static void fill_status(struct full *f)
         SEGMENT(f, UI_DIM, "system prompt");
     if (c->think_mode == THINK_OFF)
         SEGMENT(f, UI_DIM, "no thinking");
+    if (c->spec == SPEC_OFF)
+        SEGMENT(f, UI_DIM, "no drafts");
+    if (c->show_drafts)
+        SEGMENT(f, UI_DIM, "drafts underlined");
     f->screen.keys = (struct view_keys){ .context = UI_CTX_GLOBAL, .busy = chat_is_busy(c) };
 }
 

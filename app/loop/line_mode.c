@@ -29,6 +29,7 @@ struct line_mode {
     uint64_t shown_id;           /* messages up to this one are out, but for the one that streams */
     uint64_t stream_id;          /* the answer that is being written out, 0: none */
     size_t stream_bytes, stream_thoughts;
+    bool stream_repeats;         /* said that it repeats itself */
     struct neutral_filter filter;
     struct buf draft;            /* lines that ended in a backslash */
 };
@@ -95,6 +96,15 @@ static void stream_part(struct line_mode *l, const struct buf *text, size_t *n_s
     *n_shown += n;
 }
 
+/* Whoever reads along may want to stop it; in a file nobody can. */
+static void say_repeats(struct line_mode *l, const struct message *m)
+{
+    bool inside_line = l->stream_bytes > 0 && m->text.data[l->stream_bytes - 1] != '\n';
+    if (l->to_terminal && !l->stream_repeats)
+        printf("%s(it repeats itself; Ctrl+C stops it)\n", inside_line ? "\n" : "");
+    l->stream_repeats = true;
+}
+
 static void stream(struct line_mode *l, const struct message *m)
 {
     const struct chat *c = &l->talk->chat;
@@ -104,6 +114,7 @@ static void stream(struct line_mode *l, const struct message *m)
         l->stream_id = m->id;
         l->stream_bytes = goes_on ? c->begun_bytes : 0;    /* what was there before is not said again */
         l->stream_thoughts = goes_on ? c->begun_thinking_bytes : 0;
+        l->stream_repeats = false;
         take_prompt_back(l);
     }
     if (c->think_mode == THINK_ON && m->thinking.n_bytes > l->stream_thoughts) {
@@ -119,6 +130,8 @@ static void stream(struct line_mode *l, const struct message *m)
             put_text(l, "Model: ");
         stream_part(l, &m->text, &l->stream_bytes, over);
     }
+    if (!over && c->n_repeated > 0)
+        say_repeats(l, m);
     if (over) {
         neutral_filter_end(&l->filter, &(struct buf){ 0 });
         if (m->text.n_bytes == 0 || m->text.data[m->text.n_bytes - 1] != '\n')

@@ -156,6 +156,11 @@ void worker_fill_stats(struct worker *w, struct port_stats *out)
     out->n_disk_files = s.n_disk_files;
     out->n_disk_writing = s.n_disk_writing;
     out->disk_bytes = s.disk_bytes;
+    out->n_passes = s.n_passes;
+    out->n_drafted = s.n_drafted;
+    out->n_accepted = s.n_accepted;
+    out->saved_ms = s.saved_ms;
+    copy_text(out->spec_note, sizeof out->spec_note, s.spec_note);
 }
 
 void worker_post_stats(struct worker *w)

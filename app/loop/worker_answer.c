@@ -123,11 +123,11 @@ void worker_do_answer(struct worker *w, const struct job *j)
     rc = session_generate(w->session, 0, tokens.ids, tokens.n, &generate, &e);
     token_list_finish(&tokens);
     while (rc == ERR_OK && session_busy(w->session)) {
-        struct eng_event events[16];
+        struct eng_event events[SESSION_EVENTS];
         int32_t n = 0;
         if (should_stop(w, j->id))
             session_cancel(w->session);
-        rc = session_step(w->session, events, 16, &n, &e);
+        rc = session_step(w->session, events, SESSION_EVENTS, &n, &e);
         for (int32_t i = 0; i < n; i++)
             if (!post_event(w, j->id, &events[i]))
                 session_cancel(w->session);
@@ -229,11 +229,11 @@ void worker_do_prepare(struct worker *w, const struct job *j)
     if (wanted && session_generate(w->session, 0, tokens.ids, tokens.n, &generate, &e) == ERR_OK) {
         enum err_code rc = ERR_OK;
         while (rc == ERR_OK && session_busy(w->session)) {
-            struct eng_event events[16];
+            struct eng_event events[SESSION_EVENTS];
             int32_t n = 0;
             if (should_yield(w))    /* a cancel before session_generate() is forgotten by it */
                 session_cancel(w->session);
-            rc = session_step(w->session, events, 16, &n, &e);
+            rc = session_step(w->session, events, SESSION_EVENTS, &n, &e);
         }
         worker_post_stats(w);
     }

@@ -23,6 +23,7 @@ enum ui_action {
     UI_ACT_NEW_CHAT,
     UI_ACT_REGENERATE,
     UI_ACT_THINKING,      /* fold or unfold; the transcript does it, the program may remember it */
+    UI_ACT_DRAFTS,        /* underline what came from drafts, or not */
     UI_ACT_COMPLETE,      /* Tab */
     UI_ACT_SUSPEND,
     UI_ACT_REDRAW,

@@ -16,7 +16,7 @@ extern const struct ui_view view_header;
 
 /* The line above the keys: the context gauge, then segments in the order of their importance; where they do
  * not all fit they become brief from the right, then are dropped from the right. */
-enum { VIEW_STATUS_SEGMENTS = 10 };
+enum { VIEW_STATUS_SEGMENTS = 16 };
 
 struct view_segment {
     const char *text;       /* "mem 412 MB of 7.61 GB" */

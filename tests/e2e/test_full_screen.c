@@ -25,6 +25,7 @@
 #define DOWN "\033[B"
 #define UP "\033[A"
 #define DELETE "\033[3~"
+#define UNDERLINE "\033[0;4m"
 #define GREEDY "--temp", "0"
 #define REPLY_END "said the tiny model quietly."
 #define EMPTY "Type a message"
@@ -112,6 +113,34 @@ TEST(full_screen_esc_stops_and_keeps_what_came)
     PTY_WAIT(t, &p, "stopped");
     PTY_WAIT_GONE(t, &p, "answering");
     PTY_WAIT(t, &p, "All is well here");
+    leave(t, &p);
+}
+
+TEST(full_screen_offers_to_stop_an_answer_that_repeats_itself)
+{
+    static const char *const argv[] = { QUIP_BINARY, "--spec", "8", GREEDY, "-c", "65536", "-n", "-1", NULL };
+    struct home h;
+    struct pty p;
+    make_home(t, &h, NULL, true);
+    start(t, &p, &h, argv);
+    pty_type(t, &p, "go on" ENTER);
+    PTY_WAIT(t, &p, "repeats: Esc stops");
+    PTY_WAIT(t, &p, "answering");    /* nothing is cut */
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT(t, &p, "stopped");
+    PTY_WAIT_GONE(t, &p, "repeats: Esc stops");
+    PTY_WAIT(t, &p, "/pass");
+    pty_type(t, &p, F5);
+    PTY_WAIT(t, &p, "tokens a pass");
+    PTY_WAIT(t, &p, "up to 8 tokens at a time");
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT_GONE(t, &p, "tokens a pass");
+    CHECK(t, !pty_raw_has(&p, UNDERLINE));
+    pty_type(t, &p, ESCAPE "ux");
+    PTY_WAIT(t, &p, "\xe2\x80\xba x");
+    CHECK(t, pty_raw_has(&p, UNDERLINE));
+    pty_type(t, &p, CTRL_C "/spec show" ENTER);
+    PTY_WAIT(t, &p, "no longer underlined");
     leave(t, &p);
 }
 

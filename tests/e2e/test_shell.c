@@ -333,6 +333,34 @@ TEST(line_mode_takes_a_script)
     shell_finish(&r.s);
 }
 
+/* On a terminal, where somebody can stop it; nothing is cut. */
+TEST(line_mode_says_once_that_an_answer_repeats_itself)
+{
+    static const char note[] = "(it repeats itself; Ctrl+C stops it)";
+    static const char *const argv[] = { QUIP_BINARY, "--line", "--spec", "8", "-n", "300", GREEDY, NULL };
+    struct rig r;
+    struct pty p;
+    rig_make(t, &r, NULL, true);
+    pty_start(t, &p, argv, r.home.settings, 50, 100);
+    PTY_WAIT(t, &p, "You:");
+    pty_type(t, &p, "go on\r");
+    PTY_WAIT(t, &p, "(cut at the limit of -n)");
+    CHECK(t, pty_shows(&p, note), "%s", pty_screen(&p));
+    const char *first = strstr(pty_screen(&p), note);
+    CHECK(t, strstr(first + 1, note) == NULL, "%s", pty_screen(&p));
+    pty_type(t, &p, "/spec\r");
+    PTY_WAIT(t, &p, "Last answer: ");
+    PTY_WAIT(t, &p, "tokens a pass");
+    pty_type(t, &p, "\004");
+    CHECK_INT(t, pty_wait_end(t, &p), 0, "%s", pty_screen(&p));
+    pty_finish(&p);
+    QUIP(t, &r, "go on\n/spec\n", "--line", "-n", "300", GREEDY);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strstr(r.s.out, "Ctrl+C stops it") == NULL, "%s", r.s.out);
+    CHECK(t, strstr(r.s.out, "Drafts: ") != NULL, "%s", r.s.out);
+    shell_finish(&r.s);
+}
+
 TEST(tokenize_shows_ids_and_pieces)
 {
     struct rig r;

@@ -134,6 +134,20 @@ static void set_streaming(struct screen *s)
     editor_set_text(s->editor, "and at sunset?\nPlease keep it short, one line is enough for me, thank you.");
 }
 
+static void set_repeating(struct screen *s)
+{
+    set_streaming(s);
+    messages[1].text = "la la la la la la la la la la la la la la la la la la la la la la la la la la la la la";
+    messages[1].n_text = strlen(messages[1].text);
+    s->status.n_ctx_used = 300;
+    s->status.n_segments = 5;
+    s->status.segments[0] = (struct view_segment){ "repeats itself: Esc stops", UI_WARNING, "repeats: Esc stops" };
+    s->status.segments[1] = (struct view_segment){ "answering", UI_NOTICE, NULL };
+    s->status.segments[2] = (struct view_segment){ "135.5 tok/s", UI_STATUS, NULL };
+    s->status.segments[3] = (struct view_segment){ "drafts 99% right, 16.6 a pass", UI_STATUS, "drafts 16.6/pass" };
+    s->status.segments[4] = (struct view_segment){ "8.9 s saved", UI_STATUS, NULL };
+}
+
 static void set_error(struct screen *s)
 {
     add_message(s, VIEW_MESSAGE_USER, "14:02", "why is the sky blue?");
@@ -273,6 +287,8 @@ static void set_figures(struct screen *s)
         { "Kept on disk", "2 files of this model and these types; 41.0 MB in all; 1 being written" },
         { "Last prompt", "1391 tokens: 1204 reused (512 of these from a file), 187 read in 0.20 s (935 per second)" },
         { "Last answer", "214 tokens, 38.1 per second; the first after 0.21 s" },
+        { "Drafts", "412 of 530 right (77 %), 2.9 tokens a pass, 3.2 s saved" },
+        { "Drafts now", "off, because they would not pay: right 40 % of the time, one more costs 60 % of a pass" },
         { "Memory", "412 MB of this program; 5.10 GB of 7.61 GB free" },
     };
     set_conversation(s);
@@ -301,7 +317,7 @@ static const struct scene scenes[] = {
     { "error", set_error },         { "models", set_models },             { "filter", set_filter },
     { "help", set_help },           { "prompt", set_prompt },             { "confirm", set_confirm },
     { "context", set_context },     { "context_last", set_context_last }, { "figures", set_figures },
-    { "left_out", set_left_out },
+    { "left_out", set_left_out },   { "repeating", set_repeating },
 };
 
 /* ---- drawing and comparing ------------------------------------------------------------------------ */

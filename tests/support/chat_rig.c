@@ -153,12 +153,19 @@ void chat_rig_ready(struct test *t, struct chat_rig *r)
     CHECK_INT(t, r->chat.state, CHAT_READY);
 }
 
-void chat_rig_tokens(struct chat_rig *r, const char *text)
+void chat_rig_event(struct chat_rig *r, const struct eng_event *event)
 {
-    struct mail mail = { .kind = MAIL_EVENT, .request = r->answered, .event = { .kind = EVENT_TOKEN, .token = 5 } };
-    mail.event.n_text = snprintf(mail.event.text, sizeof mail.event.text, "%s", text);
+    struct mail mail = { .kind = MAIL_EVENT, .request = r->answered, .event = *event };
+    mail.event.n_text = (int32_t)strlen(event->text);
     r->now_s += 0.5;
     chat_take(&r->chat, &mail);
+}
+
+void chat_rig_tokens(struct chat_rig *r, const char *text)
+{
+    struct eng_event event = { .kind = EVENT_TOKEN, .token = 5 };
+    snprintf(event.text, sizeof event.text, "%s", text);
+    chat_rig_event(r, &event);
 }
 
 void chat_rig_prompt(struct chat_rig *r, int32_t n_prompt)

@@ -39,6 +39,8 @@ void chat_rig_end(struct chat_rig *r);
 void chat_rig_model(struct chat_rig *r, const char *path);
 void chat_rig_prompt(struct chat_rig *r, int32_t n_prompt);
 void chat_rig_tokens(struct chat_rig *r, const char *text);
+/* A token as the engine tells it, in one event. */
+void chat_rig_event(struct chat_rig *r, const struct eng_event *event);
 void chat_rig_done(struct chat_rig *r, enum done_reason reason);
 /* A question and its whole answer. */
 void chat_rig_exchange(struct chat_rig *r, const char *question, const char *answer);

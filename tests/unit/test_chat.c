@@ -200,6 +200,138 @@ TEST(chat_figures_name_model_cache_and_last_answer)
     chat_rig_end(&r);
 }
 
+static const char *last_text(const struct chat_rig *r)
+{
+    return buf_text(&chat_rig_last(r)->text);
+}
+
+TEST(chat_drafts_are_asked_for_as_set_and_explained)
+{
+    struct chat_rig r;
+    char now[PORT_TEXT_BYTES];
+    chat_rig_ready(t, &r);
+    chat_rig_exchange(&r, "one", "first");
+    CHECK_INT(t, r.generate.spec, SPEC_AUTO);
+    CHECK(t, chat_enter(&r.chat, "/spec 8"));
+    CHECK(t, strstr(last_text(&r), "up to 8 tokens at a time") != NULL, "%s", last_text(&r));
+    chat_drafts_text(&r.chat, now, sizeof now);
+    CHECK_TEXT(t, now, "up to 8 tokens at a time, from the next answer on");
+    chat_rig_exchange(&r, "two", "second");
+    CHECK_INT(t, r.generate.spec, 8);
+    snprintf(r.chat.stats.spec_note, sizeof r.chat.stats.spec_note, "nothing repeats here");
+    CHECK(t, chat_enter(&r.chat, "/spec"));
+    CHECK(t, strstr(last_text(&r), "Now: off, because nothing repeats here.") != NULL, "%s", last_text(&r));
+    CHECK(t, strstr(last_text(&r), "Last answer: none yet.") != NULL, "%s", last_text(&r));
+    CHECK(t, chat_enter(&r.chat, "/spec off") && chat_enter(&r.chat, "/regen"));
+    CHECK_INT(t, r.generate.spec, SPEC_OFF);
+    chat_drafts_text(&r.chat, now, sizeof now);
+    CHECK_TEXT(t, now, "switched off; /spec auto switches them on");
+    CHECK(t, chat_enter(&r.chat, "/spec auto"));
+    static const char *const wrong[] = { "/spec 0", "/spec 32", "/spec 8x", "/spec on", "/spec -1" };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        CHECK(t, !chat_enter(&r.chat, wrong[i]), "%s", wrong[i]);
+        CHECK(t, strstr(last_text(&r), "from 1 to 31") != NULL, "%s", last_text(&r));
+    }
+    CHECK_INT(t, r.chat.spec, SPEC_AUTO);
+    chat_rig_end(&r);
+}
+
+TEST(chat_drafts_are_counted_while_it_answers_and_told_after)
+{
+    struct chat_rig r;
+    struct chat_figure rows[CHAT_FIGURES];
+    struct buf all = { 0 };
+    chat_rig_ready(t, &r);
+    chat_enter(&r.chat, "go");
+    struct mail stats = { .kind = MAIL_STATS, .stats = { .n_passes = 10, .n_drafted = 20, .n_accepted = 15 } };
+    chat_take(&r.chat, &stats);    /* of the answer before */
+    CHECK_INT(t, r.chat.drafts.n_passes, 0);
+    chat_rig_prompt(&r, 10);
+    chat_rig_tokens(&r, "x");
+    chat_take(&r.chat, &stats);
+    CHECK_INT(t, drafts_percent(&r.chat.drafts), 75);
+    CHECK(t, drafts_per_pass(&r.chat.drafts) == 2.5);
+    struct mail done = { .kind = MAIL_EVENT, .request = r.answered,
+                         .event = { .kind = EVENT_DONE, .timings = { .n_prompt = 10, .n_generated = 600, .n_passes = 210,
+                                    .n_drafted = 530, .n_accepted = 412, .saved_ms = 3200 } } };
+    chat_take(&r.chat, &done);
+    chat_take(&r.chat, &(struct mail){ .kind = MAIL_STATS });    /* preparing what is asked next has no drafts */
+    int32_t n = chat_figures(&r.chat, rows);
+    for (int32_t i = 0; i < n; i++)
+        buf_printf(&all, "%s: %s\n", rows[i].name, rows[i].text);
+    CHECK(t, strstr(buf_text(&all), "Drafts: 412 of 530 right (77 %), 3.0 tokens a pass, 3.2 s saved\n"), "%s",
+          buf_text(&all));
+    CHECK(t, strstr(buf_text(&all), "Drafts now: as many as pay\n"), "%s", buf_text(&all));
+    buf_finish(&all);
+    chat_rig_end(&r);
+}
+
+TEST(chat_drafts_that_cost_time_are_said_to)
+{
+    struct drafts d = { .n_passes = 30, .n_drafted = 30, .n_accepted = 3, .saved_ms = -120 };
+    char text[DRAFTS_TEXT_BYTES];
+    drafts_text(&d, text);
+    CHECK_TEXT(t, text, "3 of 30 right (10 %), 1.1 tokens a pass, 120 ms lost");
+    d.saved_ms = -2345;
+    drafts_saved_text(&d, text);
+    CHECK_TEXT(t, text, "2.3 s lost");
+    d.saved_ms = 0;    /* what a pass costs is not known */
+    drafts_text(&d, text);
+    CHECK_TEXT(t, text, "3 of 30 right (10 %), 1.1 tokens a pass");
+    drafts_text(&(struct drafts){ .n_passes = 3 }, text);
+    CHECK_TEXT(t, text, "none made");
+}
+
+TEST(chat_knows_which_text_came_from_drafts)
+{
+    static const struct eng_event tokens[] = {
+        { .kind = EVENT_TOKEN, .token = 1, .text = "<think>a" },
+        { .kind = EVENT_TOKEN, .token = 2, .text = " b", .drafted = true },    /* thoughts do not count */
+        { .kind = EVENT_TOKEN, .token = 3, .text = "</think>" },
+        { .kind = EVENT_TOKEN, .token = 4, .text = "\n\none", .drafted = true },
+        { .kind = EVENT_TOKEN, .token = 5, .text = " two", .drafted = true },
+        { .kind = EVENT_TOKEN, .token = -1, .text = "!" },    /* goes on with the token before */
+        { .kind = EVENT_TOKEN, .token = 6, .text = " three" },
+        { .kind = EVENT_TOKEN, .token = 7, .text = "", .drafted = true },
+        { .kind = EVENT_TOKEN, .token = 8, .text = " four", .drafted = true },
+    };
+    struct chat_rig r;
+    chat_rig_ready(t, &r);
+    chat_enter(&r.chat, "go");
+    chat_rig_prompt(&r, 10);
+    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++)
+        chat_rig_event(&r, &tokens[i]);
+    const struct message *m = chat_rig_last(&r);
+    CHECK_TEXT(t, buf_text(&m->text), "one two! three four");
+    CHECK_INT(t, m->n_drafted, 2);
+    CHECK(t, m->drafted[0].from == 0 && m->drafted[0].end == 8, "%zu to %zu", m->drafted[0].from, m->drafted[0].end);
+    CHECK(t, m->drafted[1].from == 14 && m->drafted[1].end == 19, "%zu to %zu", m->drafted[1].from, m->drafted[1].end);
+    CHECK(t, chat_enter(&r.chat, "/spec show") && r.chat.show_drafts);
+    CHECK(t, chat_enter(&r.chat, "/spec show") && !r.chat.show_drafts);
+    chat_rig_end(&r);
+}
+
+TEST(chat_notes_that_an_answer_repeats_itself_and_cuts_nothing)
+{
+    struct chat_rig r;
+    chat_rig_ready(t, &r);
+    chat_enter(&r.chat, "go");
+    chat_rig_prompt(&r, 10);
+    chat_rig_tokens(&r, "la ");
+    CHECK_INT(t, r.chat.n_repeated, 0);
+    chat_rig_event(&r, &(struct eng_event){ .kind = EVENT_TOKEN, .token = 5, .n_repeated = 1, .text = "la " });
+    chat_rig_event(&r, &(struct eng_event){ .kind = EVENT_TOKEN, .token = -1, .text = "and " });
+    CHECK_INT(t, r.chat.n_repeated, 1);
+    CHECK_INT(t, r.chat.state, CHAT_ANSWERING);
+    CHECK_INT(t, r.cancelled, 0);
+    chat_rig_tokens(&r, "on");
+    CHECK_INT(t, r.chat.n_repeated, 0);
+    chat_rig_event(&r, &(struct eng_event){ .kind = EVENT_TOKEN, .token = 5, .n_repeated = 1, .text = "la " });
+    chat_rig_done(&r, DONE_LENGTH);
+    CHECK_INT(t, r.chat.n_repeated, 0);
+    chat_rig_end(&r);
+}
+
 TEST(chat_a_warning_that_comes_late_is_a_card)
 {
     struct chat_rig r;

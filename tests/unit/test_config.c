@@ -94,7 +94,7 @@ TEST(config_a_number_may_have_words_beside_it)
     static const struct {
         const char *line;
         int32_t spec;
-    } cases[] = { { "run", 0 }, { "run --spec auto", 0 }, { "run --spec off", -1 }, { "run --spec=1", 1 },
+    } cases[] = { { "run", 0 }, { "", 0 }, { "run --spec auto", 0 }, { "--spec off", -1 }, { "run --spec=1", 1 },
                   { "run --spec off --spec 31", 31 } };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct config c;

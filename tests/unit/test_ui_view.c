@@ -269,6 +269,36 @@ TEST(transcript_underlines_drafts_as_they_come)
     chat_finish(&c);
 }
 
+/* What the program shows while an answer with drafts repeats itself. */
+TEST(status_says_what_fits)
+{
+    struct view_status status = {
+        .n_ctx_used = 534, .n_ctx = 8192, .n_segments = 6,
+        .segments = { { "repeats itself: Esc stops", UI_WARNING, "repeats: Esc stops" }, { "answering", UI_NOTICE, NULL },
+                      { "38.1 tok/s", UI_STATUS, NULL },
+                      { "drafts 71% right, 2.3 a pass", UI_STATUS, "drafts 2.3/pass" }, { "3.2 s saved", UI_STATUS, NULL },
+                      { "kv 38.2 MB kv4", UI_STATUS, NULL } } };
+    static const struct {
+        int32_t n_cols;
+        const char *text;
+    } cases[] = {
+        { 150, "6% 534 of 8192 # repeats itself: Esc stops # answering # 38.1 tok/s # drafts 71% right, 2.3 a pass # "
+               "3.2 s saved # kv 38.2 MB kv4" },
+        { 120, "6% 534 of 8192 # repeats: Esc stops # answering # 38.1 tok/s # drafts 2.3/pass # 3.2 s saved" },
+        { 80, "6% # repeats: Esc stops # answering # 38.1 tok/s" },
+        { 40, "6% # repeats: Esc stops" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ui_grid g;
+        CHECK(t, ui_grid_init(&g, 1, cases[i].n_cols));
+        ui_grid_begin(&g);
+        view_status.draw(&status, &g, (struct ui_rect){ 0, 0, 1, cases[i].n_cols });
+        const char *text = strstr(row_text(&g, 0), "6%");
+        CHECK_TEXT(t, text ? text : "", cases[i].text, "%d columns", cases[i].n_cols);
+        ui_grid_finish(&g);
+    }
+}
+
 /* ---- lists and questions -------------------------------------------------------------------------- */
 
 TEST(list_filters_and_keeps_its_choice)
