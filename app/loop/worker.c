@@ -12,7 +12,8 @@
  *
  * When an answer is there and nothing else is to be done, the beginning of the next prompt is made ready: the
  * end of the answer, and what a template changes in earlier messages once another question follows. Whatever
- * comes in while that is evaluated stops it; what was done of it stays in the cache and is not done again. */
+ * comes in while that is evaluated stops it; what was done of it stays in the cache and is not done again. What a pass
+ * costs (engine.h, session_measure_passes) is found out in the same way, when a model has been opened. */
 #include "app/loop/worker_impl.h"
 
 #include <signal.h>
@@ -20,7 +21,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { FLUSH_MS = 2000 };
+enum { FLUSH_MS = 2000, MEASURE_MS = 400 };
 
 /* ---- jobs ----------------------------------------------------------------------------------------- */
 
@@ -91,7 +92,7 @@ static bool push(struct worker *w, struct job *j, bool whole)
     pthread_mutex_lock(&w->lock);
     *w->last = j;
     w->last = &j->next;
-    if (w->preparing && w->cancellable)
+    if (w->idle && w->cancellable)
         session_cancel(w->cancellable);
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
@@ -112,6 +113,22 @@ static struct job *next_job(struct worker *w)
     }
     pthread_mutex_unlock(&w->lock);
     return j;
+}
+
+bool worker_begin_idle(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->idle = !w->first && !w->quit;
+    bool begun = w->idle;
+    pthread_mutex_unlock(&w->lock);
+    return begun;
+}
+
+void worker_end_idle(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->idle = false;
+    pthread_mutex_unlock(&w->lock);
 }
 
 /* ---- the engine thread ---------------------------------------------------------------------------- */
@@ -221,6 +238,7 @@ static void set_session(struct worker *w, struct session *s)
     pthread_mutex_unlock(&w->lock);
     session_destroy(w->session);
     w->session = s;
+    w->unmeasured = s != NULL;
 }
 
 static enum err_code create_session(struct worker *w, struct model *m, const struct port_session *wanted,
@@ -294,6 +312,17 @@ static void do_session(struct worker *w, const struct job *j)
     post_model(w, j->id, 0);
 }
 
+/* After a cancel, also one that was meant for an answer and came late, it waits for the next time that nobody asks
+ * for anything. An answer that has something to draft before that does it itself. */
+static void measure_passes(struct worker *w)
+{
+    struct err ignored;    /* without costs there are no drafts, and session_stats() says why */
+    if (!w->unmeasured || !worker_begin_idle(w))
+        return;
+    w->unmeasured = session_measure_passes(w->session, MEASURE_MS, false, &ignored) == ERR_CANCELLED;
+    worker_end_idle(w);
+}
+
 static void do_job(struct worker *w, const struct job *j)
 {
     switch (j->kind) {
@@ -330,6 +359,7 @@ static void *work(void *argument)
         do_job(w, j);
         free_job(j);
         post_warnings(w);
+        measure_passes(w);
     }
     close_session(w);
     model_close(w->model);

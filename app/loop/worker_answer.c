@@ -204,23 +204,13 @@ static bool render_beginning(struct worker *w, struct job_prompt *p, int32_t ena
     return ok && n > 0;
 }
 
-/* False: somebody waits, nothing is begun. From true on every new job cancels the session. */
-static bool begin_preparing(struct worker *w)
-{
-    pthread_mutex_lock(&w->lock);
-    w->preparing = !w->first && !w->quit;
-    bool begun = w->preparing;
-    pthread_mutex_unlock(&w->lock);
-    return begun;
-}
-
 void worker_do_prepare(struct worker *w, const struct job *j)
 {
     struct token_list tokens = { 0 };
     struct generate_options generate = { .n_predict = 0 };
     struct session_stats stats;
     struct err e;
-    if (!w->session || !begin_preparing(w))
+    if (!w->session || !worker_begin_idle(w))
         return;
     sampler_params_default(&generate.sampling);
     session_stats(w->session, &stats);
@@ -238,7 +228,5 @@ void worker_do_prepare(struct worker *w, const struct job *j)
         worker_post_stats(w);
     }
     token_list_finish(&tokens);
-    pthread_mutex_lock(&w->lock);
-    w->preparing = false;
-    pthread_mutex_unlock(&w->lock);
+    worker_end_idle(w);
 }

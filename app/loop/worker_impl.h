@@ -39,7 +39,7 @@ struct worker {
     pthread_cond_t wake;
     struct job *first, **last;        /* under lock, like quit */
     bool quit;
-    bool preparing;                   /* under lock: what is evaluated gives way to any job */
+    bool idle;                        /* under lock: what is done is nobody's wish, and gives way to any job */
     struct session *cancellable;      /* under lock: the session, for the loop thread to cancel */
     _Atomic uint64_t cancelled;       /* answers up to this one are not wanted */
 
@@ -47,6 +47,7 @@ struct worker {
     struct worker_options options;    /* session: as in force */
     struct model *model;
     struct session *session;
+    bool unmeasured;     /* what passes of the session cost is still to be found out */
     int32_t n_warned;    /* of the model's warnings, how many were told */
     double stats_s;                   /* clock of the last figures */
 };
@@ -60,5 +61,9 @@ void worker_post_failure(struct worker *w, enum mail_kind kind, uint64_t id, con
 void worker_do_answer(struct worker *w, const struct job *j);
 void worker_do_count(struct worker *w, const struct job *j);
 void worker_do_prepare(struct worker *w, const struct job *j);
+
+/* Around what gives way. False: somebody waits, nothing is begun. From true on every new job cancels the session. */
+bool worker_begin_idle(struct worker *w);
+void worker_end_idle(struct worker *w);
 
 #endif

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The engine's thread with a tiny model: what the chat asks of it, and what it does while nobody asks. */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "app/loop/worker.h"
 #include "tests/support/test.h"
@@ -83,13 +85,15 @@ static void wait_for(struct test *t, struct rig *r, const int *n, int wanted)
     CHECK(t, r->n_failed == 0, "%s", r->text);
 }
 
-static void rig_begin(struct test *t, struct rig *r, const struct tiny_model *m, int32_t n_ctx)
+/* With a folder what was found out is kept in it. */
+static void rig_begin_in(struct test *t, struct rig *r, const struct tiny_model *m, int32_t n_ctx, const char *folder)
 {
     struct err e;
     char path[1024];
     struct worker_options options = { .engine = { .n_threads = 1 },
                                       .session = { .n_ctx = n_ctx, .kv_type_k = "f16", .kv_type_v = "f16" },
-                                      .cache_ram_bytes = 64 << 20 };
+                                      .cache_ram_bytes = 64 << 20, .cache_dir = folder,
+                                      .cache_disk_bytes = 64 << 20 };
     memset(r, 0, sizeof *r);
     snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
     CHECK(t, tiny_model_write(m, path, &e) == ERR_OK, "%s", e.text);
@@ -97,6 +101,11 @@ static void rig_begin(struct test *t, struct rig *r, const struct tiny_model *m,
     CHECK(t, worker_start(&r->worker, &options, &r->box, &e) == ERR_OK, "%s", e.text);
     CHECK(t, worker_open(r->worker, ++r->last_id, path));
     wait_for(t, r, &r->n_models, 1);
+}
+
+static void rig_begin(struct test *t, struct rig *r, const struct tiny_model *m, int32_t n_ctx)
+{
+    rig_begin_in(t, r, m, n_ctx, NULL);
 }
 
 static void rig_end(struct rig *r)
@@ -258,5 +267,46 @@ TEST(worker_a_larger_context_finds_what_was_read_before)
     ask(t, &r, &question, 1, NULL);
     wait_for(t, &r, &r.n_done, 2);
     CHECK_INT(t, r.n_reused, r.n_prompt - 1);
+    rig_end(&r);
+}
+
+static bool has_passes(const char *folder)
+{
+    bool found = false;
+    DIR *d = opendir(folder);
+    for (struct dirent *entry; d && !found && (entry = readdir(d));)
+        found = strstr(entry->d_name, ".passes") != NULL;
+    if (d)
+        closedir(d);
+    return found;
+}
+
+TEST(worker_finds_out_what_passes_cost_while_nobody_asks)
+{
+    enum { ROUNDS = 20, TRY_MS = 20, TRIES = 1000 };
+    struct tiny_model m;
+    struct rig r;
+    char folder[1024];
+    tiny_model_init(&m);
+    snprintf(folder, sizeof folder, "%s/kv", test_folder(t));
+    rig_begin_in(t, &r, &m, 512, folder);
+    uint64_t start_ns = uv_hrtime();
+    for (int i = 0; i < ROUNDS; i++) {    /* each round stops it, and it begins anew */
+        CHECK(t, worker_want_stats(r.worker));
+        wait_for(t, &r, &r.n_stats, i + 1);
+    }
+    struct chat_message question = { .role = "user", .content = "hello" };
+    ask(t, &r, &question, 1, NULL);
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    worker_cancel(r.worker, r.last_id);    /* came too late for the answer */
+    CHECK(t, worker_want_stats(r.worker));
+    double waited_ms = (double)(uv_hrtime() - start_ns) / 1e6;
+    CHECK(t, waited_ms < ROUNDS * 200, "%d rounds took %.0f ms: half of what is measured each time", ROUNDS, waited_ms);
+    for (int i = 0; i < TRIES && !has_passes(folder); i++)
+        usleep(TRY_MS * 1000);
+    CHECK(t, has_passes(folder), "nothing was measured");
+    CHECK(t, worker_want_stats(r.worker));
+    wait_for(t, &r, &r.n_stats, r.n_stats + 1);
     rig_end(&r);
 }
