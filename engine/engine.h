@@ -269,7 +269,7 @@ struct session_stats {
     int32_t n_disk_files;       /* prefixes of this model and these types in files */
     uint64_t disk_bytes;        /* all files of the directory */
     int32_t n_disk_writing;     /* files being written now */
-    int32_t n_passes, n_drafted, n_accepted;    /* as in eng_timings, of the answers at hand or the last ones */
+    int32_t n_passes, n_drafted, n_accepted;    /* as in eng_timings, of what the sequences were asked last */
     double saved_ms;
     const char *spec_note;      /* why nothing was drafted last ("nothing repeats here"); "": something was */
 };

@@ -257,7 +257,7 @@ static void note(struct session *s, const struct seq *q, const struct spec_offer
     else if (offer->n == 0)
         snprintf(text, n, "nothing repeats here");
     else if (!spec_costs_known(&all->costs))
-        snprintf(text, n, "would not pay: right %.0f %% of the time", 100 * offer->survive[0]);
+        snprintf(text, n, "they would not pay: right %.0f %% of the time", 100 * offer->survive[0]);
     else
         snprintf(text, n, "they would not pay: right %.0f %% of the time, one more costs %.0f %% of a pass",
                  100 * offer->survive[0],
@@ -289,7 +289,7 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
             judge(s, q);
             bool had_room = make_offer(s, q, &offers[n]);
             says_why |= had_room && n == 0;
-            any |= q->spec.asked == SPEC_AUTO && offers[n].n > 0 && offers[n].survive[0] >= WORTH_MEASURING;
+            any |= offers[n].n > 0 && offers[n].survive[0] >= WORTH_MEASURING;
             n_held += kv_seq_held(q->kv);
             who[n++] = q;
             seq = i;
@@ -337,6 +337,7 @@ void session_spec_count(struct session *s, int32_t n_rows, double ms)
     if (n_rows == n_answer_rows && n_rows <= SPEC_MAX_ROWS)
         spec_costs_learn(c, n_rows, n_held, ms);
     bool counts = n_answer_rows > n_answers && spec_costs_known(c);
+    double plain = counts ? spec_costs_ms(c, n_rows - n_answer_rows + n_answers, n_held) : 0;
     for (int32_t i = 0; i < s->n_seqs; i++) {
         struct seq *q = &s->seqs[i];
         if (q->spec.n_rows == 0)
@@ -344,7 +345,7 @@ void session_spec_count(struct session *s, int32_t n_rows, double ms)
         q->timings.n_passes++;
         q->timings.n_drafted += q->spec.n_rows - 1;
         q->timings.saved_ms -= counts ? ms : 0;
-        q->spec.token_ms = counts ? spec_costs_ms(c, n_rows - n_answer_rows + n_answers, n_held) : 0;
+        q->spec.token_ms = counts ? ms * plain / spec_costs_ms(c, n_rows, n_held) : 0;    /* at this pass's own pace */
     }
 }
 

@@ -251,7 +251,7 @@ TEST(session_spec_says_why_nothing_is_drafted)
     set_costs(&rig, 10, 1000);
     struct session_story dear = session_rig_ask(t, &rig, 0, ids, 60, &o);
     CHECK_INT(t, dear.done.timings.n_drafted, 0);
-    CHECK(t, strncmp(note(&rig), "would not pay: right ", 21) == 0, "%s", note(&rig));
+    CHECK(t, strncmp(note(&rig), "they would not pay: right ", 26) == 0, "%s", note(&rig));
     set_costs(&rig, 1000, 1);
     struct session_story cheap = session_rig_ask(t, &rig, 0, ids, 60, &o);
     CHECK(t, cheap.done.timings.n_drafted > 0);
@@ -260,7 +260,7 @@ TEST(session_spec_says_why_nothing_is_drafted)
         for (int32_t j = 0; j < SPEC_LENGTHS; j++)
             rig.model->caches->rates.of[0][i][j].n = 1000;
     session_rig_ask(t, &rig, 0, ids, 60, &o);
-    CHECK(t, strncmp(note(&rig), "would not pay: right ", 21) == 0, "%s", note(&rig));
+    CHECK(t, strncmp(note(&rig), "they would not pay: right ", 26) == 0, "%s", note(&rig));
     CHECK(t, !spec_costs_known(&rig.model->caches->costs));
     rig.model->caches->costs_failed = true;
     session_rig_ask(t, &rig, 0, ids, 60, &o);
