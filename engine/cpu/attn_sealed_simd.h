@@ -438,6 +438,10 @@ static void keys_open(struct sealed_tile *t, const struct cpu_attn *a, const str
                       const void *keys, int32_t d, int32_t key, const struct cpu_ahead *ahead, int n_q)
 {
     int i = 0;
+    if (n_q == 6) {
+        scores_open(t, i, a, query, keys, d, key, ahead, 6, ATTN_KEYS_6);
+        i = 6;
+    }
     for (; n_q - i >= 4; i += 4)
         scores_open(t, i, a, query, keys, d, key, ahead, 4, ATTN_KEYS_4);
     if (n_q - i >= 2) {
@@ -466,6 +470,10 @@ static void add_open(struct sealed_tile *t, const struct cpu_attn *a, const void
                      const struct cpu_ahead *ahead, int n_q)
 {
     int i = 0;
+    if (n_q == 6) {
+        values_open(t, i, a, values, d, key, ahead, 6, ATTN_COLS_6);
+        i = 6;
+    }
     for (; n_q - i >= 4; i += 4)
         values_open(t, i, a, values, d, key, ahead, 4, ATTN_COLS_4);
     if (n_q - i >= 2) {

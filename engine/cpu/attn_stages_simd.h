@@ -6,14 +6,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "engine/cpu/vec_simd.h"
 
 /* The three stages of attention over a page (cpu_vec.h) over a tier's vector words, for open pages
  * (attn_simd.h) and sealed ones (attn_sealed_simd.h); only a tier's own file includes this.
  *
- * Up to four queries go through a page together, so that each key and value is read and converted once for
- * the four, in three stages:
+ * Up to six queries go through a page together, so that each key and value is read and converted once for
+ * all of them, in three stages:
  *
  *   scores    lanes are keys: acc[q][v] = fma(q_c, K[c][..], acc) over all components c
  *   weights   scale, mask, maximum, exp, sums: per query, four (eight) vectors
@@ -21,7 +22,7 @@
  *
  * Masking. Lanes of keys outside a query's range hold garbage until the second stage replaces their scores
  * by -infinity. In the third stage a weight of 0 would not do, since 0 * NaN is NaN and 0 + -0 is +0: keys
- * that all four queries see are added together, those at the ends of differing ranges one query at a time.
+ * that all queries of the tile see are added together, those at the ends of differing ranges one query at a time.
  *
  * Tile shapes are constants of the tier (ATTN_KEYS_1.. vectors of keys for 1.. queries): enough sums in
  * flight to hide the latency of an fma, few enough to stay in registers. The functions are inlined with
@@ -34,11 +35,14 @@
 #endif
 #define ATTN_INLINE static inline __attribute__((always_inline))
 
-enum { ATTN_TILE = 4, ATTN_MAX_VECS = CPU_PAGE / LANES };
+enum { ATTN_TILE = 6, ATTN_MAX_VECS = CPU_PAGE / LANES, ATTN_POINTERS = 4, ATTN_Q_STRIDE = CPU_ATTN_MAX_D + 16 };
 
-/* Weights of a tile and the keys that count, per query; none when begin == end. */
+/* Weights of a tile and the keys that count, per query; none when begin == end.
+ * More than ATTN_POINTERS queries are copied, so that one pointer with constant offsets reaches them all; rows are
+ * no power of two apart, which would put them into the same few sets of the first cache. */
 struct attn_tile {
     float p[ATTN_TILE][CPU_PAGE];
+    float q[ATTN_TILE][ATTN_Q_STRIDE];
     int32_t begin[ATTN_TILE], end[ATTN_TILE];
 };
 
@@ -59,6 +63,14 @@ static inline struct asker asker_over(const struct cpu_ahead *ahead, int32_t n_t
                            .n_lines = (int32_t)((ahead->n_bytes + 63) / 64), .n_times = n_times };
 }
 
+/* The part that n of n_q queries, from the first-th on, ask for. */
+static inline struct cpu_ahead ahead_of(const struct cpu_ahead *ahead, int32_t first, int32_t n, int32_t n_q)
+{
+    size_t begin = ahead->n_bytes * (size_t)first / (size_t)n_q & ~(size_t)63;
+    size_t end = first + n < n_q ? ahead->n_bytes * (size_t)(first + n) / (size_t)n_q & ~(size_t)63 : ahead->n_bytes;
+    return ahead->at ? (struct cpu_ahead){ (const char *)ahead->at + begin, end - begin } : *ahead;
+}
+
 static inline void ask(struct asker *a)
 {
     for (a->due += a->n_lines; a->due > 0 && a->at < a->end; a->due -= a->n_times, a->at += 64)
@@ -70,15 +82,46 @@ ATTN_INLINE vec load_element(const void *page, ptrdiff_t i, bool half)
     return half ? v_load_f16((const uint16_t *)page + i) : v_load((const float *)page + i);
 }
 
+/* acc[i][v] += w_i x_v, x being n_v vectors from `at` on and w_i = w[i][k]. The fewer are held in registers while
+ * the others pass. */
+ATTN_INLINE void add_products(vec acc[ATTN_TILE][ATTN_MAX_VECS], const void *x, ptrdiff_t at, const float *const *w,
+                              ptrdiff_t k, bool half, const int n_q, const int n_v)
+{
+    vec held[ATTN_TILE];
+    if (n_v <= n_q) {
+        ATTN_UNROLL
+        for (int v = 0; v < n_v; v++)
+            held[v] = load_element(x, at + v * LANES, half);
+        ATTN_UNROLL
+        for (int i = 0; i < n_q; i++) {
+            vec one = v_set(w[i][k]);
+            ATTN_UNROLL
+            for (int v = 0; v < n_v; v++)
+                acc[i][v] = v_fma(one, held[v], acc[i][v]);
+        }
+        return;
+    }
+    ATTN_UNROLL
+    for (int i = 0; i < n_q; i++)
+        held[i] = v_set(w[i][k]);
+    ATTN_UNROLL
+    for (int v = 0; v < n_v; v++) {
+        vec one = load_element(x, at + v * LANES, half);
+        ATTN_UNROLL
+        for (int i = 0; i < n_q; i++)
+            acc[i][v] = v_fma(held[i], one, acc[i][v]);
+    }
+}
+
 /* Products of n_q queries with n_v vectors of keys from key on. */
-ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, const void *keys, int32_t d_k,
+ATTN_INLINE void scores_block(struct attn_tile *t, const struct cpu_attn *a, const void *keys, int32_t d_k,
                               int32_t key, struct asker *asker, bool half, const int n_q, const int n_v)
 {
-    vec acc[ATTN_TILE][ATTN_MAX_VECS];
     const float *q[ATTN_TILE];
+    vec acc[ATTN_TILE][ATTN_MAX_VECS];
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++) {
-        q[i] = a[i].q;
+        q[i] = n_q > ATTN_POINTERS ? t->q[i] : a[i].q;
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
             acc[i][v] = v_set(0.0f);
@@ -86,20 +129,13 @@ ATTN_INLINE void scores_block(float (*s)[CPU_PAGE], const struct cpu_attn *a, co
     for (ptrdiff_t c = 0; c < d_k; c++) {
         if (c % 4 == 0)
             ask(asker);
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++) {
-            vec k = load_element(keys, c * CPU_PAGE + key + v * LANES, half);
-            ATTN_UNROLL
-            for (int i = 0; i < n_q; i++)
-                acc[i][v] = v_fma(v_set(q[i][c]), k, acc[i][v]);
-        }
+        add_products(acc, keys, c * CPU_PAGE + key, q, c, half, n_q, n_v);
     }
     ATTN_UNROLL
-    for (int i = 0; i < n_q; i++) {
+    for (int i = 0; i < n_q; i++)
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
-            v_store(s[i] + key + v * LANES, acc[i][v]);
-    }
+            v_store(t->p[i] + key + v * LANES, acc[i][v]);
 }
 
 /* Only the blocks of keys that a query of the tile sees; the others keep what stands in s. ahead: NULL for
@@ -109,13 +145,15 @@ ATTN_INLINE void scores(struct attn_tile *t, const struct cpu_attn *a, const voi
 {
     struct asker asker = asker_over(ahead, (d_k + 3) / 4 * (CPU_PAGE / (n_v * LANES)));
     int32_t begin = a[0].key0, end = a[0].key1;
-    for (int i = 1; i < n_q; i++) {
+    for (int i = 0; i < n_q; i++) {
         begin = a[i].key0 < begin ? a[i].key0 : begin;
         end = a[i].key1 > end ? a[i].key1 : end;
+        if (n_q > ATTN_POINTERS)
+            memcpy(t->q[i], a[i].q, (size_t)d_k * sizeof *t->q[i]);
     }
     for (int32_t key = 0; key < CPU_PAGE; key += n_v * LANES)
         if (key < end && key + n_v * LANES > begin)
-            scores_block(t->p, a, keys, d_k, key, &asker, half, n_q, n_v);
+            scores_block(t, a, keys, d_k, key, &asker, half, n_q, n_v);
 }
 
 /* Cap and range of one query's scores. */
@@ -195,9 +233,11 @@ ATTN_INLINE void values_block(const struct cpu_attn *a, const float (*p)[CPU_PAG
                               int32_t d_v, ptrdiff_t c, int32_t begin, int32_t end, struct asker *asker,
                               bool half, const int n_q, const int n_v)
 {
+    const float *w[ATTN_TILE];
     vec acc[ATTN_TILE][ATTN_MAX_VECS];
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++) {
+        w[i] = p[i];
         ATTN_UNROLL
         for (int v = 0; v < n_v; v++)
             acc[i][v] = v_load(a[i].o + c + v * LANES);
@@ -205,13 +245,7 @@ ATTN_INLINE void values_block(const struct cpu_attn *a, const float (*p)[CPU_PAG
     for (ptrdiff_t k = begin; k < end; k++) {
         if (k % 4 == 0)
             ask(asker);
-        ATTN_UNROLL
-        for (int v = 0; v < n_v; v++) {
-            vec x = load_element(values, k * d_v + c + v * LANES, half);
-            ATTN_UNROLL
-            for (int i = 0; i < n_q; i++)
-                acc[i][v] = v_fma(v_set(p[i][k]), x, acc[i][v]);
-        }
+        add_products(acc, values, k * d_v + c, w, k, half, n_q, n_v);
     }
     ATTN_UNROLL
     for (int i = 0; i < n_q; i++) {

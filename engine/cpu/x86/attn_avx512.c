@@ -2,10 +2,10 @@
 #include "engine/cpu/vec_tiers.h"
 #include "engine/cpu/x86/simd_avx512.h"
 
-/* 32 registers hold the 16 sums of 4 queries and a whole page of keys. */
+/* 32 registers hold the 24 sums of 6 queries, a whole page of keys and a factor. */
 enum {
-    ATTN_KEYS_1 = 4, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 4,
-    ATTN_COLS_1 = 4, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 4
+    ATTN_KEYS_1 = 4, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 4, ATTN_KEYS_6 = 4,
+    ATTN_COLS_1 = 4, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 4, ATTN_COLS_6 = 4
 };
 #include "engine/cpu/attn_simd.h"
 

@@ -4,8 +4,8 @@
 
 /* 16 registers: at most 8 sums beside what they are made of. */
 enum {
-    ATTN_KEYS_1 = 8, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 2,
-    ATTN_COLS_1 = 8, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 2,
+    ATTN_KEYS_1 = 8, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 2, ATTN_KEYS_6 = 2,
+    ATTN_COLS_1 = 8, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 2, ATTN_COLS_6 = 2,
     SEALED_KEYS_1 = 4, SEALED_KEYS_2 = 4, SEALED_KEYS_3 = 2,
     SEALED_KEYS_4 = 2, SEALED_KEYS_6 = 1, SEALED_KEYS_8 = 1,
     SEALED_COLS_1 = 4, SEALED_COLS_2 = 4, SEALED_COLS_3 = 2,

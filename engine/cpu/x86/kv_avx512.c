@@ -6,8 +6,8 @@
 
 /* 32 registers: 16 sums beside what they are made of. 24 (6 queries, 4 vectors of keys) were spilled. */
 enum {
-    ATTN_KEYS_1 = 4, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 4,
-    ATTN_COLS_1 = 4, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 4,
+    ATTN_KEYS_1 = 4, ATTN_KEYS_2 = 4, ATTN_KEYS_3 = 4, ATTN_KEYS_4 = 4, ATTN_KEYS_6 = 4,
+    ATTN_COLS_1 = 4, ATTN_COLS_2 = 4, ATTN_COLS_3 = 4, ATTN_COLS_4 = 4, ATTN_COLS_6 = 4,
     SEALED_KEYS_1 = 4, SEALED_KEYS_2 = 4, SEALED_KEYS_3 = 4,
     SEALED_KEYS_4 = 4, SEALED_KEYS_6 = 2, SEALED_KEYS_8 = 2,
     SEALED_COLS_1 = 2, SEALED_COLS_2 = 2, SEALED_COLS_3 = 2,
