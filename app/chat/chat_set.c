@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/chat/sampling.h"
+#include "app/chat/text_file.h"
 
 /* ---- model ---------------------------------------------------------------------------------------- */
 
@@ -169,37 +169,6 @@ void chat_advice(const struct chat *c, const char *how, char *out, size_t n_byte
 
 /* ---- system prompt -------------------------------------------------------------------------------- */
 
-static int64_t changed_ns(const struct stat *st)
-{
-    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
-}
-
-static enum err_code read_system(const char *path, struct buf *out, int64_t *when_ns, struct err *e)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);    /* a fifo must not hang the screen */
-    struct stat st;
-    if (fd < 0)
-        return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
-    enum err_code rc = ERR_OK;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        rc = err_set(e, ERR_IO, "%s: not a file", path);
-    else if (st.st_size > CHAT_SYSTEM_MAX_BYTES)
-        rc = err_set(e, ERR_IO, "%s: %lld bytes, at most %d wanted", path, (long long)st.st_size,
-                     CHAT_SYSTEM_MAX_BYTES);
-    char piece[4096];
-    ssize_t n;
-    while (rc == ERR_OK && (n = read(fd, piece, sizeof piece)) != 0)
-        if (n < 0)
-            rc = err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
-        else if (!buf_add(out, piece, (size_t)n))
-            rc = err_set(e, ERR_NOMEM, "%s: no memory for it", path);
-    if (rc == ERR_OK && strlen(buf_text(out)) != out->n_bytes)
-        rc = err_set(e, ERR_FORMAT, "%s: a NUL byte in it, text wanted", path);
-    close(fd);
-    *when_ns = changed_ns(&st);
-    return rc;
-}
-
 /* "~/" is what a shell would have replaced. */
 static void expand_home(const char *path, char out[PATHS_BYTES], const char *home)
 {
@@ -215,7 +184,7 @@ enum err_code chat_system_file(struct chat *c, const char *path, struct err *e)
     int64_t when_ns;
     char real[PATHS_BYTES];
     expand_home(path, real, c->paths->home);
-    enum err_code rc = read_system(real, &text, &when_ns, e);
+    enum err_code rc = text_file_read(&text, real, CHAT_SYSTEM_MAX_BYTES, &when_ns, e);
     if (rc != ERR_OK) {
         buf_finish(&text);
         return rc;
@@ -232,12 +201,11 @@ enum err_code chat_system_file(struct chat *c, const char *path, struct err *e)
 
 void chat_system_refresh(struct chat *c)
 {
-    struct stat st;
-    if (!c->system_file[0] || stat(c->system_file, &st) != 0 || changed_ns(&st) == c->system_changed_ns)
+    if (!c->system_file[0] || text_file_changed_ns(c->system_file) == c->system_changed_ns)
         return;
     struct buf text = { 0 };
     struct err e;
-    if (read_system(c->system_file, &text, &c->system_changed_ns, &e) == ERR_OK) {
+    if (text_file_read(&text, c->system_file, CHAT_SYSTEM_MAX_BYTES, &c->system_changed_ns, &e) == ERR_OK) {
         buf_finish(&c->system);
         c->system = text;
     } else {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/config/option.h"
+#include "app/chat/text_file.h"
 
 /* The command line has its words in the order "auto off". */
 static_assert(SPEC_AUTO == 0 && SPEC_OFF == -1 && SPEC_MOST == OPTION_SPEC_MOST, "--spec says what the engine takes");
@@ -49,6 +49,32 @@ void drafts_text(const struct drafts *d, char out[DRAFTS_TEXT_BYTES])
     else
         snprintf(out, DRAFTS_TEXT_BYTES, "%d of %d right (%d %%), %.1f tokens a pass%s%.24s", d->n_accepted,
                  d->n_drafted, drafts_percent(d), drafts_per_pass(d), saved[0] ? ", " : "", saved);
+}
+
+enum { FILE_MAX_BYTES = 8 << 20 };
+
+enum err_code drafts_files_there(const struct config_texts *files, struct err *e)
+{
+    for (int32_t i = 0; i < files->n; i++)
+        if (text_file_changed_ns(files->values[i]) < 0)
+            return err_set(e, ERR_IO, "%s: not there", files->values[i]);
+    return ERR_OK;
+}
+
+enum err_code drafts_from_files(struct session *s, const struct config_texts *files, struct err *e)
+{
+    struct buf texts[CONFIG_MAX_TEXTS] = { { 0 } };
+    struct text_part parts[CONFIG_MAX_TEXTS];
+    enum err_code rc = ERR_OK;
+    for (int32_t i = 0; rc == ERR_OK && i < files->n; i++) {
+        rc = text_file_read(&texts[i], files->values[i], FILE_MAX_BYTES, NULL, e);
+        parts[i] = (struct text_part){ buf_text(&texts[i]), texts[i].n_bytes, false };
+    }
+    if (rc == ERR_OK && files->n > 0)
+        rc = session_draft_from(s, parts, files->n, e);
+    for (int32_t i = 0; i < files->n; i++)
+        buf_finish(&texts[i]);
+    return rc;
 }
 
 bool drafts_parse(const char *text, int32_t *spec)

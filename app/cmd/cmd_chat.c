@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/chat/drafts.h"
 #include "app/config/model_table.h"
 #include "app/loop/full_screen.h"
 #include "app/loop/line_mode.h"
@@ -30,11 +31,15 @@ enum exit_code cmd_chat(const struct app *app)
         cmd_complain("--system and --system-file: one of them");
         return EXIT_CODE_USAGE;
     }
+    struct err e;
+    if (drafts_files_there(&c->spec_files, &e) != ERR_OK) {
+        cmd_complain("%s", e.text);
+        return EXIT_CODE_FAILURE;
+    }
     if (!model_is_there(app))
         return EXIT_CODE_MODEL;
 
     enum exit_code code = EXIT_CODE_FAILURE;
-    struct err e;
     enum err_code rc = ERR_UNSUPPORTED;
     bool lines = c->line_mode || app->env->accessible || !to_terminal || strcmp(app->env->term, "dumb") == 0;
     if (!lines)

@@ -280,8 +280,11 @@ static enum exit_code answer(struct run *r, const struct app *app, const char *p
     session_stats(r->session, &stats);
     if (stats.kv_note[0])
         cmd_complain("%s", stats.kv_note);
+    enum err_code rc = drafts_from_files(r->session, &c->spec_files, &e);
+    if (rc != ERR_OK)
+        return complain(&e, EXIT_CODE_FAILURE);
     interrupt_watch(&r->interrupt, r->session);
-    enum err_code rc = generate(r, &e);
+    rc = generate(r, &e);
     interrupt_watch(&r->interrupt, NULL);
     if (rc != ERR_OK)
         return complain(&e, rc == ERR_UNSUPPORTED ? EXIT_CODE_CONTEXT : EXIT_CODE_FAILURE);
@@ -294,12 +297,14 @@ static enum exit_code answer(struct run *r, const struct app *app, const char *p
 enum exit_code cmd_run(const struct app *app)
 {
     const struct config *c = app->config;
+    struct err e;
     if (c->system && c->system_file) {
         cmd_complain("--system and --system-file: one of them");
         return EXIT_CODE_USAGE;
     }
+    if (drafts_files_there(&c->spec_files, &e) != ERR_OK)
+        return complain(&e, EXIT_CODE_FAILURE);
     struct buf prompt = { 0 };
-    struct err e;
     enum err_code rc = gather_prompt(c, &prompt, &e);
     if (rc != ERR_OK) {
         buf_finish(&prompt);

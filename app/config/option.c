@@ -264,6 +264,11 @@ static enum err_code store(const struct option *o, const char *name, const char 
         if (rc == ERR_OK)
             out->settings[out->n_settings++] = (struct config_setting){ o->setting, text };
         break;
+    case OPTION_TEXTS: {
+        struct config_texts *list = at;
+        rc = append_text(list->values, &list->n, CONFIG_MAX_TEXTS, name, text, e);
+        break;
+    }
     case OPTION_BIAS:
         rc = append_text(out->bias, &out->n_bias, CONFIG_MAX_BIAS, name, text, e);
         break;

@@ -54,6 +54,13 @@ struct config_setting {
     const char *value;
 };
 
+enum { CONFIG_MAX_TEXTS = 16 };
+
+struct config_texts {
+    int32_t n;
+    const char *values[CONFIG_MAX_TEXTS];
+};
+
 struct config_list {
     int32_t n;
     int32_t values[CONFIG_MAX_LIST];
@@ -81,6 +88,8 @@ struct config {
     bool json, raw, ignore_end, line_mode, no_warmup;
     int32_t think;            /* enum think_mode */
     int32_t spec;             /* as in struct generate_options */
+    struct config_texts spec_files;    /* drafts are taken from these too, */
+    bool spec_chats;          /* and from closed chats */
 
     bool show_ids, no_bos, special;
     const char *template_file;
@@ -108,6 +117,7 @@ enum option_kind {
     OPTION_CHOICE,     /* int32_t: index into choices */
     OPTION_CHOICE_TEXT,/* const char *: one of choices */
     OPTION_LIST,       /* struct config_list: numbers separated by commas */
+    OPTION_TEXTS,      /* appended to a struct config_texts */
     OPTION_SETTING,    /* appended to settings */
     OPTION_BIAS,       /* appended to bias */
     OPTION_BREAKER     /* appended to dry_breakers */

@@ -89,6 +89,10 @@ static const struct option rows[] = {
       .max = OPTION_SPEC_MOST, .preset = "auto", .commands = CHAT | RUN,
       .help = "drafts taken from what was said before: as many as pay, none, or up to N tokens at a time; changes "
               "the speed and no token" },
+    { .names = "--spec-file", .kind = OPTION_TEXTS, .offset = AT(spec_files), .value = "FILE",
+      .commands = CHAT | RUN, .help = "draft from this text too; may be given several times" },
+    { .names = "--spec-chats", .kind = OPTION_FLAG, .offset = AT(spec_chats), .commands = CHAT,
+      .help = "draft from chats of this run that are over too" },
     { .names = "--ignore-eos", .kind = OPTION_FLAG, .offset = AT(ignore_end), .commands = RUN,
       .help = "go on after the end of the answer" },
     { .names = "--raw", .kind = OPTION_FLAG, .offset = AT(raw), .commands = RUN,

@@ -140,6 +140,8 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
         .cache_dir = config->cache_disk_mib > 0 && paths->kv_cache[0] ? paths->kv_cache : NULL,
         .cache_ram_bytes = (uint64_t)config->cache_ram_mib << 20,
         .cache_disk_bytes = (uint64_t)config->cache_disk_mib << 20,
+        .draft_files = &config->spec_files,
+        .draft_from_chats = config->spec_chats,
     };
     struct talk *t = calloc(1, sizeof *t);
     if (!t)

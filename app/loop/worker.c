@@ -21,6 +21,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "app/chat/drafts.h"
+
 enum { FLUSH_MS = 2000, MEASURE_MS = 400 };
 
 /* ---- jobs ----------------------------------------------------------------------------------------- */
@@ -247,7 +249,8 @@ static enum err_code create_session(struct worker *w, struct model *m, const str
     struct session_options o = { .n_ctx = wanted->n_ctx, .n_seqs = 1, .kv_type_k = wanted->kv_type_k,
                                  .kv_type_v = wanted->kv_type_v, .keep_kv_type = w->options.keep_kv_type,
                                  .cache_ram_bytes = w->options.cache_ram_bytes, .cache_dir = w->options.cache_dir,
-                                 .cache_disk_bytes = w->options.cache_disk_bytes };
+                                 .cache_disk_bytes = w->options.cache_disk_bytes,
+                                 .draft_from_chats = w->options.draft_from_chats };
     return session_create(out, m, &o, e);
 }
 
@@ -270,7 +273,10 @@ static void do_open(struct worker *w, const struct job *j)
     enum err_code rc = model_open(&m, w->eng, j->path, MODEL_RUN, &e);
     if (rc == ERR_OK)
         rc = create_session(w, m, &w->options.session, &s, &e);
+    if (rc == ERR_OK && w->options.draft_files)
+        rc = drafts_from_files(s, w->options.draft_files, &e);
     if (rc != ERR_OK) {
+        session_destroy(s);
         model_close(m);
         worker_post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
         return;

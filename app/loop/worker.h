@@ -2,6 +2,7 @@
 #ifndef QUIP_APP_LOOP_WORKER_H
 #define QUIP_APP_LOOP_WORKER_H
 
+#include "app/config/option.h"
 #include "app/loop/mailbox.h"
 
 /* The engine thread: owns engine, model and session, does one thing after the other, and tells the mailbox.
@@ -14,6 +15,8 @@ struct worker_options {
     bool keep_kv_type;
     const char *cache_dir;      /* NULL: nothing is kept in files; lives as long as the worker */
     uint64_t cache_ram_bytes, cache_disk_bytes;
+    const struct config_texts *draft_files;    /* NULL: none; lives as long as the worker */
+    bool draft_from_chats;
 };
 
 /* Errors: ERR_NOMEM; ERR_UNSUPPORTED from engine_create(), which is done here so that a bad option is said

@@ -181,6 +181,26 @@ TEST(run_tells_of_drafts_and_gives_the_same_tokens)
     shell_finish(&r.s);
 }
 
+/* That drafts come of it: tests/unit/test_session_spec.c. */
+TEST(run_takes_files_to_draft_from)
+{
+    struct rig r;
+    char path[512];
+    rig_make(t, &r, NULL, false);
+    snprintf(path, sizeof path, "%s/reply.txt", test_folder(t));
+    FILE *f = fopen(path, "w");
+    CHECK(t, f && fputs(TINY_MODEL_REPLY, f) >= 0 && fclose(f) == 0);
+    QUIP(t, &r, NULL, "run", "-p", "go on", "--spec", "8", GREEDY, "--spec-file", path, "--spec-file", path);
+    CHECK_TEXT(t, r.s.out, TINY_MODEL_REPLY "\n");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    QUIP(t, &r, NULL, "run", "-p", "go on", "--spec-file", "/no/such/file");
+    CHECK_INT(t, r.s.code, 1);
+    CHECK_TEXT(t, r.s.err, "quip: /no/such/file: not there\n");
+    QUIP(t, &r, NULL, "run", "-p", "go on", "--spec-file", "/dev/null");
+    CHECK_TEXT(t, r.s.err, "quip: /dev/null: not a file\n");
+    shell_finish(&r.s);
+}
+
 TEST(run_says_that_the_answer_was_repeating_itself)
 {
     struct rig r;
