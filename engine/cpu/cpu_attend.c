@@ -365,9 +365,9 @@ static void attend_share(struct span *sp, float *parts, int64_t before, int64_t 
 static void attend_few(struct cpu_run *run, const struct step *s, int32_t thread, int32_t n_threads)
 {
     struct placed *p = run->placed;
-    struct span spans[CPU_FEW_ROWS];
-    float *parts[CPU_FEW_ROWS + 1] = { p->parts };
-    int64_t before[CPU_FEW_ROWS + 1] = { 0 };
+    struct span spans[CPU_PARTS_ROWS];
+    float *parts[CPU_PARTS_ROWS + 1] = { p->parts };
+    int64_t before[CPU_PARTS_ROWS + 1] = { 0 };
     int32_t n_spans = 0, n_rows = run->batch->n_rows;
     for (int32_t row = 0; row < n_rows; row = spans[n_spans++].row1) {
         struct span *sp = &spans[n_spans];
@@ -433,7 +433,7 @@ static void attend_many(struct cpu_run *run, const struct step *s, int32_t threa
 
 void cpu_attend(struct cpu_run *run, const struct step *step, int32_t thread, int32_t n_threads)
 {
-    if (run->batch->n_rows <= CPU_FEW_ROWS)
+    if (run->batch->n_rows <= CPU_PARTS_ROWS)
         attend_few(run, step, thread, n_threads);
     else
         attend_many(run, step, thread, n_threads);

@@ -15,7 +15,8 @@
  * at barriers. Rows of a product are cut among the threads; what is cheap is done by each thread for itself
  * when the rows are few, because a barrier costs more. */
 enum {
-    CPU_FEW_ROWS = 4,       /* up to so many rows every thread prepares its own inputs, and attention is cut in parts */
+    CPU_FEW_ROWS = 4,       /* up to so many rows every thread prepares its own inputs, */
+    CPU_PARTS_ROWS = 16,    /* and up to so many attention is cut in parts */
     CPU_CHUNK_PAGES = CPU_KV_PAGES,    /* pages of one partial attention; part of the arithmetic: merges follow it */
     CPU_ATTN_QUERIES = 64   /* queries of one attention kernel call at most */
 };
@@ -61,7 +62,7 @@ struct placed {
     float *cos_sin;              /* [n_ropes][max_rows][max n_rot] */
     int32_t max_rot;
     struct cpu_acts acts;
-    float *parts;                /* partial attention of few rows: struct partial in cpu_attend.c */
+    float *parts;                /* partial attention of CPU_PARTS_ROWS: struct partial in cpu_attend.c */
     struct cpu_thread *threads;
 };
 

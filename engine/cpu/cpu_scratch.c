@@ -40,7 +40,7 @@ static void take_acts(struct taker *t, struct cpu_acts *acts, uint64_t rows, int
     acts->second = take(t, rows, sizeof *acts->second);
 }
 
-/* Floats of the partial attentions of CPU_FEW_ROWS rows: for each query head and chunk of keys, the last one perhaps
+/* Floats of the partial attentions of CPU_PARTS_ROWS rows: for each query head and chunk of keys, the last one perhaps
  * not full, and for the near pages an output and two figures. */
 static uint64_t parts_floats(const struct program *g, int32_t n_ctx)
 {
@@ -50,7 +50,7 @@ static uint64_t parts_floats(const struct program *g, int32_t n_ctx)
         uint64_t floats = s->kind == STEP_ATTN ? (uint64_t)s->n_head * ((uint64_t)s->d_head + 2) * chunks : 0;
         most = floats > most ? floats : most;
     }
-    return most * CPU_FEW_ROWS;
+    return most * CPU_PARTS_ROWS;
 }
 
 static void take_thread(struct taker *t, const struct placed *p, struct cpu_thread *th, int32_t rows)
