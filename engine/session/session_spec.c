@@ -43,25 +43,6 @@ static enum err_code time_pass(struct session *s, int32_t seq, int32_t n_rows, d
     return rc;
 }
 
-/* Points that were not measured lie on lines between those that were, and beyond the last on the line of the last
- * two. The first always was. */
-static void fill_gaps(double *ms)
-{
-    int32_t a = 0, b = -1;
-    for (int32_t i = 1; i < SPEC_POINTS; i++) {
-        if (ms[i] <= 0)
-            continue;
-        for (int32_t j = a + 1; j < i; j++)
-            ms[j] = ms[a] + (ms[i] - ms[a]) * (spec_costs_rows(j) - spec_costs_rows(a)) /
-                                (spec_costs_rows(i) - spec_costs_rows(a));
-        b = a;
-        a = i;
-    }
-    for (int32_t j = a + 1; j < SPEC_POINTS; j++)
-        ms[j] = ms[a] + (b < 0 ? ms[a] : (ms[a] - ms[b]) / (spec_costs_rows(a) - spec_costs_rows(b))) *
-                            (spec_costs_rows(j) - spec_costs_rows(a));
-}
-
 /* The points that say most come first. Each is the best of its passes: a machine that does something else as well
  * makes them slower, never faster. */
 static enum err_code measure(struct session *s, int32_t seq, int32_t budget_ms, struct err *e)
@@ -79,10 +60,8 @@ static enum err_code measure(struct session *s, int32_t seq, int32_t budget_ms, 
         rc = time_pass(s, seq, spec_costs_rows(i), &ms, e);
         best[i] = best[i] > 0 && best[i] < ms ? best[i] : ms;
     }
-    if (rc == ERR_OK) {
-        fill_gaps(best);
+    if (rc == ERR_OK)
         spec_costs_set(&s->model->caches->costs, kv_seq_held(s->seqs[seq].kv), best);
-    }
     return rc;
 }
 
@@ -345,7 +324,7 @@ void session_spec_count(struct session *s, int32_t n_rows, double ms)
         q->timings.n_passes++;
         q->timings.n_drafted += q->spec.n_rows - 1;
         q->timings.saved_ms -= counts ? ms : 0;
-        q->spec.token_ms = counts ? ms * plain / spec_costs_ms(c, n_rows, n_held) : 0;    /* at this pass's own pace */
+        q->spec.token_ms = plain;
     }
 }
 

@@ -7,6 +7,15 @@
 
 #define LEAST_GAIN 1.03
 
+/* Variances of logarithms: of a point measured once or on a line between such, at least; of the pace when it is new,
+ * what each pass adds to it; of a single pass. */
+#define DOUBT_MEASURED 0.02
+#define DOUBT_BETWEEN 0.06
+#define DOUBT_LEAST 0.001
+#define DOUBT_PACE 0.25
+#define DOUBT_DRIFT 0.0005
+#define DOUBT_PASS 0.01
+
 static const int32_t points[SPEC_POINTS] = { 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, SPEC_MAX_ROWS };
 
 int32_t spec_costs_rows(int32_t i)
@@ -63,15 +72,37 @@ static int below(int32_t n_rows, double *part)
     return i;
 }
 
+static void fill_gaps(double *ms)
+{
+    int32_t a = 0, b = -1;
+    for (int32_t i = 1; i < SPEC_POINTS; i++) {
+        if (ms[i] <= 0)
+            continue;
+        for (int32_t j = a + 1; j < i; j++)
+            ms[j] = ms[a] + (ms[i] - ms[a]) * (points[j] - points[a]) / (points[i] - points[a]);
+        b = a;
+        a = i;
+    }
+    double slope = b < 0 ? ms[a] : (ms[a] - ms[b]) / (points[a] - points[b]);
+    for (int32_t j = a + 1; j < SPEC_POINTS; j++)
+        ms[j] = ms[a] + slope * (points[j] - points[a]);
+}
+
 void spec_costs_set(struct spec_costs *c, int32_t n_held, const double *ms)
 {
-    double *to = c->ms[range_of(n_held)];
-    c->pace = c->pace > 0 ? c->pace : 1;
-    c->n_rows_before = 0;
+    int range = range_of(n_held);
+    double *to = c->ms[range], all[SPEC_POINTS];
+    if (c->pace <= 0) {
+        c->pace = 1;
+        c->pace_doubt = DOUBT_PACE;
+    }
+    memcpy(all, ms, sizeof all);
+    fill_gaps(all);
     for (int i = 0; i < SPEC_POINTS; i++) {
-        to[i] = ms[i] / c->pace;
+        to[i] = all[i] / c->pace;
         if (i > 0 && to[i] < to[i - 1])
             to[i] = to[i - 1];    /* more rows are not less work */
+        c->doubt[range][i] = ms[i] > 0 ? DOUBT_MEASURED : DOUBT_BETWEEN;
     }
 }
 
@@ -83,22 +114,37 @@ double spec_costs_ms(const struct spec_costs *c, int32_t n_rows, int32_t n_held)
     return c->pace * (ms[i] + part * (ms[i + 1] - ms[i]));
 }
 
+/* A point's share in a pass that took exp(error) of what was expected. */
+static void correct(double *ms, double *doubt, double share, double error, double all_doubt)
+{
+    double gain = share * *doubt / all_doubt;
+    *ms *= exp(error * gain);
+    *doubt *= 1 - gain;
+    *doubt = *doubt > DOUBT_LEAST ? *doubt : DOUBT_LEAST;
+}
+
 void spec_costs_learn(struct spec_costs *c, int32_t n_rows, int32_t n_held, double ms)
 {
     assert(n_rows > 0 && n_rows <= SPEC_MAX_ROWS);
-    double *to = c->ms[range_of(n_held)], part;
+    int range = range_of(n_held);
+    double *to = c->ms[range], *doubt = c->doubt[range], part;
     if (!spec_costs_known(c) || ms <= 0)
         return;
-    if (to[0] <= 0)
+    if (to[0] <= 0) {
         memcpy(to, curve(c, n_held), sizeof c->ms[0]);
+        for (int i = 0; i < SPEC_POINTS; i++)
+            doubt[i] = DOUBT_BETWEEN;
+    }
     double error = log(ms / spec_costs_ms(c, n_rows, n_held));
-    error = fmin(fmax(error, -0.5), 0.5);    /* one pass that was disturbed */
-    bool same = n_rows == c->n_rows_before;
+    double most = c->pace_doubt > DOUBT_MEASURED ? 3 : 0.5;    /* one pass that was disturbed is not believed */
+    error = fmin(fmax(error, -most), most);
     int i = below(n_rows, &part);
-    to[i] *= exp(error * (1 - part) * (same ? 0.02 : 0.2));
-    to[i + 1] *= exp(error * part * (same ? 0.02 : 0.2));
-    c->pace *= exp(error * (same ? 0.2 : 0.05));
-    c->n_rows_before = n_rows;
+    double pace_doubt = c->pace_doubt + DOUBT_DRIFT;
+    double all = pace_doubt + (1 - part) * doubt[i] + part * doubt[i + 1] + DOUBT_PASS;
+    correct(&to[i], &doubt[i], 1 - part, error, all);
+    correct(&to[i + 1], &doubt[i + 1], part, error, all);
+    c->pace *= exp(error * pace_doubt / all);
+    c->pace_doubt = pace_doubt * (1 - pace_doubt / all);
 }
 
 double spec_costs_choose(const struct spec_costs *c, struct spec_offer *offers, int32_t n_offers, int32_t n_rows,

@@ -11,15 +11,17 @@
  * sequences hold, since attention takes its time for each row, where weights are read once for all: so there is a
  * curve for each range of that, each twice as wide as the one before; one not measured yet has the shape of its
  * neighbour. From every pass the curves learn: what machines do most is to become faster or slower as a whole, which
- * is one number, the pace; what remains is the shape. When a pass has another number of rows than the one before,
- * the pace was just right, so its error is the shape's; among equal passes it is nearly all the pace's. */
+ * is one number, the pace; what remains is the shape. Both are known with some doubt (a variance of their logarithm),
+ * and what a pass took other than expected goes to each by its doubt, as in a Kalman filter: a machine just found
+ * slower is believed slower, a point measured once gives way, one seen a hundred times does not. */
 
 enum { SPEC_MAX_ROWS = 32, SPEC_MAX_DRAFT = SPEC_MAX_ROWS - 1, SPEC_POINTS = 12, SPEC_RANGES = 8 };
 
 struct spec_costs {
     double ms[SPEC_RANGES][SPEC_POINTS];    /* shape; all 0: not measured */
+    double doubt[SPEC_RANGES][SPEC_POINTS];
     double pace;                            /* of now; 0: nothing is known at all */
-    int32_t n_rows_before;                  /* of the last pass */
+    double pace_doubt;
 };
 
 /* How many rows point i of the curves stands for, ascending; 0 beyond the last. */
@@ -29,7 +31,8 @@ bool spec_costs_known(const struct spec_costs *c);
 bool spec_costs_measured(const struct spec_costs *c, int32_t n_held);
 /* The n_held at which range i begins, 0 first; -1 beyond the last. */
 int32_t spec_costs_range(int32_t i);
-/* A curve [SPEC_POINTS] as measured now. */
+/* A curve [SPEC_POINTS] as measured now; 0 for points that were not: these lie on lines between the others, and behind
+ * the last on the line of the last two. The first always was. */
 void spec_costs_set(struct spec_costs *c, int32_t n_held, const double *ms);
 /* Time of a pass now; beyond SPEC_MAX_ROWS as the last points go on. Costs must be known. */
 double spec_costs_ms(const struct spec_costs *c, int32_t n_rows, int32_t n_held);
