@@ -17,7 +17,7 @@
 
 #define WORTH_MEASURING 0.3    /* a first guess less likely than this drafts nothing while costs are not known */
 
-enum { LAZY_BUDGET_MS = 100, ROUNDS = 5, LOSSES = 3, REST = 32, LOOP_TIMES = 4, LOOP_TOKENS = 48 };
+enum { LAZY_BUDGET_MS = 100, ROUNDS = 5, LOSSES = 3, REST = 16, LOOP_TIMES = 4, LOOP_TOKENS = 48 };
 
 /* ---- what a pass costs ---------------------------------------------------------------------------- */
 

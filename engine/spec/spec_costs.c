@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define LEAST_GAIN 1.03
+#define AS_GOOD 0.97
 
 /* Variances of logarithms: of a point measured once or on a line between such, at least; of the pace when it is new,
  * what each pass adds to it; of a single pass. */
@@ -151,6 +152,7 @@ double spec_costs_choose(const struct spec_costs *c, struct spec_offer *offers, 
                          int32_t room, int32_t n_held)
 {
     double tokens = n_offers, without = n_offers / spec_costs_ms(c, n_rows, n_held), best = without;
+    double speeds[SPEC_MAX_DRAFT + 1] = { without };
     int32_t n_drafted = 0, n_best = 0;
     for (int32_t i = 0; i < n_offers; i++)
         offers[i].n_take = 0;
@@ -168,13 +170,13 @@ double spec_costs_choose(const struct spec_costs *c, struct spec_offer *offers, 
             break;
         tokens += offers[next].survive[offers[next].n_take++];
         taken[n_drafted++] = next;
-        double speed = tokens / spec_costs_ms(c, n_rows + n_drafted, n_held);
-        if (speed > best && speed >= LEAST_GAIN * without) {
-            best = speed;
-            n_best = n_drafted;
-        }
+        speeds[n_drafted] = tokens / spec_costs_ms(c, n_rows + n_drafted, n_held);
+        best = speeds[n_drafted] > best ? speeds[n_drafted] : best;
     }
+    double enough = fmax(AS_GOOD * best, LEAST_GAIN * without);
+    for (int32_t i = n_drafted; i > 0; i--)
+        n_best = speeds[i] >= enough ? i : n_best;
     while (n_drafted > n_best)
         offers[taken[--n_drafted]].n_take--;
-    return best / without;
+    return speeds[n_best] / without;
 }

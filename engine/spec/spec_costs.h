@@ -46,9 +46,10 @@ struct spec_offer {
     int32_t n_take;    /* how many of them to draft */
 };
 
-/* Sets n_take of all offers so that a pass gives the most tokens per second: tokens expected are one for each offer
- * and the survivors, rows are n_rows (one for each offer among them) and the drafts. Nothing is drafted that wins
- * less than 3 %, and no more than room rows. Returns the speed expected, over that without drafts. */
+/* Sets n_take of all offers so that a pass gives the most tokens per second, within 3 %: the shortest drafts that do,
+ * since long passes come to the screen in bursts. Tokens expected are one for each offer and the survivors, rows are
+ * n_rows (one for each offer among them) and the drafts. Nothing is drafted that wins less than 3 %, and no more than
+ * room rows. Returns the speed expected, over that without drafts. */
 double spec_costs_choose(const struct spec_costs *c, struct spec_offer *offers, int32_t n_offers, int32_t n_rows,
                          int32_t room, int32_t n_held);
 
