@@ -95,6 +95,7 @@ struct session_caches {
     struct spec_costs costs;     /* of passes */
     struct spec_rates rates;     /* of guesses, over all answers */
     bool costs_failed;           /* there is no measuring them */
+    int32_t n_refused, n_refuse; /* likely guesses that costs forbade in a row; how many make them be measured again */
     struct session_texts texts;
     struct session_trial trials[SESSION_MAX_TRIALS];
     int32_t n_trials;

@@ -17,7 +17,9 @@
 
 #define WORTH_MEASURING 0.3    /* a first guess less likely than this drafts nothing while costs are not known */
 
-enum { LAZY_BUDGET_MS = 100, ROUNDS = 5, LOSSES = 3, REST = 16, LOOP_TIMES = 4, LOOP_TOKENS = 48 };
+#define LIKELY 0.8             /* a guess that should pay on any machine where passes of several rows are of use */
+
+enum { LAZY_BUDGET_MS = 100, FIRST_REFUSE = 64, MOST_REFUSE = 1 << 16, ROUNDS = 5, LOSSES = 3, REST = 16, LOOP_TIMES = 4, LOOP_TOKENS = 48 };
 
 /* ---- what a pass costs ---------------------------------------------------------------------------- */
 
@@ -253,6 +255,27 @@ static void take_asked(struct seq *q, struct spec_offer *offer, int32_t *room)
     offer->n = 0;
 }
 
+/* Costs measured while the machine was busy with something else can forbid what would pay, and what is never drafted
+ * is never timed. So when they have forbidden many likely guesses they are measured again, ever more rarely. */
+static enum err_code doubt_costs(struct session *s, int32_t seq, bool likely, bool drafts, struct err *e)
+{
+    struct session_caches *all = s->model->caches;
+    if (drafts || !spec_costs_known(&all->costs) || all->n_refuse == 0) {
+        all->n_refused = 0;
+        all->n_refuse = FIRST_REFUSE;
+        return ERR_OK;
+    }
+    all->n_refused += likely;
+    if (all->n_refused < all->n_refuse)
+        return ERR_OK;
+    all->n_refused = 0;
+    all->n_refuse = 2 * all->n_refuse < MOST_REFUSE ? 2 * all->n_refuse : MOST_REFUSE;
+    struct err ignored;
+    enum err_code rc = measure(s, seq, LAZY_BUDGET_MS, &ignored);
+    session_spec_keep(s);
+    return rc == ERR_CANCELLED ? err_set(e, rc, "%s", ignored.text) : ERR_OK;
+}
+
 enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room, struct err *e)
 {
     struct session_caches *all = s->model->caches;
@@ -296,7 +319,7 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
         s->spec_note[0] = '\0';
     else if (says_why)
         note(s, who[0], &first, n_held);
-    return ERR_OK;
+    return doubt_costs(s, seq, n == 1 && first.n > 0 && first.survive[0] >= LIKELY, drafts, e);
 }
 
 /* ---- what came of it ------------------------------------------------------------------------------ */

@@ -102,7 +102,9 @@ void spec_costs_set(struct spec_costs *c, int32_t n_held, const double *ms)
     for (int i = 0; i < SPEC_POINTS; i++) {
         to[i] = all[i] / c->pace;
         if (i > 0 && to[i] < to[i - 1])
-            to[i] = to[i - 1];    /* more rows are not less work */
+            to[i] = to[i - 1];    /* more rows are not less work, */
+        if (to[i] > points[i] * to[0])
+            to[i] = points[i] * to[0];    /* nor more than as many passes: something disturbed it */
         c->doubt[range][i] = ms[i] > 0 ? DOUBT_MEASURED : DOUBT_BETWEEN;
     }
 }

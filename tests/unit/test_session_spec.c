@@ -268,6 +268,26 @@ TEST(session_spec_says_why_nothing_is_drafted)
     session_rig_close(&rig);
 }
 
+TEST(session_spec_measures_again_what_forbids_likely_guesses)
+{
+    struct session_rig rig;
+    int32_t ids[60];
+    open_rig(t, &rig, NULL, false);
+    for (int32_t i = 0; i < 60; i++)
+        ids[i] = 1 + i % 5;
+    struct generate_options o = session_rig_greedy(40, 0);
+    o.sampling.bias[o.sampling.n_bias++] = (struct sampler_bias){ .token = 3, .bias = 1000 };
+    set_costs(&rig, 1000, 1000);    /* as if there were nothing to win */
+    session_rig_ask(t, &rig, 0, ids, 60, &o);
+    double ratio = session_pass_ms(rig.session, 8) / session_pass_ms(rig.session, 1);
+    CHECK(t, ratio > 7.99, "measured too soon: %f", ratio);
+    o.n_predict = 120;
+    session_rig_ask(t, &rig, 0, ids, 60, &o);
+    ratio = session_pass_ms(rig.session, 8) / session_pass_ms(rig.session, 1);
+    CHECK(t, ratio < 7.9, "%f", ratio);
+    session_rig_close(&rig);
+}
+
 TEST(session_spec_rests_after_drafts_that_did_not_pay)
 {
     struct session_rig rig;

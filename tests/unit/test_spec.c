@@ -84,6 +84,16 @@ TEST(spec_costs_of_more_rows_are_never_less)
         CHECK(t, spec_costs_ms(&c, n + 1, 0) >= spec_costs_ms(&c, n, 0));
 }
 
+TEST(spec_costs_of_rows_are_never_more_than_as_many_passes)
+{
+    double ms[SPEC_POINTS] = { 3 };
+    struct spec_costs c = { 0 };
+    ms[7] = 500;
+    spec_costs_set(&c, 0, ms);
+    for (int32_t n = 1; n <= SPEC_MAX_ROWS; n++)
+        CHECK(t, spec_costs_ms(&c, n, 0) <= 3 * n * 1.001, "%d rows: %f", n, spec_costs_ms(&c, n, 0));
+}
+
 TEST(spec_costs_follow_a_machine_that_becomes_slower)
 {
     struct spec_costs c;
