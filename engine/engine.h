@@ -269,7 +269,7 @@ struct session_stats {
     int32_t n_disk_files;       /* prefixes of this model and these types in files */
     uint64_t disk_bytes;        /* all files of the directory */
     int32_t n_disk_writing;     /* files being written now */
-    int32_t n_passes, n_drafted, n_accepted;    /* as in eng_timings, of what the sequences were asked last */
+    int32_t n_passes, n_drafted, n_accepted;    /* as in eng_timings, sums over what the sequences were asked last */
     double saved_ms;
     const char *spec_note;      /* why nothing was drafted last ("nothing repeats here"); "": something was */
 };
@@ -312,7 +312,8 @@ void session_stats(const struct session *s, struct session_stats *out);
 /* Finds out what a pass of several rows costs, which decides what is drafted; within about this time, while no
  * sequence is busy. Remembered with the model, and in cache_dir. What is remembered is not measured again (again:
  * it is). Without this call the first answer with something to draft does it.
- * Errors: ERR_CANCELLED by session_cancel(); ERR_NOMEM, ERR_IO as session_eval() */
+ * Errors: ERR_CANCELLED by session_cancel(); ERR_IO when the model's file was cut; with again, also ERR_NOMEM: else
+ * there are no drafts, and session_stats says why */
 enum err_code session_measure_passes(struct session *s, int32_t budget_ms, bool again, struct err *e);
 /* What a pass of n_rows (1 to SPEC_MOST + 1) after what is held is expected to take now, in ms; 0: not known. */
 double session_pass_ms(const struct session *s, int32_t n_rows);

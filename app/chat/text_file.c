@@ -21,7 +21,7 @@ int64_t text_file_changed_ns(const char *path)
 enum err_code text_file_read(struct buf *out, const char *path, size_t max_bytes, int64_t *changed_ns, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);    /* a fifo must not hang the screen */
-    struct stat st;
+    struct stat st = { 0 };
     size_t before = out->n_bytes;
     if (fd < 0)
         return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));

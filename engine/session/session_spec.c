@@ -50,20 +50,29 @@ static enum err_code time_pass(struct session *s, int32_t seq, int32_t n_rows, d
 static enum err_code measure(struct session *s, int32_t seq, int32_t budget_ms, struct err *e)
 {
     static const int32_t order[SPEC_POINTS] = { 0, 7, 1, 3, 9, 2, 5, 8, 4, 6, 10, 11 };
-    enum { NEEDED = 3 };
+    enum { NEEDED = 3, FEW = 3 };
     double best[SPEC_POINTS] = { 0 }, start_ms = session_clock_ms(), ms;
+    if (!holds(s, seq, 1))
+        return ERR_OK;    /* the context is full: there is nothing to draft either */
     enum err_code rc = time_pass(s, seq, 1, &ms, e);    /* the first is slow for other reasons */
+    if (rc == ERR_OK && ms > budget_ms && holds(s, seq, spec_costs_rows(FEW))) {    /* a large model: two passes do */
+        best[0] = ms;
+        rc = time_pass(s, seq, spec_costs_rows(FEW), &best[FEW], e);
+        budget_ms = -1;
+    }
     for (int32_t n = 0; rc == ERR_OK && n < ROUNDS * SPEC_POINTS; n++) {
         int32_t i = order[n % SPEC_POINTS];
-        if (n >= NEEDED && session_clock_ms() - start_ms + best[i] > budget_ms)
+        if ((n >= NEEDED || budget_ms < 0) && session_clock_ms() - start_ms + best[i] > budget_ms)
             break;
         if (!holds(s, seq, spec_costs_rows(i)))
             continue;
         rc = time_pass(s, seq, spec_costs_rows(i), &ms, e);
         best[i] = best[i] > 0 && best[i] < ms ? best[i] : ms;
     }
-    if (rc == ERR_OK)
+    if (rc == ERR_OK) {
         spec_costs_set(&s->model->caches->costs, kv_seq_held(s->seqs[seq].kv), best);
+        s->model->caches->costs_failed = false;
+    }
     return rc;
 }
 
@@ -87,10 +96,13 @@ static void read_note(struct session *s)
               strcmp(tier, s->model->engine->backend->name) == 0;
     for (const char *at = ok ? strchr(buf_text(&note), '\n') : NULL; at; at = strchr(at, '\n')) {
         double ms[SPEC_POINTS];
+        char line[512], *number = line;
         int32_t n_held, n_bytes, n = 0;
-        if (sscanf(++at, "%" SCNd32 "%n", &n_held, &n_bytes) != 1 || n_held < 0)
+        at++;
+        snprintf(line, sizeof line, "%.*s", (int)strcspn(at, "\n"), at);
+        if (sscanf(line, "%9" SCNd32 "%n", &n_held, &n_bytes) != 1 || n_held < 0)
             break;
-        for (at += n_bytes; n < SPEC_POINTS && sscanf(at, "%lf%n", &ms[n], &n_bytes) == 1; n++, at += n_bytes)
+        for (number += n_bytes; n < SPEC_POINTS && sscanf(number, "%lf%n", &ms[n], &n_bytes) == 1; n++, number += n_bytes)
             if (!(ms[n] > 0 && ms[n] < 1e7))
                 break;
         if (n < SPEC_POINTS)
@@ -281,14 +293,17 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
     struct session_caches *all = s->model->caches;
     struct spec_offer offers[SESSION_MAX_SEQS];
     struct seq *who[SESSION_MAX_SEQS];
-    int32_t n = 0, n_held = 0, seq = 0;
+    int32_t n = 0, n_held = 0, seq = 0, n_busy = 0;
     bool any = false, says_why = false;
+    for (int32_t i = 0; i < s->n_seqs; i++)
+        n_busy += s->seqs[i].state == SEQ_GENERATE;
     if (room > SPEC_MAX_DRAFT)
         room = SPEC_MAX_DRAFT;
     for (int32_t i = 0; i < s->n_seqs; i++) {
         struct seq *q = &s->seqs[i];
         if (q->state == SEQ_GENERATE) {
-            judge(s, q);
+            if (n_busy == 1)    /* several share a pass: whose loss it was cannot be told */
+                judge(s, q);
             bool had_room = make_offer(s, q, &offers[n]);
             says_why |= had_room && n == 0;
             any |= offers[n].n > 0 && offers[n].survive[0] >= WORTH_MEASURING;
@@ -338,7 +353,7 @@ void session_spec_count(struct session *s, int32_t n_rows, double ms)
         return;
     if (n_rows == n_answer_rows && n_rows <= SPEC_MAX_ROWS)
         spec_costs_learn(c, n_rows, n_held, ms);
-    bool counts = n_answer_rows > n_answers && spec_costs_known(c);
+    bool counts = n_answer_rows > n_answers && n_rows == n_answer_rows && spec_costs_known(c);
     double plain = counts ? spec_costs_ms(c, n_rows - n_answer_rows + n_answers, n_held) : 0;
     for (int32_t i = 0; i < s->n_seqs; i++) {
         struct seq *q = &s->seqs[i];

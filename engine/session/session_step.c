@@ -170,7 +170,7 @@ static enum err_code fill_batch(struct session *s, struct batch *batch, int32_t 
             takes[i] = q->spec.n_rows;
         if (kv_seq_reserve(q->kv, kv_seq_held(q->kv) + takes[i], &full) != ERR_OK) {
             session_emit_done(s, list, i, DONE_ERROR, full.text);
-            takes[i] = 0;
+            takes[i] = q->spec.n_rows = 0;
         } else if (q->state == SEQ_GENERATE)
             add_answer(s, batch, i);
         else

@@ -98,7 +98,7 @@ void session_texts_add_chat(struct session *s, const int32_t *tokens, int32_t n_
     struct session_texts *t = &s->model->caches->texts;
     struct err e;
     int32_t n_files = t->n_files > 0 ? t->ends[t->n_files - 1] : 0;
-    if (n_tokens == 0 || n_files + n_tokens > SPEC_CORPUS_MAX_TOKENS || t->n_files == SESSION_MAX_TEXTS)
+    if (n_tokens == 0 || n_tokens > CHATS_TOKENS || n_files + n_tokens > SPEC_CORPUS_MAX_TOKENS || t->n_files == SESSION_MAX_TEXTS)
         return;
     while (t->n > t->n_files && (t->n == SESSION_MAX_TEXTS || t->tokens.n + n_tokens > SPEC_CORPUS_MAX_TOKENS ||
                                  t->tokens.n - n_files + n_tokens > CHATS_TOKENS))

@@ -13,7 +13,7 @@
 #define DOUBT_MEASURED 0.02
 #define DOUBT_BETWEEN 0.06
 #define DOUBT_LEAST 0.001
-#define DOUBT_PACE 0.25
+#define DOUBT_PACE 4.0
 #define DOUBT_DRIFT 0.0005
 #define DOUBT_PASS 0.01
 
@@ -46,7 +46,7 @@ int32_t spec_costs_range(int32_t i)
 
 bool spec_costs_measured(const struct spec_costs *c, int32_t n_held)
 {
-    return c->ms[range_of(n_held)][0] > 0;
+    return c->measured[range_of(n_held)];
 }
 
 /* The curve of the range, or of the nearest one that was seen. */
@@ -99,6 +99,7 @@ void spec_costs_set(struct spec_costs *c, int32_t n_held, const double *ms)
     }
     memcpy(all, ms, sizeof all);
     fill_gaps(all);
+    c->measured[range] = true;
     for (int i = 0; i < SPEC_POINTS; i++) {
         to[i] = all[i] / c->pace;
         if (i > 0 && to[i] < to[i - 1])
@@ -139,13 +140,17 @@ void spec_costs_learn(struct spec_costs *c, int32_t n_rows, int32_t n_held, doub
             doubt[i] = DOUBT_BETWEEN;
     }
     double error = log(ms / spec_costs_ms(c, n_rows, n_held));
-    double most = c->pace_doubt > DOUBT_MEASURED ? 3 : 0.5;    /* one pass that was disturbed is not believed */
+    double most = c->pace_doubt > DOUBT_MEASURED ? 20 : 0.5;    /* one pass that was disturbed is not believed */
     error = fmin(fmax(error, -most), most);
     int i = below(n_rows, &part);
     double pace_doubt = c->pace_doubt + DOUBT_DRIFT;
     double all = pace_doubt + (1 - part) * doubt[i] + part * doubt[i + 1] + DOUBT_PASS;
     correct(&to[i], &doubt[i], 1 - part, error, all);
     correct(&to[i + 1], &doubt[i + 1], part, error, all);
+    for (int j = 1; error > 0 && j < SPEC_POINTS; j++)    /* more rows are still not less work */
+        to[j] = to[j] < to[j - 1] ? to[j - 1] : to[j];
+    for (int j = SPEC_POINTS - 1; error < 0 && j > 0; j--)
+        to[j - 1] = to[j - 1] > to[j] ? to[j] : to[j - 1];
     c->pace *= exp(error * pace_doubt / all);
     c->pace_doubt = pace_doubt * (1 - pace_doubt / all);
 }

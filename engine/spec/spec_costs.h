@@ -18,8 +18,9 @@
 enum { SPEC_MAX_ROWS = 32, SPEC_MAX_DRAFT = SPEC_MAX_ROWS - 1, SPEC_POINTS = 12, SPEC_RANGES = 8 };
 
 struct spec_costs {
-    double ms[SPEC_RANGES][SPEC_POINTS];    /* shape; all 0: not measured */
+    double ms[SPEC_RANGES][SPEC_POINTS];    /* shape; all 0: no pass was made there */
     double doubt[SPEC_RANGES][SPEC_POINTS];
+    bool measured[SPEC_RANGES];             /* else taken from a neighbour */
     double pace;                            /* of now; 0: nothing is known at all */
     double pace_doubt;
 };

@@ -116,7 +116,7 @@ TEST(spec_bits_are_those_without_drafts)
                 n_accepted += got.n_accepted;
             }
         }
-        CHECK(t, n_accepted > N_PROMPTS && n_drafted > n_accepted, "%s: %d of %d", types[k], n_accepted, n_drafted);
+        CHECK(t, n_accepted > 10 && n_drafted > 100, "%s: %d of %d", types[k], n_accepted, n_drafted);
         session_rig_close(&rig);
     }
 }
