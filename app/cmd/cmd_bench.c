@@ -401,6 +401,10 @@ static enum exit_code run_all(const struct app *app, int32_t n_threads, bool hea
 enum exit_code cmd_bench(const struct app *app)
 {
     const struct config *c = app->config;
+    if (c->bench_memory && c->bench_passes) {
+        cmd_complain("--memory and --passes: one of them");
+        return EXIT_CODE_USAGE;
+    }
     for (int32_t i = 0; c->bench_memory && i < c->bench_depth.n; i++) {
         int32_t least = i > 0 ? c->bench_depth.values[i - 1] + 1 : BENCH_MEMORY_BATCH + 1;
         if (c->bench_depth.values[i] < least) {

@@ -141,8 +141,6 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
 void session_spec_learn(struct session *s, struct seq *q, int32_t token);
 /* Counts a pass that was made, of n_rows rows in all, before its tokens are taken. */
 void session_spec_count(struct session *s, int32_t n_rows, double ms);
-/* Writes what was learnt into the session's folder, if it has one. */
-void session_spec_keep(const struct session *s);
 /* How many tokens the answer says over and over; 0: it does not. */
 int32_t session_spec_repeated(const struct seq *q);
 
@@ -172,7 +170,7 @@ void session_types_decide(struct session_types *types, const struct model *m, in
 uint64_t session_memory_available(const struct model *m);
 
 /* session_note.c */
-/* Replaces out. False when there is no such note; what is in one is not to be trusted. */
+/* Appends to out. False when there is no such note; what is in one is not to be trusted. */
 bool session_note_read(const struct session *s, const char *dir, struct session_types types, const char *ending,
                        struct buf *out);
 /* That it could not be written is not worth a word. */

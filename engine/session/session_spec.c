@@ -112,7 +112,7 @@ static void read_note(struct session *s)
     buf_finish(&note);
 }
 
-void session_spec_keep(const struct session *s)
+static void keep_note(const struct session *s)
 {
     const struct spec_costs *c = &s->model->caches->costs;
     struct buf note = { 0 };
@@ -148,7 +148,7 @@ static enum err_code find_costs(struct session *s, int32_t seq, int32_t budget_m
     if (rc == ERR_CANCELLED)
         return rc;
     all->costs_failed = rc != ERR_OK;
-    session_spec_keep(s);
+    keep_note(s);
     return ERR_OK;
 }
 
@@ -159,7 +159,7 @@ enum err_code session_measure_passes(struct session *s, int32_t budget_ms, bool 
     if (rc == ERR_OK)
         rc = again ? measure(s, 0, budget_ms, e) : find_costs(s, 0, budget_ms, e);
     if (rc == ERR_OK && again)
-        session_spec_keep(s);
+        keep_note(s);
     if (rc == ERR_CANCELLED)
         atomic_store(&s->cancel, false);    /* has had its effect */
     return rc;
@@ -284,7 +284,7 @@ static enum err_code doubt_costs(struct session *s, int32_t seq, bool likely, bo
     all->n_refuse = 2 * all->n_refuse < MOST_REFUSE ? 2 * all->n_refuse : MOST_REFUSE;
     struct err ignored;
     enum err_code rc = measure(s, seq, LAZY_BUDGET_MS, &ignored);
-    session_spec_keep(s);
+    keep_note(s);
     return rc == ERR_CANCELLED ? err_set(e, rc, "%s", ignored.text) : ERR_OK;
 }
 
@@ -354,7 +354,7 @@ void session_spec_count(struct session *s, int32_t n_rows, double ms)
     if (n_rows == n_answer_rows && n_rows <= SPEC_MAX_ROWS)
         spec_costs_learn(c, n_rows, n_held, ms);
     bool counts = n_answer_rows > n_answers && n_rows == n_answer_rows && spec_costs_known(c);
-    double plain = counts ? spec_costs_ms(c, n_rows - n_answer_rows + n_answers, n_held) : 0;
+    double plain = counts ? spec_costs_ms(c, n_answers, n_held) : 0;
     for (int32_t i = 0; i < s->n_seqs; i++) {
         struct seq *q = &s->seqs[i];
         if (q->spec.n_rows == 0)

@@ -116,7 +116,7 @@ void session_add_rows(struct session *s, struct batch *batch, int32_t seq, const
             .logits = i >= n - n_logits ? batch->n_logits++ : -1 };
 }
 
-/* How many rows of this batch each sequence gets, drafts not counted; what is left of the batch. */
+/* How many rows of this batch each sequence gets, drafts not counted. Returns the sum. */
 static int32_t share_rows(struct session *s, int32_t *takes)
 {
     int32_t room = s->n_batch, n_rows = 0;
