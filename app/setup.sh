@@ -30,6 +30,7 @@ unzip                  program unzip
 '
 packages_to_test='
 libcmocka-dev          module cmocka
+vulkan-validationlayers  file /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json
 '
 packages_to_fuzz='
 clang                  program clang

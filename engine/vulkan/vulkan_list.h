@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_VULKAN_VULKAN_LIST_H
+#define QUIP_ENGINE_VULKAN_VULKAN_LIST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/vulkan/vulkan_api.h"
+
+/* The Vulkan devices of the machine, each with what it can do, and why it cannot be used where it cannot. */
+
+enum { VULKAN_MAX_CARDS = 16 };
+
+/* In the order in which they are preferred. */
+enum vulkan_kind { VULKAN_DISCRETE, VULKAN_INTEGRATED, VULKAN_VIRTUAL, VULKAN_OTHER, VULKAN_SOFTWARE };
+
+/* What a device may lack; everything else that shaders use is required. */
+enum vulkan_feature {
+    VULKAN_FLOAT16 = 1 << 0,           /* arithmetic on 16-bit floats */
+    VULKAN_SUBGROUP_ADD = 1 << 1,      /* sums and maxima over a subgroup */
+    VULKAN_SUBGROUP_SIZE = 1 << 2,     /* the size of a subgroup can be asked for */
+    VULKAN_INT_DOT = 1 << 3,           /* dot products of four int8, whether fast or not */
+    VULKAN_FAST_INT_DOT = 1 << 4,
+    VULKAN_BUDGET = 1 << 5,            /* says how much of a heap is free */
+    VULKAN_PRIORITY = 1 << 6,          /* memory can be marked as the last to move out */
+    VULKAN_FAULT = 1 << 7,             /* tells what a lost device did */
+    VULKAN_N_FEATURES = 8
+};
+const char *vulkan_feature_name(enum vulkan_feature feature);    /* "float16" */
+const char *vulkan_kind_name(enum vulkan_kind kind);             /* "discrete" */
+
+struct vulkan_card {
+    VkPhysicalDevice physical;
+    char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
+    char driver[VK_MAX_DRIVER_NAME_SIZE + VK_MAX_DRIVER_INFO_SIZE + 2];    /* "llvmpipe Mesa 22.3.6" */
+    VkDriverId driver_id;
+    uint32_t vendor, api_version, queue_family;
+    enum vulkan_kind kind;
+    uint8_t uuid[VK_UUID_SIZE], cache_uuid[VK_UUID_SIZE];
+    uint32_t features;                 /* enum vulkan_feature, quirks taken off */
+    uint32_t subgroup, min_subgroup, max_subgroup;
+    uint32_t shared_bytes;             /* of a workgroup */
+    uint64_t binding_bytes;            /* of one storage buffer binding */
+    uint64_t allocation_bytes;
+    uint32_t binding_align;
+    double tick_ns;                    /* of timestamps; 0: has none */
+    VkPhysicalDeviceMemoryProperties memory;
+    uint64_t local_bytes;              /* of its largest heap */
+    uint64_t free_bytes;               /* of that, when the list was made; local_bytes where nobody knows */
+    bool unified;                      /* its memory is the machine's */
+    bool usable;
+    char why[160];                     /* why not */
+};
+
+/* Loader, instance, list. */
+struct vulkan_list {
+    struct vulkan_api api;
+    VkInstance instance;
+    struct vulkan_card cards[VULKAN_MAX_CARDS];    /* the best first */
+    int32_t n_cards;
+    VkDebugUtilsMessengerEXT messenger;
+    bool validates;
+    int32_t n_messages;                /* of the validation layer, warnings and errors */
+    char message[512];                 /* the first */
+};
+
+struct vulkan_list_options {
+    const char *library;               /* of the loader; NULL: the system's */
+    bool validate;                     /* with the validation layer, synchronisation too */
+};
+
+/* Errors: ERR_DEVICE with the reason when there is no loader, no instance, or no validation layer though one is
+ * wanted. A list without devices is no error. */
+enum err_code vulkan_list_open(struct vulkan_list **out, const struct vulkan_list_options *o, struct err *e);
+void vulkan_list_close(struct vulkan_list *list);    /* after its devices; takes NULL */
+
+/* The card that a person names: "vulkan" (the best that is no software), "vulkan:N", "llvmpipe" and other parts of
+ * a name, without regard to case.
+ * Errors: ERR_DEVICE with what there is instead */
+enum err_code vulkan_list_find(const struct vulkan_list *list, const char *name, const struct vulkan_card **out,
+                               struct err *e);
+
+#endif

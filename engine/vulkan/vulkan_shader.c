@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/vulkan/vulkan_shader.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static enum err_code complain(struct vulkan_device *d, struct err *e, const char *what, VkResult r)
+{
+    bool memory = r == VK_ERROR_OUT_OF_HOST_MEMORY || r == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
+                  r == VK_ERROR_OUT_OF_POOL_MEMORY;
+    d->lost |= r == VK_ERROR_DEVICE_LOST;
+    return err_set(e, memory ? ERR_NOMEM : ERR_DEVICE, "%s: %s failed: %s", d->card->name, what,
+                   vulkan_result_name(r));
+}
+
+const struct vulkan_shader *vulkan_shader_find(const char *name)
+{
+    for (int32_t i = 0; i < vulkan_n_shaders; i++)
+        if (strcmp(vulkan_shaders[i].name, name) == 0)
+            return &vulkan_shaders[i];
+    return NULL;
+}
+
+/* ---- pipelines ----------------------------------------------------------------------------------------- */
+
+/* Layouts depend on the number of bindings alone: storage buffers, and 128 bytes of push constants. */
+static enum err_code make_layout(struct vulkan_device *d, int32_t n, struct err *e)
+{
+    VkDescriptorSetLayoutBinding bindings[VULKAN_MAX_BINDINGS];
+    for (int32_t i = 0; i < n; i++)
+        bindings[i] = (VkDescriptorSetLayoutBinding){ .binding = (uint32_t)i,
+                                                      .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                                      .descriptorCount = 1,
+                                                      .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT };
+    VkDescriptorSetLayoutCreateInfo sets = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+                                             .bindingCount = (uint32_t)n, .pBindings = bindings };
+    VkPushConstantRange push = { .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = 128 };
+    VkPipelineLayoutCreateInfo layout = { .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, .setLayoutCount = 1,
+                                          .pSetLayouts = &d->set_layouts[n], .pushConstantRangeCount = 1,
+                                          .pPushConstantRanges = &push };
+    VkResult r = VK_SUCCESS;
+    if (!d->set_layouts[n])
+        r = d->api.vkCreateDescriptorSetLayout(d->device, &sets, NULL, &d->set_layouts[n]);
+    if (r == VK_SUCCESS && !d->layouts[n])
+        r = d->api.vkCreatePipelineLayout(d->device, &layout, NULL, &d->layouts[n]);
+    return r == VK_SUCCESS ? ERR_OK : complain(d, e, "a pipeline's layout", r);
+}
+
+static enum err_code make_pipeline(struct vulkan_device *d, const struct vulkan_shader *shader,
+                                   struct vulkan_pipeline *p, struct err *e)
+{
+    VkShaderModuleCreateInfo code = { .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+                                      .codeSize = shader->n_bytes, .pCode = shader->words };
+    VkShaderModule module;
+    VkResult r = d->api.vkCreateShaderModule(d->device, &code, NULL, &module);
+    if (r != VK_SUCCESS)
+        return complain(d, e, shader->name, r);
+    VkSpecializationMapEntry entries[VULKAN_MAX_SPEC];
+    for (int32_t i = 0; i < p->n_spec; i++)
+        entries[i] = (VkSpecializationMapEntry){ (uint32_t)i, (uint32_t)i * 4, 4 };
+    VkSpecializationInfo spec = { .mapEntryCount = (uint32_t)p->n_spec, .pMapEntries = entries,
+                                  .dataSize = (size_t)p->n_spec * 4, .pData = p->spec };
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = d->card->subgroup };
+    bool fixed = d->card->features & VULKAN_SUBGROUP_SIZE;
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO, .layout = p->layout,
+        .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, .pNext = fixed ? &size : NULL,
+                   .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module, .pName = "main",
+                   .pSpecializationInfo = &spec } };
+    r = d->api.vkCreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->pipeline);
+    d->api.vkDestroyShaderModule(d->device, module, NULL);
+    return r == VK_SUCCESS ? ERR_OK : complain(d, e, shader->name, r);
+}
+
+enum err_code vulkan_pipeline(struct vulkan_device *d, const char *name, const uint32_t *spec, int32_t n_spec,
+                              const struct vulkan_pipeline **out, struct err *e)
+{
+    const struct vulkan_shader *shader = vulkan_shader_find(name);
+    assert(n_spec <= VULKAN_MAX_SPEC);
+    if (!shader)
+        return err_set(e, ERR_UNSUPPORTED, "no shader '%s'", name);
+    for (int32_t i = 0; i < d->n_pipelines; i++) {
+        const struct vulkan_pipeline *p = d->pipelines[i];
+        if (p->shader == shader - vulkan_shaders && p->n_spec == n_spec &&
+            memcmp(p->spec, spec, (size_t)n_spec * sizeof *spec) == 0) {
+            *out = p;
+            return ERR_OK;
+        }
+    }
+    struct vulkan_pipeline **more = realloc(d->pipelines, ((size_t)d->n_pipelines + 1) * sizeof *more);
+    if (!more)
+        return err_set(e, ERR_NOMEM, "no memory for a pipeline");
+    d->pipelines = more;
+    struct vulkan_pipeline *p = calloc(1, sizeof *p);
+    if (!p)
+        return err_set(e, ERR_NOMEM, "no memory for a pipeline");
+    enum err_code rc = make_layout(d, shader->n_bindings, e);
+    p->shader = (int32_t)(shader - vulkan_shaders);
+    p->n_bindings = shader->n_bindings;
+    p->layout = d->layouts[shader->n_bindings];
+    p->sets = d->set_layouts[shader->n_bindings];
+    p->n_spec = n_spec;
+    memcpy(p->spec, spec, (size_t)n_spec * sizeof *spec);
+    if (rc == ERR_OK)
+        rc = make_pipeline(d, shader, p, e);
+    if (rc != ERR_OK) {
+        free(p);
+        return rc;
+    }
+    d->pipelines[d->n_pipelines++] = p;
+    *out = p;
+    return ERR_OK;
+}
+
+void vulkan_pipelines_destroy(struct vulkan_device *d)
+{
+    for (int32_t i = 0; i < d->n_pipelines; i++) {
+        d->api.vkDestroyPipeline(d->device, d->pipelines[i]->pipeline, NULL);
+        free(d->pipelines[i]);
+    }
+    free(d->pipelines);
+    d->pipelines = NULL;
+    d->n_pipelines = 0;
+    for (int32_t i = 0; i <= VULKAN_MAX_BINDINGS; i++) {
+        d->api.vkDestroyPipelineLayout(d->device, d->layouts[i], NULL);
+        d->api.vkDestroyDescriptorSetLayout(d->device, d->set_layouts[i], NULL);
+    }
+}
+
+/* ---- recordings ---------------------------------------------------------------------------------------- */
+
+enum { POOL_SETS = 256, POOL_BUFFERS = 1024 };
+
+static void fail(struct vulkan_recording *r, const char *what, VkResult result)
+{
+    if (r->failed == ERR_OK)
+        r->failed = complain(r->d, &r->err, what, result);
+}
+
+enum err_code vulkan_record_begin(struct vulkan_recording *r, struct vulkan_device *d, struct err *e)
+{
+    VkCommandBufferAllocateInfo info = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                         .commandPool = d->commands, .commandBufferCount = 1 };
+    VkCommandBufferBeginInfo begin = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                       .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT };
+    *r = (struct vulkan_recording){ .d = d };
+    VkResult result = d->api.vkAllocateCommandBuffers(d->device, &info, &r->cmd);
+    if (result == VK_SUCCESS)
+        result = d->api.vkBeginCommandBuffer(r->cmd, &begin);
+    if (result == VK_SUCCESS)
+        return ERR_OK;
+    enum err_code rc = complain(d, e, "a command buffer", result);
+    vulkan_recording_destroy(r);
+    return rc;
+}
+
+static bool room_for_set(struct vulkan_recording *r, int32_t n_buffers)
+{
+    struct vulkan_device *d = r->d;
+    if (r->n_sets_left > 0 && r->n_buffers_left >= n_buffers)
+        return true;
+    VkDescriptorPoolSize size = { VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, POOL_BUFFERS };
+    VkDescriptorPoolCreateInfo info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = POOL_SETS,
+                                        .poolSizeCount = 1, .pPoolSizes = &size };
+    VkDescriptorPool *more = realloc(r->pools, ((size_t)r->n_pools + 1) * sizeof *more);
+    if (!more) {
+        fail(r, "a recording", VK_ERROR_OUT_OF_HOST_MEMORY);
+        return false;
+    }
+    r->pools = more;
+    VkResult result = d->api.vkCreateDescriptorPool(d->device, &info, NULL, &r->pools[r->n_pools]);
+    if (result != VK_SUCCESS) {
+        fail(r, "a descriptor pool", result);
+        return false;
+    }
+    r->n_pools++;
+    r->n_sets_left = POOL_SETS;
+    r->n_buffers_left = POOL_BUFFERS;
+    return true;
+}
+
+static bool bind(struct vulkan_recording *r, const struct vulkan_pipeline *p, const struct vulkan_part *parts,
+                 const void *push, uint32_t push_bytes)
+{
+    struct vulkan_device *d = r->d;
+    VkDescriptorBufferInfo buffers[VULKAN_MAX_BINDINGS];
+    VkWriteDescriptorSet writes[VULKAN_MAX_BINDINGS];
+    VkDescriptorSet set;
+    if (r->failed != ERR_OK || !room_for_set(r, p->n_bindings))
+        return false;
+    VkDescriptorSetAllocateInfo info = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                         .descriptorPool = r->pools[r->n_pools - 1], .descriptorSetCount = 1,
+                                         .pSetLayouts = &p->sets };
+    VkResult result = d->api.vkAllocateDescriptorSets(d->device, &info, &set);
+    if (result != VK_SUCCESS) {
+        fail(r, "a descriptor set", result);
+        return false;
+    }
+    r->n_sets_left--;
+    r->n_buffers_left -= p->n_bindings;
+    for (int32_t i = 0; i < p->n_bindings; i++) {
+        assert(parts[i].buf && parts[i].n_bytes > 0 && parts[i].n_bytes <= d->card->binding_bytes);
+        assert(parts[i].offset % d->card->binding_align == 0);
+        assert(parts[i].offset + parts[i].n_bytes <= parts[i].buf->n_bytes);
+        buffers[i] = (VkDescriptorBufferInfo){ parts[i].buf->buffer, parts[i].offset, parts[i].n_bytes };
+        writes[i] = (VkWriteDescriptorSet){ .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = set,
+                                            .dstBinding = (uint32_t)i, .descriptorCount = 1,
+                                            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                            .pBufferInfo = &buffers[i] };
+    }
+    d->api.vkUpdateDescriptorSets(d->device, (uint32_t)p->n_bindings, writes, 0, NULL);
+    d->api.vkCmdBindPipeline(r->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, p->pipeline);
+    d->api.vkCmdBindDescriptorSets(r->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, p->layout, 0, 1, &set, 0, NULL);
+    if (push_bytes > 0)
+        d->api.vkCmdPushConstants(r->cmd, p->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes, push);
+    r->n_dispatches++;
+    return true;
+}
+
+void vulkan_record(struct vulkan_recording *r, const struct vulkan_pipeline *p, const struct vulkan_part *parts,
+                   const void *push, uint32_t push_bytes, uint32_t x, uint32_t y, uint32_t z)
+{
+    if (bind(r, p, parts, push, push_bytes))
+        r->d->api.vkCmdDispatch(r->cmd, x, y, z);
+}
+
+void vulkan_record_indirect(struct vulkan_recording *r, const struct vulkan_pipeline *p,
+                            const struct vulkan_part *parts, const void *push, uint32_t push_bytes,
+                            const struct vulkan_buf *counts, uint64_t offset)
+{
+    if (bind(r, p, parts, push, push_bytes))
+        r->d->api.vkCmdDispatchIndirect(r->cmd, counts->buffer, offset);
+}
+
+void vulkan_record_barrier(struct vulkan_recording *r)
+{
+    VkMemoryBarrier barrier = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                                .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT };
+    r->d->api.vkCmdPipelineBarrier(r->cmd, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                                   0, 1, &barrier, 0, NULL, 0, NULL);
+    r->n_levels++;
+}
+
+enum err_code vulkan_record_end(struct vulkan_recording *r, struct err *e)
+{
+    /* What the host reads, and what the next submit finds. */
+    VkMemoryBarrier barrier = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                                .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                                                 VK_ACCESS_HOST_READ_BIT };
+    r->d->api.vkCmdPipelineBarrier(r->cmd, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                                   VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier,
+                                   0, NULL, 0, NULL);
+    VkResult result = r->d->api.vkEndCommandBuffer(r->cmd);
+    if (result != VK_SUCCESS)
+        fail(r, "a recording", result);
+    if (r->failed == ERR_OK)
+        return ERR_OK;
+    enum err_code rc = err_set(e, r->failed, "%s", r->err.text);
+    vulkan_recording_destroy(r);
+    return rc;
+}
+
+void vulkan_recording_destroy(struct vulkan_recording *r)
+{
+    if (!r->d)
+        return;
+    if (r->cmd)
+        r->d->api.vkFreeCommandBuffers(r->d->device, r->d->commands, 1, &r->cmd);
+    for (int32_t i = 0; i < r->n_pools; i++)
+        r->d->api.vkDestroyDescriptorPool(r->d->device, r->pools[i], NULL);
+    free(r->pools);
+    *r = (struct vulkan_recording){ 0 };
+}
