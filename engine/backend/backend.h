@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/backend/kv_memory.h"
 #include "engine/backend/kv_page.h"
 #include "engine/backend/step.h"
 #include "engine/base/err.h"
@@ -63,6 +64,7 @@ struct backend_ops {
 struct backend {
     const struct backend_ops *ops;
     const char *name;
+    struct kv_memory *kv_memory;    /* where the pages of its batches lie; NULL: the host's memory */
 };
 
 #endif

@@ -96,7 +96,7 @@ size_t kv_sealed_bytes(const struct kv_layer *l);
 size_t kv_sealed_key_bytes(enum kv_type type, int32_t d_head);
 size_t kv_sealed_value_bytes(enum kv_type type, int32_t d_head);
 
-/* One page of one layer in a page table. */
+/* One page of one layer in a page table. What is there may be a device's alone to see (kv_memory.h). */
 struct kv_page {
     void *open;      /* NULL: gone, or not taken yet */
     void *sealed;    /* NULL: this layer does not seal, or the page is not full yet */

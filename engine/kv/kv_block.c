@@ -16,12 +16,12 @@ static void free_buf(struct kv_cache *kv, struct kv_block *b, int k)
     kv->cached_bytes -= kv_cost(&kv->shape, k);
 }
 
-bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint8_t mask)
+bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint8_t mask, struct err *e)
 {
     for (int k = 0; k < KV_BUFS; k++) {
         if (!(mask >> k & 1) || b->buf[k])
             continue;
-        b->buf[k] = kv_slab_take(&kv->slabs[k]);
+        b->buf[k] = kv_slab_take(&kv->slabs[k], e);
         if (!b->buf[k])
             return false;
         kv->cached_bytes += kv_cost(&kv->shape, k);
@@ -29,11 +29,13 @@ bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint8_t mask)
     return true;
 }
 
-bool kv_block_populate(struct kv_cache *kv)
+bool kv_block_populate(struct kv_cache *kv, struct err *e)
 {
     for (int k = 0; k < KV_BUFS; k++)
-        if (!kv_slab_populate(&kv->slabs[k]))
+        if (!kv_slab_populate(&kv->slabs[k])) {
+            err_set(e, ERR_NOMEM, "no memory");
             return false;
+        }
     return true;
 }
 
@@ -127,13 +129,15 @@ void kv_block_give(struct kv_cache *kv, struct kv_block *b, struct kv_block *twi
 
 /* ---- blocks ---------------------------------------------------------------------------------------- */
 
-struct kv_block *kv_block_new(struct kv_cache *kv, int32_t page, uint8_t mask)
+struct kv_block *kv_block_new(struct kv_cache *kv, int32_t page, uint8_t mask, struct err *e)
 {
     struct kv_block *b = calloc(1, sizeof *b);
-    if (!b)
+    if (!b) {
+        err_set(e, ERR_NOMEM, "no memory");
         return NULL;
+    }
     b->page = page;
-    if (!kv_block_fill(kv, b, mask)) {
+    if (!kv_block_fill(kv, b, mask, e)) {
         kv_block_free(kv, b);
         return NULL;
     }

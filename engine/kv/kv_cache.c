@@ -6,7 +6,7 @@
 #include "engine/kv/kv_impl.h"
 
 enum err_code kv_cache_create(struct kv_cache **out, const struct kv_layer *layers, int32_t n_layers,
-                              uint64_t budget_bytes, struct err *e)
+                              struct kv_memory *memory, uint64_t budget_bytes, struct err *e)
 {
     struct kv_cache *kv = calloc(1, sizeof *kv);
     if (kv) {
@@ -19,13 +19,15 @@ enum err_code kv_cache_create(struct kv_cache **out, const struct kv_layer *laye
     }
     memcpy(kv->layers, layers, (size_t)n_layers * sizeof *layers);
     kv->n_layers = n_layers;
+    kv->memory = memory;
     kv->budget_bytes = budget_bytes;
     kv->root.page = -1;
     kv->root.n_tokens = KV_PAGE;
     kv_shape_init(&kv->shape, layers, n_layers);
     for (int k = 0; k < KV_BUFS; k++) {    /* huge pages: what stays, and grows with the context */
         const struct kv_group *group = &kv->shape.groups[k / 2];
-        kv_slab_init(&kv->slabs[k], kv_cost(&kv->shape, k), group->window == 0 && k % 2 == kv_body(group, 1));
+        kv_slab_init(&kv->slabs[k], memory, kv_cost(&kv->shape, k),
+                     group->window == 0 && k % 2 == kv_body(group, 1));
     }
     size_t at[KV_GROUPS][2] = { { 0 } };
     for (int32_t i = 0; i < n_layers; i++) {

@@ -2,6 +2,7 @@
 #ifndef QUIP_ENGINE_KV_KV_CACHE_H
 #define QUIP_ENGINE_KV_KV_CACHE_H
 
+#include "engine/backend/kv_memory.h"
 #include "engine/backend/kv_page.h"
 #include "engine/base/err.h"
 
@@ -28,15 +29,20 @@
 struct kv_cache;
 struct kv_seq;
 
-/* layers is copied.
+/* layers is copied. memory is where pages lie (NULL: the host's), and outlives the cache: then pages, and so tables of
+ * sequences, are for the backend that offers it. A device that fails fails the calls that take memory or copy a page,
+ * and nothing else; whether what is held can still be read is the backend's to say.
  * Errors: ERR_NOMEM */
 enum err_code kv_cache_create(struct kv_cache **out, const struct kv_layer *layers, int32_t n_layers,
-                              uint64_t budget_bytes, struct err *e);
+                              struct kv_memory *memory, uint64_t budget_bytes, struct err *e);
 void kv_cache_destroy(struct kv_cache *kv);    /* after its sequences and images; takes NULL */
 const struct kv_layer *kv_cache_layers(const struct kv_cache *kv, int32_t *n_layers);
 void kv_cache_set_budget(struct kv_cache *kv, uint64_t budget_bytes);
 
-/* An image counts as a sequence while it lives. Bytes are whole pages of the system. */
+/* An image counts as a sequence while it lives, but one that was taken of a sequence in a device's memory does not: it
+ * is on the host. Bytes are whole pages of the system; of a device they are the same numbers, and its memory is taken
+ * in regions (kv_slab.h), whose remainder is not counted: less than one for each size of buffer, up to 8 of them, while
+ * a cache grows, and more where many pages of a size were given back. */
 struct kv_stats {
     int32_t n_open, n_sealed;    /* pages of the sequences (a block's pages in all layers count as one) */
     int32_t n_shared;            /* of the sequences' blocks, those that more than one sequence or anchor holds */
@@ -70,7 +76,7 @@ int32_t kv_seq_match(struct kv_seq *s, const int32_t *tokens, int32_t n_tokens);
 int32_t kv_seq_find(const struct kv_seq *s, const int32_t *tokens, int32_t n_tokens);
 
 /* Makes sure that pages for n_tokens tokens, at most n_ctx, are there and may be written from the end on.
- * Errors: ERR_NOMEM; the sequence holds what it held */
+ * Errors: ERR_NOMEM, ERR_DEVICE; the sequence holds what it held */
 enum err_code kv_seq_reserve(struct kv_seq *s, int32_t n_tokens, struct err *e);
 /* Says that these tokens follow the ones held; their keys and values have been written, full pages sealed.
  * Gives back open forms and window pages that no row can reach any more. */
@@ -83,8 +89,8 @@ void kv_seq_anchor(struct kv_seq *s);
 
 /* ---- images: what a file holds ---------------------------------------------------------------------- */
 
-/* Everything needed to resume after n_tokens, as a list of pieces of memory whose sizes and order follow from
- * the layers and n_tokens alone. */
+/* Everything needed to resume after n_tokens, as a list of pieces of the host's memory whose sizes and order follow
+ * from the layers and n_tokens alone: the pages themselves, or copies when pages lie in a device's memory. */
 struct kv_image {
     int32_t n_tokens;
     const int32_t *tokens;
@@ -99,15 +105,16 @@ struct kv_image {
 
 /* Of the sequence as it stands; the pieces stay as they are until the image is dropped, whatever the sequence
  * does meanwhile, so another thread may read them.
- * Errors: ERR_NOMEM; ERR_UNSUPPORTED for a rough sequence, or one that holds nothing */
+ * Errors: ERR_NOMEM, ERR_DEVICE; ERR_UNSUPPORTED for a rough sequence, or one that holds nothing */
 enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e);
 /* Room for an image of these tokens, at least one, pieces to be filled by the caller (any thread).
- * Errors: ERR_NOMEM */
+ * Errors: ERR_NOMEM, ERR_DEVICE */
 enum err_code kv_image_new(struct kv_image **out, struct kv_cache *kv, const int32_t *tokens, int32_t n_tokens,
                            struct err *e);
 /* Puts a filled image into the cache, as an anchor; the image is gone. Where the cache has these blocks
- * already, its own stay. */
-void kv_image_commit_take(struct kv_image *image);
+ * already, its own stay.
+ * Errors: ERR_DEVICE and ERR_NOMEM when copies did not get to the device; the cache is as if there had been no image */
+enum err_code kv_image_commit_take(struct kv_image *image, struct err *e);
 void kv_image_drop(struct kv_image *image);    /* takes NULL */
 
 #endif

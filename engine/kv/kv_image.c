@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Images. An image holds blocks as a sequence does: those of the sequence it was taken of, or, made for
- * filling, blocks of its own that no tree has yet. The block a sequence still writes to is copied. */
+ * filling, blocks of its own that no tree has yet. The block a sequence still writes to is copied.
+ *
+ * Pages in a device's memory are for the engine's thread alone, but pieces are read and filled by others: then they
+ * are copies on the host. What an image is taken of is read at once, and it holds no block; what was filled is
+ * written to the image's blocks when it is committed, before any of them can be found. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +16,12 @@ struct held {
     struct kv_path path;
     struct kv_anchor *anchor;    /* of an image to be committed: committing cannot fail */
     int32_t *tokens;
+    char *copies;                /* what all pieces are in; NULL: they are the pages themselves */
+    size_t n_copied;             /* bytes of it that are in a piece */
     bool own;
 };
+
+static const struct err no_memory = { .code = ERR_NOMEM, .text = "no memory" };
 
 void kv_image_drop(struct kv_image *image)
 {
@@ -26,6 +34,7 @@ void kv_image_drop(struct kv_image *image)
     kv_tree_evict(image->kv);
     free(h->anchor);
     free(h->tokens);
+    free(h->copies);
     free(image->pieces);
     free(h->path.blocks);
     free(h->path.masks);
@@ -40,6 +49,7 @@ static struct held *create(struct kv_cache *kv, const int32_t *tokens, int32_t n
     if (!h)
         return NULL;
     size_t n_pages = (size_t)kv_pages(n_tokens);
+    size_t n_bytes = 0;
     int32_t n_pieces = 0;
     kv_path_add(kv, &h->path);
     h->path.blocks = calloc(n_pages, sizeof *h->path.blocks);
@@ -55,34 +65,49 @@ static struct held *create(struct kv_cache *kv, const int32_t *tokens, int32_t n
     for (size_t j = 0; j < n_pages; j++) {
         h->path.masks[j] = kv_mask(&kv->shape, &want, (int32_t)j);
         for (int k = 0; k < KV_BUFS; k++)
-            n_pieces += h->path.masks[j] >> k & 1;
+            if (h->path.masks[j] >> k & 1) {
+                n_pieces++;
+                n_bytes += kv->shape.groups[k / 2].bytes[k % 2];
+            }
     }
     h->image.pieces = calloc((size_t)n_pieces, sizeof *h->image.pieces);
-    if (!h->image.pieces) {
+    if (kv->memory)
+        h->copies = malloc(n_bytes);
+    if (!h->image.pieces || (kv->memory && !h->copies)) {
         kv_image_drop(&h->image);
         return NULL;
     }
     return h;
 }
 
+/* The next piece: a copy of buffer k of this block, or that buffer. */
+static const struct kv_piece *put_piece(struct held *h, const struct kv_block *b, int k)
+{
+    struct kv_piece *p = &h->image.pieces[h->image.n_pieces++];
+    *p = (struct kv_piece){ b->buf[k], h->image.kv->shape.groups[k / 2].bytes[k % 2] };
+    if (h->copies) {
+        p->bytes = h->copies + h->n_copied;
+        h->n_copied += p->n_bytes;
+    }
+    return p;
+}
+
 static void put_block(struct held *h, struct kv_block *b)
 {
-    struct kv_image *image = &h->image;
     int32_t page = h->path.n_pages++;
     h->path.blocks[page] = b;
-    kv_block_add_path(image->kv, b);
-    kv_block_hold(image->kv, b, h->path.masks[page]);
+    kv_block_add_path(h->image.kv, b);
+    kv_block_hold(h->image.kv, b, h->path.masks[page]);
     for (int k = 0; k < KV_BUFS; k++)
         if (h->path.masks[page] >> k & 1)
-            image->pieces[image->n_pieces++] =
-                (struct kv_piece){ b->buf[k], image->kv->shape.groups[k / 2].bytes[k % 2] };
+            put_piece(h, b, k);
 }
 
 /* A block of the image's own, with the tokens of its page. */
-static struct kv_block *put_new(struct held *h)
+static struct kv_block *put_new(struct held *h, struct err *e)
 {
     int32_t page = h->path.n_pages, begin = page * KV_PAGE, left = h->path.n_tokens - begin;
-    struct kv_block *b = kv_block_new(h->image.kv, page, h->path.masks[page]);
+    struct kv_block *b = kv_block_new(h->image.kv, page, h->path.masks[page], e);
     if (!b)
         return NULL;
     b->n_tokens = left < KV_PAGE ? left : KV_PAGE;
@@ -103,16 +128,72 @@ static void clear_slots(char *open, const struct kv_layer *l, int32_t n)
         memset(open + (size_t)head * head_bytes + used * d * elem, 0, (KV_PAGE - used) * d * elem);
 }
 
-static void copy_tail(const struct kv_cache *kv, struct kv_block *to, const struct kv_block *from)
+/* Buffers of a block of n tokens. */
+static void clear_behind(const struct kv_cache *kv, void *const bufs[KV_BUFS], int32_t n)
 {
-    for (int k = 0; k < KV_BUFS; k++)
-        if (to->buf[k])
-            memcpy(to->buf[k], from->buf[k], kv->shape.groups[k / 2].bytes[k % 2]);
     for (int32_t i = 0; i < kv->n_layers; i++) {
-        char *open = to->buf[2 * kv->slots[i].group + KV_OPEN];
+        char *open = bufs[2 * kv->slots[i].group + KV_OPEN];
         if (open)
-            clear_slots(open + kv->slots[i].offset[KV_OPEN], &kv->layers[i], to->n_tokens);
+            clear_slots(open + kv->slots[i].offset[KV_OPEN], &kv->layers[i], n);
     }
+}
+
+/* In the host's memory: what is complete stays as it is, so holding it is enough. */
+static bool hold_pages(struct held *h, const struct kv_seq *s, struct err *e)
+{
+    struct kv_cache *kv = h->image.kv;
+    int32_t n = s->path.n_tokens;
+    for (int32_t j = 0; j < n / KV_PAGE; j++)
+        put_block(h, s->path.blocks[j]);
+    if (n % KV_PAGE == 0)
+        return true;
+    const struct kv_block *tail = s->path.blocks[n / KV_PAGE];
+    struct kv_block *b = put_new(h, e);
+    if (!b || !kv_block_populate(kv, e))
+        return false;
+    for (int k = 0; k < KV_BUFS; k++)
+        if (b->buf[k])
+            memcpy(b->buf[k], tail->buf[k], kv->shape.groups[k / 2].bytes[k % 2]);
+    clear_behind(kv, b->buf, b->n_tokens);
+    return true;
+}
+
+static bool copy_pages(struct held *h, const struct kv_seq *s, struct err *e)
+{
+    struct kv_cache *kv = h->image.kv;
+    int32_t n = s->path.n_tokens;
+    h->path.n_tokens = 0;    /* as a path it holds nothing */
+    for (int32_t j = 0; j < kv_pages(n); j++) {
+        void *bufs[KV_BUFS] = { NULL };
+        for (int k = 0; k < KV_BUFS; k++) {
+            const struct kv_block *b = s->path.blocks[j];
+            if (!(h->path.masks[j] >> k & 1))
+                continue;
+            const struct kv_piece *p = put_piece(h, b, k);
+            bufs[k] = p->bytes;
+            if (kv_memory_read(kv->memory, p->bytes, b->buf[k], p->n_bytes, e) != ERR_OK)
+                return false;
+        }
+        if (j == n / KV_PAGE)
+            clear_behind(kv, bufs, n % KV_PAGE);
+    }
+    return true;
+}
+
+/* What was filled, to its blocks. */
+static enum err_code write_pages(const struct held *h, struct err *e)
+{
+    const struct kv_piece *p = h->image.pieces;
+    enum err_code rc = ERR_OK;
+    for (int32_t j = 0; j < h->path.n_pages; j++)
+        for (int k = 0; k < KV_BUFS; k++) {
+            if (!(h->path.masks[j] >> k & 1))
+                continue;
+            if (rc == ERR_OK)
+                rc = kv_memory_write(h->image.kv->memory, h->path.blocks[j]->buf[k], p->bytes, p->n_bytes, e);
+            p++;
+        }
+    return rc;
 }
 
 enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e)
@@ -124,20 +205,12 @@ enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e
     if (kv_seq_rough(s))
         return err_set(e, ERR_UNSUPPORTED, "image of a sequence: evaluated over sealed pages from token %d on, "
                        "others must not go on from it", s->rough_at);
+    struct err why = no_memory;
     struct held *h = create(kv, s->tokens, n);
-    bool ok = h != NULL;
-    for (int32_t j = 0; ok && j < n / KV_PAGE; j++)
-        put_block(h, s->path.blocks[j]);
-    if (ok && n % KV_PAGE) {
-        const struct kv_block *tail = s->path.blocks[n / KV_PAGE];
-        struct kv_block *b = put_new(h);
-        ok = b && kv_block_populate(kv);
-        if (ok)
-            copy_tail(kv, b, tail);
-    }
+    bool ok = h && (kv->memory ? copy_pages(h, s, &why) : hold_pages(h, s, &why));
     if (!ok) {
         kv_image_drop(h ? &h->image : NULL);
-        return err_set(e, ERR_NOMEM, "no memory for the image of %d tokens", n);
+        return err_set(e, why.code, "image of %d tokens: %s", n, why.text);
     }
     *out = &h->image;
     return ERR_OK;
@@ -147,6 +220,7 @@ enum err_code kv_image_new(struct kv_image **out, struct kv_cache *kv, const int
                            struct err *e)
 {
     assert(n_tokens > 0);
+    struct err why = no_memory;
     struct held *h = create(kv, tokens, n_tokens);
     bool ok = h != NULL;
     if (ok) {
@@ -155,21 +229,26 @@ enum err_code kv_image_new(struct kv_image **out, struct kv_cache *kv, const int
         ok = h->anchor != NULL;
     }
     while (ok && h->path.n_pages < kv_pages(n_tokens))
-        ok = put_new(h) != NULL;
-    if (!ok || !kv_block_populate(kv)) {
+        ok = put_new(h, &why) != NULL;
+    if (!ok || !kv_block_populate(kv, &why)) {
         kv_image_drop(h ? &h->image : NULL);
-        return err_set(e, ERR_NOMEM, "no memory for the image of %d tokens", n_tokens);
+        return err_set(e, why.code, "image of %d tokens: %s", n_tokens, why.text);
     }
     *out = &h->image;
     return ERR_OK;
 }
 
-void kv_image_commit_take(struct kv_image *image)
+enum err_code kv_image_commit_take(struct kv_image *image, struct err *e)
 {
     struct held *h = image->held;
     struct kv_cache *kv = image->kv;
     struct kv_block *parent = &kv->root;
     assert(h->own);
+    enum err_code rc = h->copies ? write_pages(h, e) : ERR_OK;
+    if (rc != ERR_OK) {
+        kv_image_drop(image);
+        return rc;
+    }
     for (int32_t j = 0; j < h->path.n_pages; j++) {
         struct kv_block *b = h->path.blocks[j];
         uint8_t mask = h->path.masks[j];
@@ -188,4 +267,5 @@ void kv_image_commit_take(struct kv_image *image)
     kv_tree_anchor_take(kv, h->anchor, parent, image->n_tokens);
     h->anchor = NULL;
     kv_image_drop(image);
+    return ERR_OK;
 }

@@ -39,7 +39,8 @@ struct kv_shape {
     struct kv_group groups[KV_GROUPS];
 };
 
-/* What buffer k takes: whole pages of the system, so that bytes counted are bytes resident. */
+/* What buffer k takes: whole pages of the system, so that bytes counted are bytes resident; in any memory, so that an
+ * estimate needs not know which. */
 static inline size_t kv_cost(const struct kv_shape *shape, int k)
 {
     return (shape->groups[k / 2].bytes[k % 2] + 4095) & ~(size_t)4095;
@@ -91,6 +92,7 @@ struct kv_cache {
     } *slots;                                 /* where each layer stands in its group's buffers */
     int32_t n_layers;
     struct kv_shape shape;
+    struct kv_memory *memory;                 /* NULL: the host's */
     struct kv_slab slabs[KV_BUFS];            /* where buffers are taken from */
     struct kv_block root;                     /* page -1, of no tokens */
     struct kv_path *paths;
@@ -146,14 +148,14 @@ static inline int32_t kv_pages(int32_t n_tokens)
 
 /* ---- blocks: kv_block.c ---------------------------------------------------------------------------- */
 
-/* Not linked, held by nobody; NULL without memory. Buffers of mask are there, to be populated. */
-struct kv_block *kv_block_new(struct kv_cache *kv, int32_t page, uint8_t mask);
+/* Not linked, held by nobody; NULL with an error. Buffers of mask are there, to be populated. */
+struct kv_block *kv_block_new(struct kv_cache *kv, int32_t page, uint8_t mask, struct err *e);
 void kv_block_free(struct kv_cache *kv, struct kv_block *b);
-/* Makes the buffers of mask that are not there; false without memory (then kv_block_trim). */
-bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint8_t mask);
+/* Makes the buffers of mask that are not there; false with an error (then kv_block_trim). */
+bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint8_t mask, struct err *e);
 /* After all of kv_block_new and kv_block_fill that a step takes: populates their buffers, many at once because
- * that is what makes huge pages cheap. False without memory: then as if the last of those calls had failed. */
-bool kv_block_populate(struct kv_cache *kv);
+ * that is what makes huge pages cheap. False with an error: then as if the last of those calls had failed. */
+bool kv_block_populate(struct kv_cache *kv, struct err *e);
 uint8_t kv_block_present(const struct kv_block *b);
 /* Frees buffers that nobody needs. */
 void kv_block_trim(struct kv_cache *kv, struct kv_block *b);

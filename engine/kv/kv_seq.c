@@ -232,14 +232,17 @@ static bool may_write(const struct kv_seq *s, const struct kv_block *b, int32_t 
     return (!b->writer || b->writer == &s->path) && kv_block_wanted(s->kv, b, &s->path) <= slot;
 }
 
-/* A block of the first tokens of another, its writer this sequence. */
-static void copy_tail(struct kv_seq *s, struct kv_block *to, const struct kv_block *from, int32_t slot)
+/* A block of the first tokens of another. False with an error. */
+static bool copy_tail(struct kv_seq *s, struct kv_block *to, const struct kv_block *from, int32_t slot, struct err *e)
 {
     memcpy(to->tokens, from->tokens, (size_t)slot * sizeof *to->tokens);
     to->n_tokens = slot;
     for (int g = 0; g < KV_GROUPS; g++)
-        if (to->buf[2 * g + KV_OPEN])
-            memcpy(to->buf[2 * g + KV_OPEN], from->buf[2 * g + KV_OPEN], s->kv->shape.groups[g].bytes[KV_OPEN]);
+        if (to->buf[2 * g + KV_OPEN] &&
+            kv_memory_copy(s->kv->memory, to->buf[2 * g + KV_OPEN], from->buf[2 * g + KV_OPEN],
+                           s->kv->shape.groups[g].bytes[KV_OPEN], e) != ERR_OK)
+            return false;
+    return true;
 }
 
 enum err_code kv_seq_reserve(struct kv_seq *s, int32_t n_tokens, struct err *e)
@@ -253,21 +256,22 @@ enum err_code kv_seq_reserve(struct kv_seq *s, int32_t n_tokens, struct err *e)
     struct kv_block *old = slot ? path->blocks[tail] : NULL;
     bool copies = old && !may_write(s, old, slot);
     struct kv_want want = kv_want_seq(path->n_tokens, n_tokens, s->rough_at);
+    struct err why;
     bool ok = true;
     int32_t made = copies ? tail : path->n_pages, begin = made;
     for (int32_t j = tail; ok && j < begin; j++)
-        ok = kv_block_fill(kv, path->blocks[j], kv_mask(&kv->shape, &want, j));
+        ok = kv_block_fill(kv, path->blocks[j], kv_mask(&kv->shape, &want, j), &why);
     for (; ok && made < n_pages; made += ok)
-        ok = (s->next[made] = kv_block_new(kv, made, kv_mask(&kv->shape, &want, made))) != NULL;
-    if (!ok || !kv_block_populate(kv)) {
+        ok = (s->next[made] = kv_block_new(kv, made, kv_mask(&kv->shape, &want, made), &why)) != NULL;
+    ok = ok && kv_block_populate(kv, &why) && (!copies || copy_tail(s, s->next[tail], old, slot, &why));
+    if (!ok) {
         for (int32_t j = begin; j < made; j++)
             kv_block_free(kv, s->next[j]);
         for (int32_t j = tail; j < begin; j++)
             kv_block_trim(kv, path->blocks[j]);
-        return err_set(e, ERR_NOMEM, "no memory for the KV cache of %d tokens", n_tokens);
+        return err_set(e, why.code, "KV cache of %d tokens: %s", n_tokens, why.text);
     }
     if (copies) {
-        copy_tail(s, s->next[tail], old, slot);
         if (old->linked)
             kv_block_link(kv, s->next[tail], old->parent);
         drop_blocks(s, tail, true);

@@ -22,6 +22,9 @@
  * Giving back a part of a huge page lowers what is resident, but the system would keep the page whole until
  * memory is short. It is taken apart first (MADV_COLD of a part does that), so the bytes are free at once.
  *
+ * A device's memory comes in regions that are resident as a whole, so they are smaller, and none of this is done: a
+ * slot is a place in a region, and nothing else.
+ *
  * Dropped: a mapping per buffer (no huge page fits); reserving with PROT_READ | PROT_WRITE (where huge pages
  * are `always` on, one touch takes 2 MiB); populating each slot as it is taken (then every piece is copied:
  * 9.4 us a token of a prompt in slots of 1.4 MiB, against 7.1 with small pages and 3.5 with batches of 8). */
@@ -48,14 +51,14 @@ enum { FREE, FRESH, FULL };    /* a slot: nobody's; taken; taken and populated *
 enum { MAX_REFUSED = 8 };
 static const size_t REGION = 64 << 20;
 
-void kv_slab_init(struct kv_slab *s, size_t n_bytes, bool huge)
+void kv_slab_init(struct kv_slab *s, struct kv_memory *memory, size_t n_bytes, bool huge)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    *s = (struct kv_slab){ .slot_bytes = (n_bytes + page - 1) & ~(page - 1), .huge = huge };
+    size_t unit = memory ? KV_MEMORY_ALIGN : (size_t)sysconf(_SC_PAGESIZE), least = memory ? 4 : 8;
+    *s = (struct kv_slab){ .memory = memory, .slot_bytes = (n_bytes + unit - 1) & ~(unit - 1), .huge = huge };
     if (n_bytes == 0)
         return;
-    size_t n = REGION / s->slot_bytes;
-    s->n_slots = n < 8 ? 8 : n > 1024 ? 1024 : (int32_t)n;
+    size_t n = (memory ? memory->region_bytes : REGION) / s->slot_bytes;
+    s->n_slots = (int32_t)(n < least ? least : n > 1024 ? 1024 : n);
 }
 
 void kv_slab_finish(struct kv_slab *s)
@@ -64,39 +67,22 @@ void kv_slab_finish(struct kv_slab *s)
     *s = (struct kv_slab){ 0 };
 }
 
-#if defined(__SANITIZE_ADDRESS__)    /* the heap, where overruns and what was freed are seen */
-void *kv_slab_take(struct kv_slab *s)
-{
-    return aligned_alloc(64, s->slot_bytes);
-}
-
-bool kv_slab_populate(struct kv_slab *s)
-{
-    (void)s;
-    return true;
-}
-
-void kv_slab_give(struct kv_slab *s, void *slot)
-{
-    (void)s;
-    free(slot);
-}
-#else
 static const size_t PIECE = 2 << 20;
+
+#if defined(__SANITIZE_ADDRESS__)
+enum { ON_HEAP = 1 };    /* slots of the host's memory: there overruns and what was freed are seen */
+#else
+enum { ON_HEAP = 0 };
+#endif
 
 /* ---- regions --------------------------------------------------------------------------------------- */
 
-static struct kv_region *create_region(const struct kv_slab *s)
+static enum err_code reserve(const struct kv_slab *s, struct kv_region *r, struct err *e)
 {
-    size_t n_bytes = ((size_t)s->n_slots * s->slot_bytes + PIECE - 1) & ~(PIECE - 1);
-    struct kv_region *r = calloc(1, sizeof *r + (size_t)s->n_slots);
-    if (!r)
-        return NULL;
+    size_t n_bytes = (r->n_bytes + PIECE - 1) & ~(PIECE - 1);
     char *wide = mmap(NULL, n_bytes + PIECE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (wide == MAP_FAILED) {
-        free(r);
-        return NULL;
-    }
+    if (wide == MAP_FAILED)
+        return err_set(e, ERR_NOMEM, "no memory");
     size_t before = -(uintptr_t)wide & (PIECE - 1);
     if (before > 0)
         munmap(wide, before);
@@ -104,12 +90,34 @@ static struct kv_region *create_region(const struct kv_slab *s)
     r->bytes = wide + before;
     r->n_bytes = n_bytes;
     madvise(r->bytes, n_bytes, s->huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    return ERR_OK;
+}
+
+static struct kv_region *create_region(const struct kv_slab *s, struct err *e)
+{
+    struct kv_region *r = calloc(1, sizeof *r + (size_t)s->n_slots);
+    void *bytes = NULL;
+    if (!r) {
+        err_set(e, ERR_NOMEM, "no memory");
+        return NULL;
+    }
+    r->n_bytes = (size_t)s->n_slots * s->slot_bytes;
+    enum err_code rc = s->memory ? kv_memory_create(s->memory, r->n_bytes, &bytes, e) : reserve(s, r, e);
+    if (rc != ERR_OK) {
+        free(r);
+        return NULL;
+    }
+    if (s->memory)
+        r->bytes = bytes;
     return r;
 }
 
-static void destroy_region(struct kv_region *r)
+static void destroy_region(const struct kv_slab *s, struct kv_region *r)
 {
-    munmap(r->bytes, r->n_bytes);
+    if (s->memory)
+        kv_memory_destroy(s->memory, r->bytes);
+    else
+        munmap(r->bytes, r->n_bytes);
     free(r);
 }
 
@@ -174,25 +182,32 @@ bool kv_slab_populate(struct kv_slab *s)
 
 /* ---- slots ----------------------------------------------------------------------------------------- */
 
-void *kv_slab_take(struct kv_slab *s)
+void *kv_slab_take(struct kv_slab *s, struct err *e)
 {
+    if (ON_HEAP && !s->memory) {
+        void *alone = aligned_alloc(64, s->slot_bytes);
+        if (!alone)
+            err_set(e, ERR_NOMEM, "no memory");
+        return alone;
+    }
     struct kv_region **at = &s->regions;
     while (*at && (*at)->n_taken == s->n_slots)
         at = &(*at)->next;
-    struct kv_region *r = *at ? *at : create_region(s);
+    struct kv_region *r = *at ? *at : create_region(s, e);
     if (!r)
         return NULL;
     uint8_t *state = memchr(r->state, FREE, (size_t)s->n_slots);
     char *slot = r->bytes + (size_t)(state - r->state) * s->slot_bytes;
-    if (mprotect(slot, s->slot_bytes, PROT_READ | PROT_WRITE) != 0) {
+    if (!s->memory && mprotect(slot, s->slot_bytes, PROT_READ | PROT_WRITE) != 0) {
         if (!*at)
-            destroy_region(r);
+            destroy_region(s, r);
+        err_set(e, ERR_NOMEM, "no memory");
         return NULL;
     }
     *at = r;
-    *state = FRESH;
+    *state = s->memory ? FULL : FRESH;
     r->n_taken++;
-    s->n_fresh++;
+    s->n_fresh += !s->memory;
     return slot;
 }
 
@@ -208,6 +223,10 @@ static void split(char *slot, size_t n_bytes)
 
 void kv_slab_give(struct kv_slab *s, void *slot)
 {
+    if (ON_HEAP && !s->memory) {
+        free(slot);
+        return;
+    }
     struct kv_region **at = &s->regions;
     char *bytes = slot;
     while (bytes < (*at)->bytes || bytes >= (*at)->bytes + (*at)->n_bytes)
@@ -219,12 +238,13 @@ void kv_slab_give(struct kv_slab *s, void *slot)
     *state = FREE;
     if (--r->n_taken == 0) {
         *at = r->next;
-        destroy_region(r);
+        destroy_region(s, r);
         return;
     }
+    if (s->memory)
+        return;
     if (s->huge)
         split(bytes, s->slot_bytes);
     madvise(bytes, s->slot_bytes, MADV_DONTNEED);
     mprotect(bytes, s->slot_bytes, PROT_NONE);    /* may fail (too many mappings): then it is merely in reach */
 }
-#endif

@@ -105,12 +105,12 @@ static void drop_unused(struct session_caches *all)
 }
 
 static enum err_code make_cache(struct session_caches *all, const struct kv_layer *layers, int32_t n_layers,
-                                struct session_cache **out, struct err *e)
+                                struct kv_memory *memory, struct session_cache **out, struct err *e)
 {
     struct session_cache *c = calloc(1, sizeof *c);
     if (!c)
         return err_set(e, ERR_NOMEM, "no memory for the KV cache");
-    enum err_code rc = kv_cache_create(&c->kv, layers, n_layers, 0, e);
+    enum err_code rc = kv_cache_create(&c->kv, layers, n_layers, memory, 0, e);
     if (rc != ERR_OK) {
         free(c);
         return rc;
@@ -133,7 +133,8 @@ enum err_code session_cache_take(struct session *s, const struct session_options
     struct session_cache *c = all->first;
     while (c && !has_layers(c, layers))
         c = c->next;
-    enum err_code rc = c ? ERR_OK : make_cache(all, layers, p->n_layers, &c, e);
+    enum err_code rc = c ? ERR_OK
+                         : make_cache(all, layers, p->n_layers, s->model->engine->backend->kv_memory, &c, e);
     free(layers);
     if (rc != ERR_OK)
         return rc;
@@ -217,8 +218,7 @@ static bool load(struct session *s, const struct seq *q, const struct kv_store_e
         kv_image_drop(image);
         return false;
     }
-    kv_image_commit_take(image);
-    return true;
+    return kv_image_commit_take(image, &e) == ERR_OK;
 }
 
 void session_find_prompt(struct session *s, int32_t seq)
@@ -260,7 +260,7 @@ static void save(struct session *s, const struct seq *q)
     double ms = compute_ms(s, q, kv_seq_held(q->kv));
     if (!s->any_file && ms < WORTH_MS)
         return;
-    if (kv_image_of(&image, q->kv, &e) == ERR_OK)    /* without memory for it there is just no file */
+    if (kv_image_of(&image, q->kv, &e) == ERR_OK)    /* else there is just no file */
         kv_store_save_take(s->cache->store, image, ms);
 }
 

@@ -22,8 +22,7 @@
 
 #include "engine/session/session_impl.h"
 
-enum { N_IDS = 256, N_COMMON = 192, N_LAST = 64, N_SCORED = N_LAST / 2, N_PAGES = N_IDS / KV_PAGE, PIECE = 64,
-       ALIGN = 64 };
+enum { N_IDS = 256, N_COMMON = 192, N_LAST = 64, N_SCORED = N_LAST / 2, N_PAGES = N_IDS / KV_PAGE, PIECE = 64 };
 
 static const double KL_LIMIT = 0.05;
 
@@ -57,26 +56,29 @@ struct tried_text {
     int32_t piece;
     struct tokenizer_ids ids;
     struct kv_layer *layers;    /* [n_layers] in the types of the moment */
-    struct kv_page *table;      /* [n_layers][N_PAGES] */
+    struct kv_page *table;      /* [n_layers][N_PAGES], in these regions: */
+    void *open, *sealed;
     struct batch_row rows[PIECE];
     float *want, *got;          /* [N_SCORED][n_vocab] */
 };
 
+static struct kv_memory *memory_of(const struct tried_text *x)
+{
+    return x->m->engine->backend->kv_memory;
+}
+
 static void free_sealed(struct tried_text *x)
 {
-    for (int32_t i = 0; i < x->m->program->n_layers * N_PAGES; i++) {
-        free(x->table[i].sealed);
+    for (int32_t i = 0; i < x->m->program->n_layers * N_PAGES; i++)
         x->table[i].sealed = NULL;
-    }
+    kv_memory_destroy(memory_of(x), x->sealed);
+    x->sealed = NULL;
 }
 
 static void finish_text(struct tried_text *x)
 {
-    if (x->table) {
-        free_sealed(x);
-        for (int32_t i = 0; i < x->m->program->n_layers * N_PAGES; i++)
-            free(x->table[i].open);
-    }
+    if (x->m)
+        kv_memory_destroy(memory_of(x), x->open);
     free(x->table);
     free(x->layers);
     free(x->want);
@@ -84,18 +86,36 @@ static void finish_text(struct tried_text *x)
     tokenizer_ids_finish(&x->ids);
 }
 
-/* Of page 1: no row reads another one sealed. */
-static bool take_sealed(struct tried_text *x)
+static enum err_code take_open(struct tried_text *x, struct err *e)
 {
-    for (int32_t i = 0; i < x->m->program->n_layers * N_PAGES; i++) {
-        const struct kv_layer *l = &x->layers[i / N_PAGES];
-        if (i % N_PAGES != 1 || !kv_layer_seals(l))
-            continue;
-        x->table[i].sealed = aligned_alloc(ALIGN, kv_sealed_bytes(l));
-        if (!x->table[i].sealed)
-            return false;
+    int32_t n_layers = x->m->program->n_layers;
+    size_t n_bytes = 0;
+    for (int32_t i = 0; i < n_layers; i++)
+        n_bytes += N_PAGES * kv_open_bytes(&x->layers[i]);
+    enum err_code rc = kv_memory_create(memory_of(x), n_bytes, &x->open, e);
+    char *at = x->open;
+    for (int32_t i = 0; at && i < n_layers * N_PAGES; i++) {
+        x->table[i].open = at;
+        at += kv_open_bytes(&x->layers[i / N_PAGES]);
     }
-    return true;
+    return rc;
+}
+
+/* Of page 1: no row reads another one sealed. */
+static enum err_code take_sealed(struct tried_text *x, struct err *e)
+{
+    int32_t n_layers = x->m->program->n_layers;
+    size_t n_bytes = 0;
+    for (int32_t i = 0; i < n_layers; i++)
+        n_bytes += kv_sealed_bytes(&x->layers[i]);
+    enum err_code rc = n_bytes > 0 ? kv_memory_create(memory_of(x), n_bytes, &x->sealed, e) : ERR_OK;
+    char *at = x->sealed;
+    for (int32_t i = 0; at && i < n_layers; i++) {
+        if (kv_layer_seals(&x->layers[i]))
+            x->table[i * N_PAGES + 1].sealed = at;
+        at += kv_sealed_bytes(&x->layers[i]);
+    }
+    return rc;
 }
 
 static enum err_code start_text(struct tried_text *x, const struct session *s, struct err *e)
@@ -111,11 +131,11 @@ static enum err_code start_text(struct tried_text *x, const struct session *s, s
     bool ok = x->layers && x->table && x->want && x->got;
     if (ok)
         session_layers(x->layers, p, (struct session_types){ KV_F16, KV_F16 });
-    for (int32_t i = 0; ok && i < p->n_layers * N_PAGES; i++)
-        ok = (x->table[i].open = aligned_alloc(ALIGN, kv_open_bytes(&x->layers[i / N_PAGES]))) != NULL;
     if (!ok)
         return err_set(e, ERR_NOMEM, "no memory to try KV cache types");
-    enum err_code rc = tokenizer_encode(s->model->tokenizer, text, sizeof text - 1, TOKENIZER_ADD_BOS, &x->ids, e);
+    enum err_code rc = take_open(x, e);
+    if (rc == ERR_OK)
+        rc = tokenizer_encode(s->model->tokenizer, text, sizeof text - 1, TOKENIZER_ADD_BOS, &x->ids, e);
     if (rc == ERR_OK)
         rc = s->model->engine->backend->ops->reserve(s->model->placed, x->piece, x->piece, N_IDS, e);
     return rc;
@@ -167,7 +187,7 @@ static double divergence(const struct tried_text *x)
 static enum err_code try_types(struct tried_text *x, struct session_types types, double *kl, struct err *e)
 {
     session_layers(x->layers, x->m->program, types);
-    enum err_code rc = take_sealed(x) ? ERR_OK : err_set(e, ERR_NOMEM, "no memory to try KV cache types");
+    enum err_code rc = take_sealed(x, e);
     if (rc == ERR_OK)
         rc = eval_text(x, 2 * KV_PAGE - 1, 2 * KV_PAGE, NULL, e);    /* seals the page */
     if (rc == ERR_OK)

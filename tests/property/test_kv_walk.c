@@ -29,6 +29,7 @@ int __wrap_madvise(void *at, size_t size, int advice);
 
 static int32_t countdown;    /* 0: none fails */
 static bool failed;
+static bool all_on_device;   /* nothing of the system's is asked about pages */
 
 static bool fails(void)
 {
@@ -65,6 +66,8 @@ void *__wrap_mmap(void *at, size_t size, int protect, int flags, int fd, off_t o
 /* Of these only what takes memory. */
 int __wrap_mprotect(void *at, size_t size, int protect)
 {
+    if (all_on_device)
+        abort();
     if (protect != PROT_NONE && fails()) {
         errno = ENOMEM;
         return -1;
@@ -74,6 +77,8 @@ int __wrap_mprotect(void *at, size_t size, int protect)
 
 int __wrap_madvise(void *at, size_t size, int advice)
 {
+    if (all_on_device)
+        abort();
     if (advice == MADV_POPULATE_WRITE && fails()) {
         errno = ENOMEM;
         return -1;
@@ -116,6 +121,7 @@ struct walk {
     int32_t n_layers, step;
     char at[96];    /* the step, for messages */
     bool failures, lean;    /* lean: the budget is never large */
+    struct kv_fake_memory device, *m;    /* NULL: the host's memory */
     struct kv_cache *kv;
     struct member seqs[N_SEQS];
     struct history old[N_OLD];
@@ -140,15 +146,24 @@ static uint64_t seed_at(const int32_t *tokens, int32_t pos)
     return seed;
 }
 
+/* Lets an allocation fail, or a call for the device. */
 static void arm(struct walk *w)
 {
-    failed = false;
-    countdown = w->failures && below(w, 3) == 0 ? 1 + (int32_t)below(w, 6) : 0;
+    bool fail = w->failures && below(w, 3) == 0, device = fail && w->m && below(w, 2);
+    failed = w->device.failed = false;
+    countdown = fail && !device ? 1 + (int32_t)below(w, 6) : 0;
+    w->device.fail_in = device ? 1 + (int32_t)below(w, 12) : 0;
 }
 
-static void disarm(void)
+static void disarm(struct walk *w)
 {
-    countdown = 0;
+    countdown = w->device.fail_in = 0;
+}
+
+/* Of the call since arm(). */
+static enum err_code expected(const struct walk *w)
+{
+    return failed ? ERR_NOMEM : w->device.failed ? ERR_DEVICE : ERR_OK;
 }
 
 static struct kv_seq *new_seq(struct walk *w)
@@ -157,8 +172,8 @@ static struct kv_seq *new_seq(struct walk *w)
     struct err e;
     arm(w);
     enum err_code rc = kv_seq_create(&s, w->kv, N_CTX, &e);
-    disarm();
-    CHECK(w->t, rc == (failed ? ERR_NOMEM : ERR_OK), "%s", w->at);
+    disarm(w);
+    CHECK_INT(w->t, rc, expected(w), "%s", w->at);
     if (rc != ERR_OK)
         CHECK_INT(w->t, kv_seq_create(&s, w->kv, N_CTX, &e), ERR_OK);
     return s;
@@ -274,7 +289,8 @@ static void check_seqs(struct walk *w)
         struct member *m = &w->seqs[i];
         CHECK_INT(w->t, kv_seq_held(m->s), m->h.n, "%s", w->at);
         CHECK_BYTES(w->t, kv_seq_tokens(m->s), m->h.tokens, (size_t)m->h.n * sizeof *m->h.tokens, "%s", w->at);
-        CHECK_INT(w->t, kv_fake_check(m->s, w->layers, w->n_layers, m->h.n, m->h.n, m->seeds, kv_seq_rough(m->s)), -1,
+        CHECK_INT(w->t, kv_fake_check(w->m, m->s, w->layers, w->n_layers, m->h.n, m->h.n, m->seeds,
+                                      kv_seq_rough(m->s)), -1,
                   "%s, sequence %d at %d", w->at, i, m->h.n);
     }
 }
@@ -308,8 +324,8 @@ static void step_append(struct walk *w, struct member *m, int32_t n)
     kv_cache_stats(w->kv, &before);
     arm(w);
     enum err_code rc = kv_seq_reserve(m->s, end, &e);
-    disarm();
-    CHECK(w->t, rc == (failed ? ERR_NOMEM : ERR_OK), "%s: %d", w->at, (int)rc);
+    disarm(w);
+    CHECK_INT(w->t, rc, expected(w), "%s", w->at);
     if (rc != ERR_OK) {
         kv_cache_stats(w->kv, &now);
         CHECK_BYTES(w->t, &now, &before, sizeof now, "%s", w->at);
@@ -323,11 +339,12 @@ static void step_append(struct walk *w, struct member *m, int32_t n)
         m->seeds[pos] = kv_fake_seed(pos > 0 ? m->seeds[pos - 1] : ROOT, m->h.tokens[pos]);
         if (kv_seq_rough(m->s) && held == pos)
             m->seeds[pos] ^= ++w->taints << 20;
-        kv_fake_row(m->s, w->layers, w->n_layers, pos, m->seeds[pos]);
+        kv_fake_row(w->m, m->s, w->layers, w->n_layers, pos, m->seeds[pos]);
     }
     if (end > held) {
         int32_t row = held + (int32_t)below(w, (uint32_t)(end - held));
-        CHECK_INT(w->t, kv_fake_check(m->s, w->layers, w->n_layers, row, row + 1, m->seeds, kv_seq_rough(m->s)), -1,
+        CHECK_INT(w->t, kv_fake_check(w->m, m->s, w->layers, w->n_layers, row, row + 1, m->seeds,
+                                      kv_seq_rough(m->s)), -1,
                   "%s: row %d of a batch from %d to %d", w->at, row, held, end);
     }
     if (below(w, 10) == 0)
@@ -395,7 +412,7 @@ static void step_match(struct walk *w, struct member *m)
     int32_t found = kv_seq_find(m->s, want.tokens, want.n);
     arm(w);
     int32_t n = kv_seq_match(m->s, want.tokens, want.n);
-    disarm();
+    disarm(w);
     CHECK_INT(w->t, n, found, "%s", w->at);
     CHECK(w->t, n <= want.n, "%s", w->at);
     w->n_found += n > 0;
@@ -409,7 +426,7 @@ static void step_recreate(struct walk *w, struct member *m)
         keep(w, &m->h);
     arm(w);
     kv_seq_destroy(m->s);
-    disarm();
+    disarm(w);
     *m = (struct member){ .s = new_seq(w) };
 }
 
@@ -419,7 +436,7 @@ static void step_anchor(struct walk *w, struct member *m)
         keep(w, &m->h);
     arm(w);
     kv_seq_anchor(m->s);
-    disarm();
+    disarm(w);
 }
 
 static void copy_pieces(struct file *f, const struct kv_image *image)
@@ -453,8 +470,8 @@ static void step_save(struct walk *w, struct member *m)
     }
     arm(w);
     enum err_code rc = kv_image_of(&w->saving.image, m->s, &e);
-    disarm();
-    enum err_code want = kv_seq_rough(m->s) || m->h.n == 0 ? ERR_UNSUPPORTED : failed ? ERR_NOMEM : ERR_OK;
+    disarm(w);
+    enum err_code want = kv_seq_rough(m->s) || m->h.n == 0 ? ERR_UNSUPPORTED : expected(w);
     CHECK_INT(w->t, rc, want, "%s", w->at);
     if (rc == ERR_OK)
         copy_pieces(&w->saving.copy, w->saving.image);
@@ -466,13 +483,15 @@ static void step_load(struct walk *w)
 {
     struct file *f = &w->files[below(w, N_FILES)];
     struct kv_image *image;
+    struct kv_stats before, now;
     struct err e;
     if (f->h.n == 0)
         return;
+    kv_cache_stats(w->kv, &before);
     arm(w);
     enum err_code rc = kv_image_new(&image, w->kv, f->h.tokens, f->h.n, &e);
-    disarm();
-    CHECK_INT(w->t, rc, failed ? ERR_NOMEM : ERR_OK, "%s", w->at);
+    disarm(w);
+    CHECK_INT(w->t, rc, expected(w), "%s", w->at);
     if (rc != ERR_OK)
         return;
     unsigned char *at = f->bytes;
@@ -483,8 +502,17 @@ static void step_load(struct walk *w)
         kv_image_drop(image);
         return;
     }
+    arm(w);
+    rc = kv_image_commit_take(image, &e);
+    disarm(w);
+    CHECK_INT(w->t, rc, expected(w), "%s", w->at);
+    if (rc != ERR_OK) {
+        kv_cache_stats(w->kv, &now);
+        CHECK_BYTES(w->t, &now, &before, sizeof now, "%s", w->at);
+        w->n_failed++;
+        return;
+    }
     keep(w, &f->h);
-    kv_image_commit_take(image);
     w->n_loaded++;
 }
 
@@ -519,13 +547,16 @@ static void one_step(struct walk *w)
 }
 
 static void run_walk(struct test *t, const char *name, const struct kv_layer *layers, int32_t n_layers,
-                     bool failures, bool lean)
+                     bool failures, bool lean, bool device)
 {
     struct walk *w = calloc(1, sizeof *w);
     struct err e;
     *w = (struct walk){ .t = t, .name = name, .layers = layers, .n_layers = n_layers, .failures = failures,
                         .lean = lean };
-    CHECK_INT(t, kv_cache_create(&w->kv, layers, n_layers, 1 << 30, &e), ERR_OK);
+    all_on_device = device;
+    kv_fake_memory_init(&w->device, 1 << 18);
+    w->m = device ? &w->device : NULL;
+    CHECK_INT(t, kv_cache_create(&w->kv, layers, n_layers, device ? &w->device.memory : NULL, 1 << 30, &e), ERR_OK);
     for (int32_t i = 0; i < N_SEQS; i++)
         w->seqs[i].s = new_seq(w);
     for (w->step = 0; w->step < N_STEPS; w->step++) {
@@ -546,9 +577,10 @@ static void run_walk(struct test *t, const char *name, const struct kv_layer *la
         free(w->files[i].bytes);
     check_counts(w);
     kv_cache_destroy(w->kv);
-    printf("%s, seed %llu: %d steps, %lld matches found something, %lld moves ended rough, %lld images loaded, "
-           "%lld reservations failed\n", name, (unsigned long long)t->seed, N_STEPS, (long long)w->n_found,
-           (long long)w->n_rough, (long long)w->n_loaded, (long long)w->n_failed);
+    kv_fake_memory_finish(&w->device);
+    printf("%s%s, seed %llu: %d steps, %lld matches found something, %lld moves ended rough, %lld images loaded, "
+           "%lld calls failed\n", name, device ? ", of a device" : "", (unsigned long long)t->seed, N_STEPS,
+           (long long)w->n_found, (long long)w->n_rough, (long long)w->n_loaded, (long long)w->n_failed);
     CHECK(t, w->n_found > 100 && w->n_loaded > 100, "the walk went nowhere");
     free(w);
 }
@@ -569,57 +601,57 @@ static const struct kv_layer layers_all[] = {
     PLAIN(KV_F16), PLAIN(KV_KV4), WINDOW(KV_F16, 130), WINDOW(KV_Q8_0, 70),
 };
 
-TEST(kv_walk_f16)
+TEST_BOTH(kv_walk_f16)
 {
-    run_walk(t, "f16", layers_f16, 2, false, false);
+    run_walk(t, "f16", layers_f16, 2, false, false, device);
 }
 
-TEST(kv_walk_kv4)
+TEST_BOTH(kv_walk_kv4)
 {
-    run_walk(t, "kv4", layers_kv4, 2, false, false);
+    run_walk(t, "kv4", layers_kv4, 2, false, false, device);
 }
 
-TEST(kv_walk_mixed_windows)
+TEST_BOTH(kv_walk_mixed_windows)
 {
-    run_walk(t, "kv4, 5 of 6 layers with a window", layers_mixed, 6, false, false);
+    run_walk(t, "kv4, 5 of 6 layers with a window", layers_mixed, 6, false, false, device);
 }
 
-TEST(kv_walk_mixed_windows_f16)
+TEST_BOTH(kv_walk_mixed_windows_f16)
 {
-    run_walk(t, "f16, 2 of 3 layers with a window", layers_mixed_f16, 3, false, false);
+    run_walk(t, "f16, 2 of 3 layers with a window", layers_mixed_f16, 3, false, false, device);
 }
 
-TEST(kv_walk_window_smaller_than_a_page)
+TEST_BOTH(kv_walk_window_smaller_than_a_page)
 {
-    run_walk(t, "q8_0, window 40", layers_narrow, 2, false, false);
+    run_walk(t, "q8_0, window 40", layers_narrow, 2, false, false, device);
 }
 
-TEST(kv_walk_windows_alone)
+TEST_BOTH(kv_walk_windows_alone)
 {
-    run_walk(t, "windows alone", layers_window, 2, false, false);
+    run_walk(t, "windows alone", layers_window, 2, false, false, device);
 }
 
-TEST(kv_walk_every_kind_of_layer)
+TEST_BOTH(kv_walk_every_kind_of_layer)
 {
-    run_walk(t, "every kind of layer", layers_all, 4, false, false);
+    run_walk(t, "every kind of layer", layers_all, 4, false, false, device);
 }
 
-TEST(kv_walk_kv4_little_budget)
+TEST_BOTH(kv_walk_kv4_little_budget)
 {
-    run_walk(t, "kv4, little budget", layers_kv4, 2, false, true);
+    run_walk(t, "kv4, little budget", layers_kv4, 2, false, true, device);
 }
 
-TEST(kv_walk_mixed_windows_little_budget)
+TEST_BOTH(kv_walk_mixed_windows_little_budget)
 {
-    run_walk(t, "kv4, 5 of 6 layers with a window, little budget", layers_mixed, 6, true, true);
+    run_walk(t, "kv4, 5 of 6 layers with a window, little budget", layers_mixed, 6, true, true, device);
 }
 
-TEST(kv_walk_kv4_allocations_fail)
+TEST_BOTH(kv_walk_kv4_allocations_fail)
 {
-    run_walk(t, "kv4, allocations fail", layers_kv4, 2, true, false);
+    run_walk(t, "kv4, allocations fail", layers_kv4, 2, true, false, device);
 }
 
-TEST(kv_walk_every_kind_of_layer_allocations_fail)
+TEST_BOTH(kv_walk_every_kind_of_layer_allocations_fail)
 {
-    run_walk(t, "every kind of layer, allocations fail", layers_all, 4, true, false);
+    run_walk(t, "every kind of layer, allocations fail", layers_all, 4, true, false, device);
 }

@@ -13,10 +13,11 @@ static const struct kv_layer f16[2] = { PLAIN(KV_F16), ODD(KV_F16, KV_F16) };
 static const struct kv_layer kv4[2] = { PLAIN(KV_KV4), ODD(KV_Q8_0, KV_F16) };
 static const struct kv_layer windows[3] = { WINDOW(KV_KV4, 128), PLAIN(KV_KV4), WINDOW(KV_KV4, 40) };
 
-enum { N_CTX = 1000, LARGE = 1 << 30 };
+enum { N_CTX = 1000, LARGE = 1 << 30, REGION = 1 << 16 };
 
 struct rig {
     struct test *t;
+    struct kv_fake_memory device, *m;    /* NULL: the host's memory */
     struct kv_cache *kv;
     const struct kv_layer *layers;
     int32_t n_layers;
@@ -24,12 +25,14 @@ struct rig {
     int32_t text[N_CTX];    /* a text of many tokens */
 };
 
-static void open_rig(struct test *t, struct rig *r, const struct kv_layer *layers, int32_t n_layers,
+static void open_rig(struct test *t, bool device, struct rig *r, const struct kv_layer *layers, int32_t n_layers,
                      uint64_t budget)
 {
     struct err e;
     *r = (struct rig){ .t = t, .layers = layers, .n_layers = n_layers };
-    CHECK_INT(t, kv_cache_create(&r->kv, layers, n_layers, budget, &e), ERR_OK);
+    kv_fake_memory_init(&r->device, REGION);
+    r->m = device ? &r->device : NULL;
+    CHECK_INT(t, kv_cache_create(&r->kv, layers, n_layers, device ? &r->device.memory : NULL, budget, &e), ERR_OK);
     for (int i = 0; i < 4; i++)
         CHECK_INT(t, kv_seq_create(&r->s[i], r->kv, N_CTX, &e), ERR_OK);
     for (int32_t i = 0; i < N_CTX; i++)
@@ -41,6 +44,7 @@ static void close_rig(struct rig *r)
     for (int i = 0; i < 4; i++)
         kv_seq_destroy(r->s[i]);
     kv_cache_destroy(r->kv);
+    kv_fake_memory_finish(&r->device);
 }
 
 static struct kv_stats stats_of(const struct rig *r)
@@ -72,7 +76,7 @@ static void feed(struct rig *r, struct kv_seq *s, const int32_t *tokens, int32_t
         end = held + piece < n ? held + piece : n;
         CHECK_INT(r->t, kv_seq_reserve(s, end, &e), ERR_OK);
         for (int32_t pos = held; pos < end; pos++)
-            kv_fake_row(s, r->layers, r->n_layers, pos, seeds[pos]);
+            kv_fake_row(r->m, s, r->layers, r->n_layers, pos, seeds[pos]);
         kv_seq_append(s, tokens + held, end - held);
     }
 }
@@ -84,7 +88,7 @@ static void check_holds(struct rig *r, const struct kv_seq *s, const int32_t *to
     seeds_of(seeds, tokens, n);
     CHECK_INT(r->t, kv_seq_held(s), n);
     CHECK_BYTES(r->t, kv_seq_tokens(s), tokens, (size_t)n * sizeof *tokens);
-    CHECK_INT(r->t, kv_fake_check(s, r->layers, r->n_layers, n, n, seeds, kv_seq_rough(s)), -1, "at %d", n);
+    CHECK_INT(r->t, kv_fake_check(r->m, s, r->layers, r->n_layers, n, n, seeds, kv_seq_rough(s)), -1, "at %d", n);
 }
 
 /* Goes to what is found of n tokens, which must be found; evaluates the rest. */
@@ -99,11 +103,11 @@ static void go_on(struct rig *r, struct kv_seq *s, const int32_t *tokens, int32_
 
 /* ---- one sequence ----------------------------------------------------------------------------------- */
 
-TEST(kv_cache_finds_the_common_prefix)
+TEST_BOTH(kv_cache_finds_the_common_prefix)
 {
     struct rig r;
     const int32_t held[4] = { 1, 2, 3, 4 }, other[5] = { 1, 2, 9, 4, 5 };
-    open_rig(t, &r, f16, 2, 0);
+    open_rig(t, device, &r, f16, 2, 0);
     feed(&r, r.s[0], held, 4, 4);
     CHECK_INT(t, kv_seq_find(r.s[0], held, 4), 4);
     CHECK_INT(t, kv_seq_find(r.s[0], held, 3), 3);
@@ -115,7 +119,7 @@ TEST(kv_cache_finds_the_common_prefix)
     close_rig(&r);
 }
 
-TEST(kv_cache_estimate_is_what_a_sequence_takes)
+TEST_BOTH(kv_cache_estimate_is_what_a_sequence_takes)
 {
     static const struct {
         const struct kv_layer *layers;
@@ -125,7 +129,7 @@ TEST(kv_cache_estimate_is_what_a_sequence_takes)
     for (int set = 0; set < 4; set++)
         for (int p = 0; p < 4; p++) {
             struct rig r;
-            open_rig(t, &r, sets[set].layers, sets[set].n, LARGE);
+            open_rig(t, device, &r, sets[set].layers, sets[set].n, LARGE);
             for (int32_t n = 1; n <= 900; n += pieces[p] < 64 ? 1 : pieces[p]) {
                 feed(&r, r.s[0], r.text, n, pieces[p]);
                 uint64_t want = kv_cache_estimate(sets[set].layers, sets[set].n, n);
@@ -141,23 +145,23 @@ TEST(kv_cache_estimate_is_what_a_sequence_takes)
               "the first and the last three; all but the first");
 }
 
-TEST(kv_cache_counts_open_and_sealed_pages)
+TEST_BOTH(kv_cache_counts_open_and_sealed_pages)
 {
     struct rig r;
-    open_rig(t, &r, kv4, 2, 0);
+    open_rig(t, device, &r, kv4, 2, 0);
     feed(&r, r.s[0], r.text, 10 * KV_PAGE + 5, 300);
     CHECK_INT(t, stats_of(&r).n_open, 4);
     CHECK_INT(t, stats_of(&r).n_sealed, 9);
     CHECK_INT(t, stats_of(&r).n_shared, 0);
     close_rig(&r);
-    open_rig(t, &r, f16, 2, 0);
+    open_rig(t, device, &r, f16, 2, 0);
     feed(&r, r.s[0], r.text, 10 * KV_PAGE + 5, 300);
     CHECK_INT(t, stats_of(&r).n_open, 11);
     CHECK_INT(t, stats_of(&r).n_sealed, 0);
     close_rig(&r);
 }
 
-TEST(kv_cache_rewinds_to_any_token_of_the_last_two_pages)
+TEST_BOTH(kv_cache_rewinds_to_any_token_of_the_last_two_pages)
 {
     static const int32_t ends[4] = { 7 * KV_PAGE, 7 * KV_PAGE + 1, 7 * KV_PAGE + 33, 7 * KV_PAGE + 63 };
     static const struct kv_layer *const sets[2] = { kv4, windows };
@@ -165,7 +169,7 @@ TEST(kv_cache_rewinds_to_any_token_of_the_last_two_pages)
         for (int32_t n = ((ends[i % 4] - 1) / KV_PAGE - 1) * KV_PAGE; n <= ends[i % 4]; n += 7) {
             struct rig r;
             int32_t other[N_CTX];
-            open_rig(t, &r, sets[i / 4], 2 + i / 4, 0);
+            open_rig(t, device, &r, sets[i / 4], 2 + i / 4, 0);
             memcpy(other, r.text, sizeof other);
             for (int32_t pos = n; pos < N_CTX; pos++)
                 other[pos] = -pos;
@@ -180,12 +184,12 @@ TEST(kv_cache_rewinds_to_any_token_of_the_last_two_pages)
         }
 }
 
-TEST(kv_cache_far_rewind_reads_sealed_pages_and_says_so)
+TEST_BOTH(kv_cache_far_rewind_reads_sealed_pages_and_says_so)
 {
     struct rig r;
     struct kv_image *image;
     struct err e;
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 900, 100);
     CHECK_INT(t, kv_seq_truncate(r.s[0], 500), 6 * KV_PAGE, "the page before that of token 500");
     CHECK(t, kv_seq_rough(r.s[0]));
@@ -212,10 +216,10 @@ TEST(kv_cache_far_rewind_reads_sealed_pages_and_says_so)
     close_rig(&r);
 }
 
-TEST(kv_cache_rewind_near_a_kept_place_goes_there)
+TEST_BOTH(kv_cache_rewind_near_a_kept_place_goes_there)
 {
     struct rig r;
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 400, 100);
     kv_seq_anchor(r.s[0]);
     feed(&r, r.s[0], r.text, 900, 100);
@@ -228,10 +232,10 @@ TEST(kv_cache_rewind_near_a_kept_place_goes_there)
     close_rig(&r);
 }
 
-TEST(kv_cache_f16_rewinds_anywhere)
+TEST_BOTH(kv_cache_f16_rewinds_anywhere)
 {
     struct rig r;
-    open_rig(t, &r, f16, 2, 0);
+    open_rig(t, device, &r, f16, 2, 0);
     feed(&r, r.s[0], r.text, 900, 100);
     for (int32_t n = 899; n >= 0; n -= 31) {
         CHECK_INT(t, kv_seq_truncate(r.s[0], n), n);
@@ -241,11 +245,11 @@ TEST(kv_cache_f16_rewinds_anywhere)
     close_rig(&r);
 }
 
-TEST(kv_cache_gives_back_what_windows_leave_behind)
+TEST_BOTH(kv_cache_gives_back_what_windows_leave_behind)
 {
     struct rig r;
     int32_t stride;
-    open_rig(t, &r, windows, 3, 0);
+    open_rig(t, device, &r, windows, 3, 0);
     feed(&r, r.s[0], r.text, 10 * KV_PAGE, 64);
     const struct kv_page *table = kv_seq_table(r.s[0], &stride);
     for (int32_t page = 0; page < 10; page++) {
@@ -259,10 +263,10 @@ TEST(kv_cache_gives_back_what_windows_leave_behind)
     close_rig(&r);
 }
 
-TEST(kv_cache_anchor_keeps_window_pages)
+TEST_BOTH(kv_cache_anchor_keeps_window_pages)
 {
     struct rig r;
-    open_rig(t, &r, windows, 3, LARGE);
+    open_rig(t, device, &r, windows, 3, LARGE);
     feed(&r, r.s[0], r.text, 300, 64);
     kv_seq_anchor(r.s[0]);
     feed(&r, r.s[0], r.text, 900, 64);
@@ -273,11 +277,11 @@ TEST(kv_cache_anchor_keeps_window_pages)
     close_rig(&r);
 }
 
-TEST(kv_cache_reserving_twice_or_in_vain_does_no_harm)
+TEST_BOTH(kv_cache_reserving_twice_or_in_vain_does_no_harm)
 {
     struct rig r;
     struct err e;
-    open_rig(t, &r, kv4, 2, 0);
+    open_rig(t, device, &r, kv4, 2, 0);
     feed(&r, r.s[0], r.text, 100, 64);
     uint64_t used = stats_of(&r).used_bytes;
     CHECK_INT(t, kv_seq_reserve(r.s[0], 500, &e), ERR_OK);
@@ -293,13 +297,13 @@ TEST(kv_cache_reserving_twice_or_in_vain_does_no_harm)
 
 /* ---- several ---------------------------------------------------------------------------------------- */
 
-TEST(kv_cache_shares_a_beginning)
+TEST_BOTH(kv_cache_shares_a_beginning)
 {
     static const struct kv_layer *const sets[3] = { f16, kv4, windows };
     for (int set = 0; set < 3; set++) {
         struct rig r;
         int32_t other[N_CTX];
-        open_rig(t, &r, sets[set], set < 2 ? 2 : 3, LARGE);
+        open_rig(t, device, &r, sets[set], set < 2 ? 2 : 3, LARGE);
         memcpy(other, r.text, sizeof other);
         for (int32_t pos = 350; pos < N_CTX; pos++)
             other[pos] = -pos;
@@ -320,11 +324,11 @@ TEST(kv_cache_shares_a_beginning)
     }
 }
 
-TEST(kv_cache_goes_on_from_the_middle_of_a_page)
+TEST_BOTH(kv_cache_goes_on_from_the_middle_of_a_page)
 {
     struct rig r;
     int32_t other[N_CTX];
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     memcpy(other, r.text, sizeof other);
     for (int32_t pos = 330; pos < N_CTX; pos++)
         other[pos] = -pos;
@@ -337,11 +341,11 @@ TEST(kv_cache_goes_on_from_the_middle_of_a_page)
     close_rig(&r);
 }
 
-TEST(kv_cache_page_still_growing_is_shared)
+TEST_BOTH(kv_cache_page_still_growing_is_shared)
 {
     struct rig r;
     struct err e;
-    open_rig(t, &r, kv4, 2, 0);
+    open_rig(t, device, &r, kv4, 2, 0);
     feed(&r, r.s[0], r.text, 20, 20);
     CHECK_INT(t, kv_seq_match(r.s[1], r.text, 15), 15);
     CHECK_INT(t, kv_seq_match(r.s[2], r.text, 20), 20);
@@ -363,10 +367,10 @@ TEST(kv_cache_page_still_growing_is_shared)
     close_rig(&r);
 }
 
-TEST(kv_cache_same_tokens_evaluated_side_by_side_end_in_one_block)
+TEST_BOTH(kv_cache_same_tokens_evaluated_side_by_side_end_in_one_block)
 {
     struct rig r;
-    open_rig(t, &r, kv4, 2, 0);
+    open_rig(t, device, &r, kv4, 2, 0);
     for (int32_t n = 50; n <= 350; n += 50)
         for (int i = 0; i < 4; i++)
             feed(&r, r.s[i], r.text, n, 50);
@@ -378,11 +382,11 @@ TEST(kv_cache_same_tokens_evaluated_side_by_side_end_in_one_block)
     close_rig(&r);
 }
 
-TEST(kv_cache_match_stays_where_it_is_when_others_have_the_same)
+TEST_BOTH(kv_cache_match_stays_where_it_is_when_others_have_the_same)
 {
     struct rig r;
     int32_t stride;
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     for (int i = 0; i < 4; i++)
         feed(&r, r.s[i], r.text, 30, 30);
     for (int i = 0; i < 4; i++) {
@@ -393,11 +397,11 @@ TEST(kv_cache_match_stays_where_it_is_when_others_have_the_same)
     close_rig(&r);
 }
 
-TEST(kv_cache_match_takes_the_longest_place_of_all_branches)
+TEST_BOTH(kv_cache_match_takes_the_longest_place_of_all_branches)
 {
     struct rig r;
     int32_t other[N_CTX];
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     memcpy(other, r.text, sizeof other);
     for (int32_t pos = 500; pos < N_CTX; pos++)
         other[pos] = -pos;
@@ -412,13 +416,13 @@ TEST(kv_cache_match_takes_the_longest_place_of_all_branches)
 
 /* ---- anchors and the budget ------------------------------------------------------------------------- */
 
-TEST(kv_cache_former_ends_are_found_again)
+TEST_BOTH(kv_cache_former_ends_are_found_again)
 {
     static const struct kv_layer *const sets[3] = { f16, kv4, windows };
     for (int set = 0; set < 3; set++) {
         struct rig r;
         int32_t other[N_CTX];
-        open_rig(t, &r, sets[set], set < 2 ? 2 : 3, LARGE);
+        open_rig(t, device, &r, sets[set], set < 2 ? 2 : 3, LARGE);
         for (int32_t pos = 0; pos < N_CTX; pos++)
             other[pos] = -pos;
         feed(&r, r.s[0], r.text, 500, 100);
@@ -432,11 +436,11 @@ TEST(kv_cache_former_ends_are_found_again)
     }
 }
 
-TEST(kv_cache_without_a_budget_keeps_nothing)
+TEST_BOTH(kv_cache_without_a_budget_keeps_nothing)
 {
     struct rig r;
     int32_t other[N_CTX] = { 0 };
-    open_rig(t, &r, kv4, 2, 0);
+    open_rig(t, device, &r, kv4, 2, 0);
     feed(&r, r.s[0], r.text, 100, 100);
     kv_seq_anchor(r.s[0]);
     feed(&r, r.s[0], r.text, 500, 100);
@@ -449,11 +453,11 @@ TEST(kv_cache_without_a_budget_keeps_nothing)
     close_rig(&r);
 }
 
-TEST(kv_cache_drops_what_was_used_longest_ago)
+TEST_BOTH(kv_cache_drops_what_was_used_longest_ago)
 {
     struct rig r;
     int32_t texts[3][N_CTX];
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     for (int i = 0; i < 3; i++) {
         for (int32_t pos = 0; pos < N_CTX; pos++)
             texts[i][pos] = 1000 * (i + 1) + pos;
@@ -474,11 +478,11 @@ TEST(kv_cache_drops_what_was_used_longest_ago)
     close_rig(&r);
 }
 
-TEST(kv_cache_place_gone_on_from_counts_as_used)
+TEST_BOTH(kv_cache_place_gone_on_from_counts_as_used)
 {
     struct rig r;
     int32_t other[N_CTX] = { 0 };
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 100, 100);
     kv_seq_anchor(r.s[0]);
     CHECK_INT(t, kv_seq_truncate(r.s[0], 0), 0);
@@ -496,11 +500,11 @@ TEST(kv_cache_place_gone_on_from_counts_as_used)
 }
 
 /* Sealed pages that no anchor has any more, but somebody went on from. */
-TEST(kv_cache_blocks_gone_on_from_count_as_used)
+TEST_BOTH(kv_cache_blocks_gone_on_from_count_as_used)
 {
     struct rig r;
     int32_t other[N_CTX] = { 0 };
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 900, 100);
     CHECK_INT(t, kv_seq_match(r.s[0], r.text + 1, 1), 0);
     size_t open = whole_pages(kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]));
@@ -520,11 +524,11 @@ TEST(kv_cache_blocks_gone_on_from_count_as_used)
     close_rig(&r);
 }
 
-TEST(kv_cache_anchor_that_costs_nothing_stays)
+TEST_BOTH(kv_cache_anchor_that_costs_nothing_stays)
 {
     struct rig r;
     int32_t other[N_CTX] = { 0 };
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 100, 100);
     kv_seq_anchor(r.s[0]);
     go_on(&r, r.s[1], other, 300, 0);
@@ -537,10 +541,10 @@ TEST(kv_cache_anchor_that_costs_nothing_stays)
     close_rig(&r);
 }
 
-TEST(kv_cache_budget_takes_nothing_from_a_sequence)
+TEST_BOTH(kv_cache_budget_takes_nothing_from_a_sequence)
 {
     struct rig r;
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 300, 100);
     kv_seq_anchor(r.s[0]);
     feed(&r, r.s[0], r.text, 700, 100);
@@ -552,10 +556,10 @@ TEST(kv_cache_budget_takes_nothing_from_a_sequence)
     close_rig(&r);
 }
 
-TEST(kv_cache_budget_of_a_long_branch_shortens_it_from_its_end)
+TEST_BOTH(kv_cache_budget_of_a_long_branch_shortens_it_from_its_end)
 {
     struct rig r;
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 900, 100);
     CHECK_INT(t, kv_seq_match(r.s[0], r.text + 1, 1), 0);
     size_t sealed = whole_pages(kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]));
@@ -568,10 +572,10 @@ TEST(kv_cache_budget_of_a_long_branch_shortens_it_from_its_end)
     close_rig(&r);
 }
 
-TEST(kv_cache_truncated_tokens_are_not_kept)
+TEST_BOTH(kv_cache_truncated_tokens_are_not_kept)
 {
     struct rig r;
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 500, 100);
     CHECK_INT(t, kv_seq_truncate(r.s[0], 450), 450);
     CHECK_INT(t, kv_seq_find(r.s[1], r.text, 500), 450);
@@ -592,7 +596,7 @@ static size_t image_bytes(const struct kv_image *image)
     return n;
 }
 
-TEST(kv_image_goes_into_another_cache)
+TEST_BOTH(kv_image_goes_into_another_cache)
 {
     static const struct kv_layer *const sets[3] = { f16, kv4, windows };
     static const int32_t lengths[5] = { 1, 64, 100, 448, 700 };
@@ -601,8 +605,8 @@ TEST(kv_image_goes_into_another_cache)
         struct kv_image *image, *copy;
         struct err e;
         int32_t n = lengths[i % 5], n_layers = i / 5 < 2 ? 2 : 3;
-        open_rig(t, &from, sets[i / 5], n_layers, 0);
-        open_rig(t, &to, sets[i / 5], n_layers, LARGE);
+        open_rig(t, device, &from, sets[i / 5], n_layers, 0);
+        open_rig(t, device, &to, sets[i / 5], n_layers, LARGE);
         feed(&from, from.s[0], from.text, n, 100);
         CHECK_INT(t, kv_image_of(&image, from.s[0], &e), ERR_OK);
         CHECK_INT(t, kv_image_new(&copy, to.kv, image->tokens, image->n_tokens, &e), ERR_OK);
@@ -613,7 +617,7 @@ TEST(kv_image_goes_into_another_cache)
         }
         kv_image_drop(image);
         CHECK_INT(t, kv_seq_find(to.s[0], from.text, n), 0, "not before it is committed");
-        kv_image_commit_take(copy);
+        CHECK_INT(t, kv_image_commit_take(copy, &e), ERR_OK);
         CHECK_INT(t, stats_of(&to).used_bytes, 0);
         go_on(&to, to.s[0], from.text, n + 200, n);
         close_rig(&from);
@@ -621,14 +625,14 @@ TEST(kv_image_goes_into_another_cache)
     }
 }
 
-TEST(kv_image_has_what_resuming_takes_and_no_more)
+TEST_BOTH(kv_image_has_what_resuming_takes_and_no_more)
 {
     struct rig r;
     struct kv_image *image;
     struct err e;
     size_t open = kv_open_bytes(&kv4[0]) + kv_open_bytes(&kv4[1]);
     size_t sealed = kv_sealed_bytes(&kv4[0]) + kv_sealed_bytes(&kv4[1]);
-    open_rig(t, &r, kv4, 2, 0);
+    open_rig(t, device, &r, kv4, 2, 0);
     feed(&r, r.s[0], r.text, 10 * KV_PAGE, 100);
     CHECK_INT(t, kv_image_of(&image, r.s[0], &e), ERR_OK);
     CHECK_INT(t, image_bytes(image), 2 * open + 9 * sealed);
@@ -641,12 +645,12 @@ TEST(kv_image_has_what_resuming_takes_and_no_more)
     close_rig(&r);
 }
 
-TEST(kv_image_stays_as_it_is_while_the_sequence_moves)
+TEST_BOTH(kv_image_stays_as_it_is_while_the_sequence_moves)
 {
     struct rig r;
     struct kv_image *image;
     struct err e;
-    open_rig(t, &r, windows, 3, 0);
+    open_rig(t, device, &r, windows, 3, 0);
     feed(&r, r.s[0], r.text, 300, 100);
     CHECK_INT(t, kv_image_of(&image, r.s[0], &e), ERR_OK);
     size_t n = image_bytes(image);
@@ -669,12 +673,12 @@ TEST(kv_image_stays_as_it_is_while_the_sequence_moves)
 }
 
 /* A page that was longer before has tokens behind its end that were cut off: no file gets them. */
-TEST(kv_image_of_a_part_of_a_page_has_nothing_behind_it)
+TEST_BOTH(kv_image_of_a_part_of_a_page_has_nothing_behind_it)
 {
     struct rig r;
     struct kv_image *image;
     struct err e;
-    open_rig(t, &r, kv4, 2, 0);
+    open_rig(t, device, &r, kv4, 2, 0);
     feed(&r, r.s[0], r.text, 120, 120);
     CHECK_INT(t, kv_seq_truncate(r.s[0], 70), 70);
     CHECK_INT(t, kv_image_of(&image, r.s[0], &e), ERR_OK);
@@ -688,12 +692,12 @@ TEST(kv_image_of_a_part_of_a_page_has_nothing_behind_it)
     close_rig(&r);
 }
 
-TEST(kv_image_of_what_is_there_already_takes_no_more)
+TEST_BOTH(kv_image_of_what_is_there_already_takes_no_more)
 {
     struct rig r;
     struct kv_image *image, *copy;
     struct err e;
-    open_rig(t, &r, kv4, 2, LARGE);
+    open_rig(t, device, &r, kv4, 2, LARGE);
     feed(&r, r.s[0], r.text, 300, 100);
     kv_seq_anchor(r.s[0]);
     struct kv_stats before = stats_of(&r), after;
@@ -702,7 +706,7 @@ TEST(kv_image_of_what_is_there_already_takes_no_more)
     for (int32_t k = 0; k < copy->n_pieces; k++)
         memcpy(copy->pieces[k].bytes, image->pieces[k].bytes, copy->pieces[k].n_bytes);
     kv_image_drop(image);
-    kv_image_commit_take(copy);
+    CHECK_INT(t, kv_image_commit_take(copy, &e), ERR_OK);
     after = stats_of(&r);
     CHECK_BYTES(t, &after, &before, sizeof after);
     CHECK_INT(t, kv_image_new(&copy, r.kv, r.text, 300, &e), ERR_OK);
@@ -713,12 +717,12 @@ TEST(kv_image_of_what_is_there_already_takes_no_more)
 }
 
 /* Open forms that the cache let go come back with the image. */
-TEST(kv_image_completes_blocks_that_are_there)
+TEST_BOTH(kv_image_completes_blocks_that_are_there)
 {
     struct rig r;
     struct kv_image *image, *copy;
     struct err e;
-    open_rig(t, &r, windows, 3, LARGE);
+    open_rig(t, device, &r, windows, 3, LARGE);
     feed(&r, r.s[0], r.text, 300, 100);
     CHECK_INT(t, kv_image_of(&image, r.s[0], &e), ERR_OK);
     CHECK_INT(t, kv_image_new(&copy, r.kv, r.text, 300, &e), ERR_OK);
@@ -727,8 +731,81 @@ TEST(kv_image_completes_blocks_that_are_there)
     kv_image_drop(image);
     feed(&r, r.s[0], r.text, 900, 100);
     CHECK_INT(t, kv_seq_find(r.s[1], r.text, 300), 0);
-    kv_image_commit_take(copy);
+    CHECK_INT(t, kv_image_commit_take(copy, &e), ERR_OK);
     go_on(&r, r.s[1], r.text, 500, 300);
     check_holds(&r, r.s[0], r.text, 900);
+    close_rig(&r);
+}
+
+/* ---- a device that fails ---------------------------------------------------------------------------- */
+
+TEST(kv_cache_of_a_device_that_fails_stays_as_it_is)
+{
+    struct rig r;
+    struct err e;
+    int32_t other[N_CTX] = { 0 };
+    open_rig(t, true, &r, kv4, 2, LARGE);
+    memcpy(other, r.text, 120 * sizeof *other);
+    feed(&r, r.s[0], r.text, 150, 50);
+    CHECK_INT(t, kv_seq_match(r.s[1], other, 200), 120);
+    struct kv_stats before = stats_of(&r), after;
+    int32_t fail_in = 1;
+    for (;; fail_in++) {    /* a region, or the copy of the page both have */
+        r.device.fail_in = fail_in;
+        enum err_code rc = kv_seq_reserve(r.s[1], 900, &e);
+        if (rc == ERR_OK)
+            break;
+        CHECK_INT(t, rc, ERR_DEVICE, "call %d", fail_in);
+        CHECK(t, strstr(e.text, "900 tokens: the fake device is lost"), "%s", e.text);
+        after = stats_of(&r);
+        CHECK_BYTES(t, &after, &before, sizeof after, "call %d", fail_in);
+        check_holds(&r, r.s[1], other, 120);
+        check_holds(&r, r.s[0], r.text, 150);
+    }
+    CHECK(t, fail_in > 2, "%d calls", fail_in - 1);
+    r.device.fail_in = 0;
+    feed(&r, r.s[1], other, 400, 50);
+    check_holds(&r, r.s[1], other, 400);
+    check_holds(&r, r.s[0], r.text, 150);
+    r.device.lost = true;    /* what needs no device goes on */
+    kv_seq_anchor(r.s[1]);
+    CHECK_INT(t, kv_seq_truncate(r.s[1], 390), 390);
+    CHECK_INT(t, kv_seq_match(r.s[2], r.text, 150), 150);
+    close_rig(&r);
+}
+
+TEST(kv_image_of_a_device_that_fails)
+{
+    struct rig r;
+    struct kv_image *image, *copy;
+    struct err e;
+    open_rig(t, true, &r, windows, 3, LARGE);
+    feed(&r, r.s[0], r.text, 300, 100);
+    struct kv_stats before = stats_of(&r), after;
+    r.device.fail_in = 3;
+    CHECK_INT(t, kv_image_of(&image, r.s[0], &e), ERR_DEVICE);
+    CHECK(t, strstr(e.text, "300 tokens: the fake device is lost"), "%s", e.text);
+    after = stats_of(&r);
+    CHECK_BYTES(t, &after, &before, sizeof after);
+    CHECK_INT(t, kv_image_of(&image, r.s[0], &e), ERR_OK);
+    after = stats_of(&r);
+    CHECK_BYTES(t, &after, &before, sizeof after, "copies on the host are nothing the device holds");
+    CHECK_INT(t, kv_seq_truncate(r.s[0], 0), 0);
+    before = stats_of(&r);
+    for (int32_t fail_in = image->n_pieces; fail_in >= 0; fail_in -= 2) {
+        CHECK_INT(t, kv_image_new(&copy, r.kv, image->tokens, 300, &e), ERR_OK);
+        for (int32_t k = 0; k < copy->n_pieces; k++)
+            memcpy(copy->pieces[k].bytes, image->pieces[k].bytes, copy->pieces[k].n_bytes);
+        if (fail_in < 2)
+            break;
+        r.device.fail_in = fail_in;
+        CHECK_INT(t, kv_image_commit_take(copy, &e), ERR_DEVICE, "piece %d", fail_in);
+        after = stats_of(&r);
+        CHECK_BYTES(t, &after, &before, sizeof after);
+        CHECK_INT(t, kv_seq_find(r.s[1], r.text, 300), 0);
+    }
+    kv_image_drop(image);
+    CHECK_INT(t, kv_image_commit_take(copy, &e), ERR_OK);
+    go_on(&r, r.s[1], r.text, 400, 300);
     close_rig(&r);
 }

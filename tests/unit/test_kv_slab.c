@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/kv/kv_slab.h"
+#include "tests/support/kv_fake_memory.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 enum { MAPPED = 0 };
@@ -126,15 +127,16 @@ static bool kept(const struct held *h, size_t n_bytes)
 static void walk(struct test *t, size_t n_bytes, int32_t max_held, int32_t n_steps, bool huge)
 {
     struct kv_slab s;
+    struct err e;
     struct held held[MAX_HELD];
     int32_t n = 0, most = 0;
-    kv_slab_init(&s, n_bytes, huge);
+    kv_slab_init(&s, NULL, n_bytes, huge);
     for (int32_t step = 0; step < n_steps; step++) {
         int32_t gives = step / 50 % 3 == 2 ? 3 : 1;    /* in four steps: now it grows, now it shrinks */
         int32_t batch = 1 + (int32_t)test_below(t, 9), fresh = 0;
         if ((int32_t)test_below(t, 4) >= gives)
             for (; n < max_held && fresh < batch; n++, fresh++) {
-                held[n] = (struct held){ kv_slab_take(&s), test_random(t) };
+                held[n] = (struct held){ kv_slab_take(&s, &e), test_random(t) };
                 CHECK(t, held[n].words && (uintptr_t)held[n].words % 64 == 0, "step %d", step);
             }
         else
@@ -196,12 +198,13 @@ TEST(kv_slab_walk_without_huge_pages)
 TEST(kv_slab_takes_the_lowest_and_unmaps_what_is_empty)
 {
     struct kv_slab s;
+    struct err e;
     char *slot[100];
     if (!MAPPED)
         SKIP(t, "slots are heap memory under AddressSanitizer");
-    kv_slab_init(&s, 400 * 4096, true);
+    kv_slab_init(&s, NULL, 400 * 4096, true);
     for (int32_t i = 0; i < 100; i++)
-        slot[i] = kv_slab_take(&s);
+        slot[i] = kv_slab_take(&s, &e);
     CHECK(t, s.n_slots > 20 && s.n_slots < 50, "%d slots of a region", s.n_slots);
     CHECK_INT(t, n_regions(&s), (100 + s.n_slots - 1) / s.n_slots);
     for (int32_t i = 1; i < s.n_slots; i++)
@@ -209,9 +212,9 @@ TEST(kv_slab_takes_the_lowest_and_unmaps_what_is_empty)
     kv_slab_give(&s, slot[90]);
     kv_slab_give(&s, slot[7]);
     kv_slab_give(&s, slot[3]);
-    CHECK(t, kv_slab_take(&s) == slot[3]);
-    CHECK(t, kv_slab_take(&s) == slot[7]);
-    CHECK(t, kv_slab_take(&s) == slot[90]);
+    CHECK(t, kv_slab_take(&s, &e) == slot[3]);
+    CHECK(t, kv_slab_take(&s, &e) == slot[7]);
+    CHECK(t, kv_slab_take(&s, &e) == slot[90]);
     char *first = s.regions->bytes;
     unsigned char in;
     for (int32_t i = 0; i < s.n_slots; i++) {
@@ -230,11 +233,12 @@ TEST(kv_slab_takes_the_lowest_and_unmaps_what_is_empty)
 static void check_huge(struct test *t, size_t n_bytes, int32_t n, int32_t batch)
 {
     struct kv_slab s;
+    struct err e;
     char *slot[128];
     need_huge(t);
-    kv_slab_init(&s, n_bytes, true);
+    kv_slab_init(&s, NULL, n_bytes, true);
     for (int32_t i = 0; i < n; i++) {
-        slot[i] = kv_slab_take(&s);
+        slot[i] = kv_slab_take(&s, &e);
         if ((i + 1) % batch)
             continue;
         CHECK(t, kv_slab_populate(&s));
@@ -279,14 +283,51 @@ TEST(kv_slab_of_many_to_a_piece_is_huge)
 TEST(kv_slab_of_what_comes_and_goes_is_not_huge)
 {
     struct kv_slab s;
+    struct err e;
     char *slot[16];
     need_huge(t);
-    kv_slab_init(&s, PIECE / 2, false);
+    kv_slab_init(&s, NULL, PIECE / 2, false);
     for (int32_t i = 0; i < 16; i++)
-        slot[i] = kv_slab_take(&s);
+        slot[i] = kv_slab_take(&s, &e);
     CHECK(t, kv_slab_populate(&s));
     CHECK_INT(t, huge_in(slot[0], 16 * s.slot_bytes), 0);
     for (int32_t i = 0; i < 16; i++)
         kv_slab_give(&s, slot[i]);
+    kv_slab_finish(&s);
+}
+
+/* ---- of a device ------------------------------------------------------------------------------------ */
+
+TEST(kv_slab_of_a_device_takes_whole_regions)
+{
+    struct kv_fake_memory m;
+    struct kv_slab s;
+    struct err e;
+    char *slot[13];
+    kv_fake_memory_init(&m, 1 << 20);
+    kv_slab_init(&s, &m.memory, 300001, true);
+    CHECK_INT(t, s.slot_bytes, 300032, "multiples of 256");
+    CHECK_INT(t, s.n_slots, 4, "three would fit");
+    for (int32_t i = 0; i < 13; i++) {
+        slot[i] = kv_slab_take(&s, &e);
+        CHECK(t, slot[i] != NULL);
+        CHECK_INT(t, slot[i] - m.regions->begin, i % 4 * 300032, "slot %d", i);
+        CHECK_INT(t, m.regions->n_bytes, 4 * 300032);
+        CHECK_INT(t, m.n_regions, i / 4 + 1, "slot %d", i);
+    }
+    CHECK(t, kv_slab_populate(&s) && s.n_fresh == 0);
+    kv_slab_give(&s, slot[6]);
+    CHECK(t, kv_slab_take(&s, &e) == slot[6], "the lowest");
+    kv_slab_give(&s, slot[12]);
+    CHECK_INT(t, m.n_regions, 3, "an empty region is kept");
+    m.lost = true;
+    CHECK(t, kv_slab_take(&s, &e) == NULL);
+    CHECK_INT(t, e.code, ERR_DEVICE);
+    for (int32_t i = 0; i < 12; i++)
+        kv_slab_give(&s, slot[i]);
+    kv_slab_finish(&s);
+    kv_fake_memory_finish(&m);
+    kv_slab_init(&s, &m.memory, 1000, false);
+    CHECK_INT(t, s.n_slots, 1024);
     kv_slab_finish(&s);
 }

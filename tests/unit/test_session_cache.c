@@ -8,6 +8,7 @@
 
 #include "engine/quant/quant.h"
 #include "engine/session/session_impl.h"
+#include "tests/support/kv_fake_memory.h"
 #include "tests/support/tiny_model.h"
 
 enum { N_IDS = 700, MIB = 1 << 20 };
@@ -484,6 +485,84 @@ TEST(session_cache_trial_is_remembered_in_the_folder)
     CHECK_INT(t, session_trial_run(rig.session, dir, &trial, &e), ERR_OK);
     CHECK(t, !trial.fresh && trial.taken.k != KV_Q4_0 && trial.taken.v == KV_Q4_0);
     session_rig_close(&rig);
+}
+
+/* ---- a device's memory ---------------------------------------------------------------------------- */
+
+/* The CPU sees this one, so it can stand in for the device: over its pages nothing comes out otherwise, and files of
+ * one are read into the other. */
+TEST(session_cache_pages_of_a_device_change_nothing)
+{
+    enum { N_SHARED = 300 };
+    int32_t ids[N_IDS];
+    struct session_story stories[2];
+    const struct generate_options ask = session_rig_greedy(20, N_SHARED);
+    session_rig_write(t, &small, file_path(t, "model.gguf"));
+    for (int pass = 0; pass < 4; pass++) {
+        struct session_rig rig;
+        struct kv_fake_memory m;
+        struct session_options o = options(2, "f16");
+        char dir[512];
+        int device = pass % 2, loads = pass / 2;
+        kv_fake_memory_init(&m, 1 << 18);
+        m.seen = true;
+        session_rig_open(t, &rig, file_path(t, "model.gguf"), &o);
+        if (pass == 0)
+            session_rig_ids(t, &rig, ids, N_IDS);
+        rig.engine->backend->kv_memory = device ? &m.memory : NULL;
+        o = options(2, "kv4");
+        o.keep_kv_type = false;
+        snprintf(dir, sizeof dir, "%s/cache-%d", test_folder(t), loads ? !device : device);
+        o.cache_dir = dir;
+        o.cache_disk_bytes = 64 * MIB;
+        session_rig_change(t, &rig, &o);    /* tries the types, but where the folder knows what came of it */
+        CHECK_INT(t, m.n_regions, 0);
+        CHECK_INT(t, m.n_created, device && !loads ? 2 : 0);
+        rig.session->any_file = true;
+        struct session_story first = session_rig_ask(t, &rig, 0, ids, 400, &ask);
+        struct session_story second = session_rig_ask(t, &rig, 1, ids, 330, &ask);    /* in a page of the first's */
+        CHECK(t, session_flush(rig.session, 10000));
+        CHECK_INT(t, first.done.timings.n_loaded, loads ? N_SHARED : 0);
+        if (pass == 0) {
+            stories[0] = first;
+            stories[1] = second;
+        }
+        CHECK_BYTES(t, first.ids, stories[0].ids, sizeof first.ids, "pass %d", pass);
+        CHECK_BYTES(t, second.ids, stories[1].ids, sizeof second.ids, "pass %d", pass);
+        CHECK_INT(t, m.n_regions > 0, device);
+        CHECK_INT(t, m.n_copies > 0, device);
+        CHECK_INT(t, m.n_reads > 0, device && !loads);
+        CHECK_INT(t, m.n_writes > 0, device && loads);
+        session_rig_close(&rig);
+        kv_fake_memory_finish(&m);
+    }
+}
+
+TEST(session_cache_device_that_fails_ends_an_answer_with_its_words)
+{
+    struct session_rig rig;
+    struct kv_fake_memory m;
+    int32_t ids[N_IDS];
+    struct session_options o = options(1, "f16");
+    const struct generate_options ask = session_rig_greedy(20, 0);
+    kv_fake_memory_init(&m, 1 << 18);
+    m.seen = true;
+    open_small(t, &rig, &small, &o);
+    session_rig_ids(t, &rig, ids, N_IDS);
+    rig.engine->backend->kv_memory = &m.memory;
+    o = options(1, "kv4");
+    session_rig_change(t, &rig, &o);
+    m.fail_in = 2;
+    struct session_story *stories = calloc(SESSION_RIG_SEQS, sizeof *stories);
+    CHECK(t, stories != NULL);
+    session_rig_start(t, &rig, 0, ids, 500, &ask);
+    session_rig_run(t, &rig, stories);
+    CHECK_INT(t, stories[0].done.reason, DONE_ERROR);
+    CHECK(t, strstr(stories[0].done.text, "the fake device is lost"), "%s", stories[0].done.text);
+    session_rig_ask(t, &rig, 0, ids, 500, &ask);    /* whatever it was, it answers again */
+    session_rig_close(&rig);
+    kv_fake_memory_finish(&m);
+    free(stories);
 }
 
 /* ---- what conversations share --------------------------------------------------------------------- */
