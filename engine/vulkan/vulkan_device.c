@@ -203,8 +203,11 @@ enum err_code vulkan_buf_create(struct vulkan_device *d, struct vulkan_buf *out,
         r = api->vkBindBufferMemory(d->device, b.buffer, b.memory, 0);
     }
     if (r == VK_SUCCESS && (d->card->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) &&
-        (d->card->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT))
+        (d->card->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)) {
+        b.slow = where == VULKAN_LOCAL &&
+                 !(d->card->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
         r = api->vkMapMemory(d->device, b.memory, 0, VK_WHOLE_SIZE, 0, &b.mapped);
+    }
     if (r != VK_SUCCESS) {
         vulkan_buf_destroy(d, &b);
         if (r == VK_ERROR_OUT_OF_DEVICE_MEMORY || r == VK_ERROR_OUT_OF_HOST_MEMORY)
@@ -391,7 +394,7 @@ enum err_code vulkan_copy(struct vulkan_device *d, const struct vulkan_buf *to, 
 enum err_code vulkan_read(struct vulkan_device *d, void *bytes, const struct vulkan_buf *from, uint64_t offset,
                           uint64_t n_bytes, struct err *e)
 {
-    if (from->mapped) {
+    if (from->mapped && !from->slow) {
         memcpy(bytes, (const char *)from->mapped + offset, n_bytes);
         return ERR_OK;
     }

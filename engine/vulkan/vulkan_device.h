@@ -28,6 +28,7 @@ struct vulkan_buf {
     VkDeviceAddress address;
     uint64_t n_bytes;
     void *mapped;    /* coherent; NULL: only the device sees it */
+    bool slow;       /* mapped past the host's caches: to be written there, and better not read */
 };
 
 enum { VULKAN_STAGE_BYTES = 16 << 20, VULKAN_N_STAGES = 2, VULKAN_MAX_BINDINGS = 8, VULKAN_MAX_SPEC = 12 };
