@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_EXT_shader_16bit_storage : require
+#ifndef REDUCE_TREE
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#endif
+#include "include/push.h"
+#include "include/reduce.glsl"
+
+// y = W x for COLS rows of activations, in f32. A workgroup makes ROWS rows of one matrix, or of two that go together
+// (gate and up); lane l takes units l, l + WG_SIZE ... of each row, so that weights are read once for all activations.
+//
+// The result of a row of activations is the same bit by bit whatever COLS and ROWS are and what stands beside it: each
+// (row, activations) has sums of its own, made in an order that WG_SIZE and the subgroup's size alone determine.
+layout(constant_id = 0) const uint WG_SIZE = 64;
+layout(constant_id = 1) const uint ROWS = 2;
+layout(constant_id = 2) const uint COLS = 1;
+layout(constant_id = 3) const uint MODE = 0;
+layout(constant_id = 4) const uint SUBGROUPS = 8;    // at most so many in a workgroup
+layout(local_size_x_id = 0) in;
+
+const uint STORE = 0, ADD = 1, SILU = 2, GELU = 3;    // the last two: of two matrices
+const uint MATRICES = MODE >= SILU ? 2 : 1;
+const uint SLOTS = ROWS * MATRICES;                   // slot s: row s / MATRICES of matrix s % MATRICES
+
+layout(push_constant) uniform Push { push_matvec p; };
+layout(set = 0, binding = 0) readonly buffer A4 { uvec4 a4[]; };
+layout(set = 0, binding = 0) readonly buffer A2 { uvec2 a2[]; };
+layout(set = 0, binding = 0) readonly buffer A1 { uint a1[]; };
+layout(set = 0, binding = 0) readonly buffer AH { uint16_t ah[]; };
+layout(set = 0, binding = 1) readonly buffer B4 { uvec4 b4[]; };
+layout(set = 0, binding = 1) readonly buffer B2 { uvec2 b2[]; };
+layout(set = 0, binding = 1) readonly buffer B1 { uint b1[]; };
+layout(set = 0, binding = 1) readonly buffer BH { uint16_t bh[]; };
+layout(set = 0, binding = 2) readonly buffer X { vec4 x[]; };
+layout(set = 0, binding = 3) buffer Y { float y[]; };
+layout(set = 0, binding = 4) readonly buffer Bias { float bias[]; };
+layout(set = 0, binding = 5) readonly buffer Bias2 { float bias2[]; };
+
+#define PLANE(type, name, a, b)         \
+    type name(uint matrix, uint i)      \
+    {                                   \
+        if (matrix == 0)                \
+            return type(a[i]);          \
+        return type(b[i]);              \
+    }
+PLANE(uvec4, words4, a4, b4)
+PLANE(uvec2, words2, a2, b2)
+PLANE(uint, words1, a1, b1)
+PLANE(uint, half_bits, ah, bh)
+
+float half1(uint matrix, uint i)
+{
+    return unpackHalf2x16(half_bits(matrix, i)).x;
+}
+
+vec2 half2(uint matrix, uint i)
+{
+    return unpackHalf2x16(words1(matrix, i));
+}
+
+#include "include/weight.glsl"
+
+shared float parts[SUBGROUPS * SLOTS * COLS];
+
+float total(uint slot, uint col, uint n_parts)
+{
+    precise float sum = 0;
+    for (uint i = 0; i < n_parts; i++)
+        sum = sum + parts[(i * SLOTS + slot) * COLS + col];
+    return sum;
+}
+
+float cap_of(float v)
+{
+    float a = abs(v / p.cap), t;
+    if (a < 0.625) {    // where 1 - 2 / (e^2a + 1) loses digits; numbers of engine/cpu/vec_math.h
+        float z = a * a;
+        t = fma(-0.00609671417, z, 0.020997179);
+        t = fma(t, z, -0.0538509096);
+        t = fma(t, z, 0.133327697);
+        t = fma(t, z, -0.333333289);
+        t = fma(a * z, t, a);
+    } else {
+        t = 1 - 2 / (exp(2 * a) + 1);
+    }
+    return v < 0 ? -p.cap * t : p.cap * t;
+}
+
+// 0.5 (1 + tanh z) is 1 / (1 + e^-2z), which keeps its digits where 1 + tanh z cancels.
+float activate(float v)
+{
+    float z = v;
+    if (MODE == GELU)
+        z = 2 * 0.7978845608 * v * fma(0.044715 * v, v, 1);
+    return v / (1 + exp(-z));
+}
+
+void finish(uint row, uint act, float v, float v2)
+{
+    uint at = act * p.y_stride + p.row0 + row;
+    if (p.has_bias != 0)
+        v += bias[p.row0 + row];
+    if (p.has_bias2 != 0)
+        v2 += bias2[p.row0 + row];
+    if (MODE >= SILU)
+        y[at] = activate(v) * v2;
+    else if (MODE == ADD)
+        y[at] = fma(p.scale, v, y[at]);
+    else
+        y[at] = p.cap > 0 ? cap_of(p.scale * v) : p.scale * v;
+}
+
+void main()
+{
+    uint lane = gl_LocalInvocationID.x;
+    uint first_row = (gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x) * ROWS;
+    uint first_act = p.act0 + gl_WorkGroupID.z * COLS;
+    if (first_row >= p.n_rows)
+        return;
+
+    precise float sums[SLOTS][COLS];
+    uint start[SLOTS];
+    [[unroll]] for (uint s = 0; s < SLOTS; s++) {
+        start[s] = min(first_row + s / MATRICES, p.n_rows - 1) * p.n_units;    // no row beyond the last is read
+        [[unroll]] for (uint c = 0; c < COLS; c++)
+            sums[s][c] = 0;
+    }
+    for (uint unit = lane; unit < p.n_units; unit += WG_SIZE) {
+        weight_unit w[SLOTS];
+        [[unroll]] for (uint s = 0; s < SLOTS; s++)
+            w[s] = weight_load(s % MATRICES, start[s] + unit);
+        [[unroll]] for (uint run = 0; run < RUNS; run++) {
+            precise float part[SLOTS][COLS], plain[COLS];
+            [[unroll]] for (uint c = 0; c < COLS; c++) {
+                plain[c] = 0;
+                [[unroll]] for (uint s = 0; s < SLOTS; s++)
+                    part[s][c] = 0;
+            }
+            // Four weights at a time, so that only so many numbers are held for all rows and columns.
+            [[unroll]] for (uint i = 0; i < 8 / RUNS; i++) {
+                uint g = run * (8 / RUNS) + i;
+                vec4 four[COLS];
+                [[unroll]] for (uint c = 0; c < COLS; c++) {
+                    four[c] = x[((first_act + c) * p.n_units + unit) * 8 + g];
+                    plain[c] = plain[c] + ((four[c].x + four[c].y) + (four[c].z + four[c].w));
+                }
+                [[unroll]] for (uint s = 0; s < SLOTS; s++) {
+                    vec4 code = weight_codes(w[s], g);
+                    [[unroll]] for (uint c = 0; c < COLS; c++)
+                        part[s][c] = fma(code.w, four[c].w, fma(code.z, four[c].z, fma(code.y, four[c].y,
+                                     fma(code.x, four[c].x, part[s][c]))));
+                }
+            }
+            [[unroll]] for (uint s = 0; s < SLOTS; s++)
+                [[unroll]] for (uint c = 0; c < COLS; c++) {
+                    sums[s][c] = fma(w[s].scale[run], part[s][c], sums[s][c]);
+#ifdef HAS_OFFSET
+                    sums[s][c] = fma(w[s].offset[run], plain[c], sums[s][c]);
+#endif
+                }
+        }
+    }
+
+    [[unroll]] for (uint s = 0; s < SLOTS; s++)
+        [[unroll]] for (uint c = 0; c < COLS; c++) {
+#ifdef REDUCE_TREE
+            uint part = 0;
+            float sum = group_add(sums[s][c], lane, WG_SIZE);
+            bool first = lane == 0;
+#else
+            uint part = gl_SubgroupID;
+            float sum = subgroupAdd(sums[s][c]);
+            bool first = subgroupElect();
+#endif
+            if (first)
+                parts[(part * SLOTS + s) * COLS + c] = sum;
+        }
+    barrier();
+#ifdef REDUCE_TREE
+    uint n_parts = 1;
+#else
+    uint n_parts = gl_NumSubgroups;
+#endif
+    for (uint i = lane; i < ROWS * COLS; i += WG_SIZE) {
+        uint row = i % ROWS, col = i / ROWS;
+        if (first_row + row < p.n_rows)
+            finish(first_row + row, first_act + col, total(row * MATRICES, col, n_parts),
+                   MATRICES == 2 ? total(row * MATRICES + 1, col, n_parts) : 0);
+    }
+}
