@@ -169,7 +169,8 @@ static double act_of(enum step_act act, double v)
     return 0.5 * v * (1 + tanh(0.79788456080286536 * v * (1 + 0.044715 * v * v)));
 }
 
-/* p.bias and p.bias2 say by not being NULL that there is one. */
+/* p.bias and p.bias2 say by not being NULL that there is one. The limit is that of a single result whose terms cancel;
+ * over many it is 1e-13. */
 static void check(struct matvec_case *c, struct vulkan_product p)
 {
     struct test *t = c->rig->t;
@@ -190,6 +191,7 @@ static void check(struct matvec_case *c, struct vulkan_product p)
 }
 
 static const struct vulkan_product plain = { .mode = VULKAN_STORE, .scale = 1 };
+static const struct vulkan_buf some = { 0 };    /* stands for a bias of the case */
 
 static int32_t block_of(int type)
 {
@@ -212,6 +214,222 @@ TEST(vulkan_matvec_is_the_product_of_the_dequantised_weights)
             check(&c, plain);
             case_finish(&c);
         }
+    }
+    vulkan_rig_close(&rig);
+}
+
+/* Results for one row of activations are those it has in company. */
+static void check_bits(struct matvec_case *c, struct vulkan_product p)
+{
+    struct test *t = c->rig->t;
+    size_t n_rows = (size_t)c->t[0].n_rows;
+    run(c, p, 0, c->n, c->want);
+    for (int32_t n = 1; n <= 8; n++) {
+        int32_t act0 = (int32_t)test_below(t, (uint32_t)(c->n - n + 1));
+        run(c, p, act0, n, c->got);
+        CHECK_BYTES(t, c->got, c->want + (size_t)act0 * n_rows, (size_t)n * n_rows * 4, "%s, %d activations from %d",
+                    quant_format(c->t[0].type)->name, n, act0);
+    }
+}
+
+TEST(vulkan_matvec_of_a_row_does_not_depend_on_the_rows_beside_it)
+{
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (int type = 0; type < N_TYPES; type++) {
+        struct matvec_case c;
+        case_init(&c, &rig, type, 5, 1280, 17, 0);
+        check(&c, plain);
+        check_bits(&c, plain);
+        case_finish(&c);
+    }
+    vulkan_rig_close(&rig);
+}
+
+TEST(vulkan_matvec_pairs_do_not_depend_on_the_rows_beside_them)
+{
+    struct vulkan_rig rig;
+    struct matvec_case c;
+    vulkan_rig_open(&rig, t);
+    for (int type = 3; type < N_TYPES; type += 7) {
+        case_init(&c, &rig, type, 1027, 512, 17, 0);
+        check_bits(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_SILU });
+        case_finish(&c);
+    }
+    vulkan_rig_close(&rig);
+}
+
+TEST(vulkan_matvec_any_number_of_activations)
+{
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (int32_t n = 2; n < 26; n++) {
+        struct matvec_case c;
+        case_init(&c, &rig, n % N_TYPES, 9, 512, n, 0);
+        check(&c, plain);
+        case_finish(&c);
+    }
+    vulkan_rig_close(&rig);
+}
+
+TEST(vulkan_matvec_pairs)
+{
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (int type = 0; type < N_TYPES; type++) {
+        struct matvec_case c;
+        case_init(&c, &rig, type, 11, 768, 3, 0);
+        check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_SILU });
+        check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_GELU });
+        case_finish(&c);
+    }
+    vulkan_rig_close(&rig);
+}
+
+TEST(vulkan_matvec_bias_scale_and_cap)
+{
+    static const struct vulkan_product products[] = {
+        { .mode = VULKAN_STORE, .scale = 1, .bias = &some },
+        { .mode = VULKAN_STORE, .scale = 0.25f, .bias = &some, .cap = 3 },
+        { .mode = VULKAN_STORE, .scale = 0.01f, .cap = 30 },
+        { .mode = VULKAN_STORE, .scale = 100, .cap = 30 },
+        { .mode = VULKAN_ADD, .scale = 1 },
+        { .mode = VULKAN_ADD, .scale = -0.5f, .bias = &some },
+        { .mode = VULKAN_PAIR, .act = STEP_SILU, .bias = &some },
+        { .mode = VULKAN_PAIR, .act = STEP_GELU, .bias2 = &some },
+        { .mode = VULKAN_PAIR, .act = STEP_GELU, .bias = &some, .bias2 = &some },
+    };
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (int type = 0; type < N_TYPES; type += 5)
+        for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+            struct matvec_case c;
+            case_init(&c, &rig, type, 13, 512, 10, 0);
+            check(&c, products[i]);
+            case_finish(&c);
+        }
+    vulkan_rig_close(&rig);
+}
+
+TEST(vulkan_matvec_activations_far_out_are_finite)
+{
+    struct vulkan_rig rig;
+    struct matvec_case c;
+    vulkan_rig_open(&rig, t);
+    case_init(&c, &rig, 10, 4, 256, 1, 0);
+    for (int act = STEP_SILU; act <= STEP_GELU; act++)
+        for (int i = 0; i < 4; i++) {
+            static const float far[] = { 60, -60, 3e9f, -3e9f };
+            c.bias[0][i] = far[i];
+            if (i == 3)
+                check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = (enum step_act)act, .bias = &some });
+        }
+    check(&c, (struct vulkan_product){ .mode = VULKAN_STORE, .scale = 1, .cap = 30, .bias = &some });
+    case_finish(&c);
+    vulkan_rig_close(&rig);
+}
+
+TEST(vulkan_matvec_several_rows_in_a_workgroup)
+{
+    static const int32_t n_rows[] = { 1027, 2051 };
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (int type = 0; type < N_TYPES; type++)
+        for (int i = 0; i < 2; i++) {
+            struct matvec_case c;
+            case_init(&c, &rig, type, n_rows[i], 256, 3, 0);
+            check(&c, plain);
+            check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_SILU, .bias2 = &some });
+            case_finish(&c);
+        }
+    vulkan_rig_close(&rig);
+}
+
+/* Workgroups in two dimensions, the last row of them not full. */
+TEST(vulkan_matvec_more_rows_than_a_grid_is_wide)
+{
+    struct vulkan_rig rig;
+    struct matvec_case c;
+    vulkan_rig_open(&rig, t);
+    case_init(&c, &rig, 3, 4 * 32768 + 1003, 32, 1, 0);
+    check(&c, plain);
+    case_finish(&c);
+    vulkan_rig_close(&rig);
+}
+
+TEST(vulkan_matvec_in_chunks_is_the_same)
+{
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (int type = 0; type < N_TYPES; type++) {
+        static const struct vulkan_product products[] = {
+            { .mode = VULKAN_STORE, .scale = 1, .bias = &some },
+            { .mode = VULKAN_ADD, .scale = 2, .bias = &some },
+            { .mode = VULKAN_PAIR, .act = STEP_SILU, .bias = &some, .bias2 = &some },
+        };
+        struct matvec_case c;
+        uint64_t chunk_bytes = 6 * quant_row_bytes(types[type].type, 768) + 64;
+        case_init(&c, &rig, type, 23, 768, 9, chunk_bytes);
+        CHECK_INT(t, c.w[0].n_chunks, 4);
+        for (int i = 0; i < 4; i++)
+            CHECK(t, c.w[0].chunks[i].buf.n_bytes <= chunk_bytes);
+        for (size_t i = 0; i < sizeof products / sizeof *products; i++)
+            check(&c, products[i]);
+        case_finish(&c);
+    }
+    vulkan_rig_close(&rig);
+}
+
+/* Rows that are packed in more than one piece, of an odd number. */
+TEST(vulkan_weight_larger_than_a_piece)
+{
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (int type = 0; type < N_TYPES; type += 4) {
+        struct matvec_case c;
+        int32_t n_rows = (int32_t)((5 << 20) / quant_row_bytes(types[type].type, 1792)) | 1;
+        case_init(&c, &rig, type, n_rows, 1792, 1, 0);
+        check(&c, plain);
+        case_finish(&c);
+    }
+    vulkan_rig_close(&rig);
+}
+
+TEST(vulkan_matvec_without_sums_over_subgroups)
+{
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    struct vulkan_card card = *rig.d->card;
+    card.features &= ~(uint32_t)VULKAN_SUBGROUP_ADD;
+    rig.d->card = &card;
+    for (int type = 0; type < N_TYPES; type++) {
+        struct matvec_case c;
+        case_init(&c, &rig, type, 7, 2304, 9, 0);
+        check(&c, plain);
+        check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_SILU });
+        if (type % 4 == 0)
+            check_bits(&c, plain);
+        case_finish(&c);
+    }
+    vulkan_rig_close(&rig);
+}
+
+TEST(vulkan_weight_without_memory_leaves_nothing)
+{
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (int32_t strike = 1; strike <= 3; strike++) {
+        struct tensor w;
+        struct vulkan_weight out;
+        struct err e = { 0 };
+        fill(t, &w, 10, 23, 768);
+        uint64_t before = rig.d->allocated_bytes;
+        rig.d->faults.allocate = strike;
+        CHECK_INT(t, vulkan_weight_create_chunked(rig.d, &w, 6 * w.row_bytes + 64, &out, &e), ERR_NOMEM);
+        CHECK(t, strstr(e.text, "tensor 'w'") != NULL, "%s", e.text);
+        CHECK_INT(t, out.n_chunks, 0);
+        CHECK(t, rig.d->allocated_bytes <= before + VULKAN_N_STAGES * (uint64_t)VULKAN_STAGE_BYTES);
+        free((void *)w.data);
     }
     vulkan_rig_close(&rig);
 }
