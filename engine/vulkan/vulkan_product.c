@@ -25,8 +25,8 @@ struct group_shape {
 /* Lanes and rows of a workgroup. It must not depend on the number of activations: lanes fix the order of sums.
  *
  * Lanes: as many as may be, but at least a subgroup, with three of four busy: 18 units (576 columns) keep 32 lanes busy
- * for 18/32 of the time and 256 for 18/256. Rows: activations, seven times the bytes of 4-bit weights, are read once for
- * all of them; a matrix of few rows is rather spread over the device, and wide weights fill the registers. */
+ * for 18/32 of the time and 256 for 18/256. Rows: activations, seven times the bytes of 4-bit weights, are read once
+ * for all of them; a matrix of few rows is rather spread over the device, and wide weights fill the registers. */
 static struct group_shape choose_shape(const struct vulkan_card *card, const struct vulkan_weight *w,
                                        enum vulkan_product_mode mode)
 {

@@ -47,13 +47,15 @@ static enum err_code refuse(const struct tensor *t, struct err *e)
     if (!vulkan_weight_supported(t->type))
         return err_set(e, ERR_UNSUPPORTED, "tensor '%s': type %s has no layout for Vulkan", t->name,
                        f ? f->name : "unknown");
-    return err_set(e, ERR_UNSUPPORTED, "tensor '%s': rows of %d weights of type %s, a multiple of %d wanted for Vulkan",
-                   t->name, t->n_cols, f->name, vulkan_pack_block(t->type));
+    return err_set(e, ERR_UNSUPPORTED,
+                   "tensor '%s': rows of %d weights of type %s, a multiple of %d wanted for Vulkan", t->name, t->n_cols,
+                   f->name, vulkan_pack_block(t->type));
 }
 
-/* Pieces begin at even rows, so that the shortest plane, of two bytes per row, is copied in whole words; behind its last
- * row there is room to do so. */
-static enum err_code upload(struct vulkan_device *d, const struct tensor *t, const struct vulkan_chunk *c, struct err *e)
+/* Pieces begin at even rows, so that the shortest plane, of two bytes per row, is copied in whole words; behind its
+ * last row there is room to do so. */
+static enum err_code upload(struct vulkan_device *d, const struct tensor *t, const struct vulkan_chunk *c,
+                            struct err *e)
 {
     uint64_t pair_bytes = 2 * t->row_bytes, n_pairs = PIECE_BYTES / pair_bytes;
     int32_t step = n_pairs > 0 ? (int32_t)n_pairs * 2 : 2;
@@ -64,10 +66,12 @@ static enum err_code upload(struct vulkan_device *d, const struct tensor *t, con
         const uint8_t *from = (const uint8_t *)t->data + (uint64_t)(c->row0 + row) * t->row_bytes;
         for (int i = 0; i < VULKAN_N_PLANES && rc == ERR_OK; i++) {
             uint64_t row_bytes = plane_row_bytes(t, i), n_bytes = ((uint64_t)n * row_bytes + 3) & ~(uint64_t)3;
+            uint64_t at = (uint64_t)c->plane[i] * 16 + (uint64_t)row * row_bytes;
             void *to;
             if (n_bytes == 0)
                 continue;
-            rc = vulkan_stage(d, &c->buf, (uint64_t)c->plane[i] * 16 + (uint64_t)row * row_bytes, n_bytes, &to, e);
+            assert(at % 4 == 0);
+            rc = vulkan_stage(d, &c->buf, at, n_bytes, &to, e);
             if (rc == ERR_OK)
                 vulkan_pack(t->type, i, to, from, n * row_blocks);
         }

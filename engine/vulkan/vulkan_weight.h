@@ -34,6 +34,7 @@ enum err_code vulkan_weight_create(struct vulkan_device *d, const struct tensor 
 /* The same with chunks of at most so many bytes, for tests. */
 enum err_code vulkan_weight_create_chunked(struct vulkan_device *d, const struct tensor *t, uint64_t chunk_bytes,
                                            struct vulkan_weight *out, struct err *e);
-void vulkan_weight_destroy(struct vulkan_device *d, struct vulkan_weight *w);    /* takes a zeroed one; nothing uses it */
+/* Takes a zeroed one; nothing uses it. */
+void vulkan_weight_destroy(struct vulkan_device *d, struct vulkan_weight *w);
 
 #endif

@@ -56,7 +56,8 @@ static float unpacked(uint32_t type, uint8_t *const plane[VULKAN_N_PLANES], int6
     const uint8_t *codes = plane[VULKAN_PLANE_CODES], *high = plane[VULKAN_PLANE_HIGH];
     const uint8_t *scales = plane[VULKAN_PLANE_SCALES];
     const void *d = plane[VULKAN_PLANE_D];
-    int q4 = type == QUANT_F32 ? 0 : four_bits(codes + 16 * unit, i);
+    bool has_nibbles = 2 * vulkan_pack_bytes(type, VULKAN_PLANE_CODES) == vulkan_pack_block(type);
+    int q4 = has_nibbles ? four_bits(codes + 16 * unit, i) : 0;
     switch (type) {
     case QUANT_F32: return f32_from_bits(word(codes, (size_t)at));
     case QUANT_F16: return half(codes, (size_t)at);
