@@ -30,6 +30,26 @@ struct push_matvec {
     PUSH_U has_bias2;
     PUSH_F scale;
     PUSH_F cap;          /* 0: none */
+/* attn_in.comp */
+struct push_attn_in {
+    PUSH_U n_head;
+    PUSH_U n_kv_head;
+    PUSH_U layer_pages;       /* from a row's table to the layer's first page in it */
+    PUSH_U cos_sin;           /* of the layer's RoPE in the buffer, in floats, and from row to row */
+    PUSH_U cos_sin_stride;
+    PUSH_F eps;
+};
+
+/* attn.comp, attn_merge.comp */
+struct push_attn {
+    PUSH_U n_head;
+    PUSH_U n_kv_head;
+    PUSH_U layer_pages;
+    PUSH_U row0;              /* the first row of this dispatch */
+    PUSH_U n_rows;            /* rows of this dispatch, and room for parts of each in the scratch */
+    PUSH_U max_parts;
+    PUSH_U window;            /* keys a query sees; 0: all */
+    PUSH_F cap;               /* on scores; 0: none */
 };
 
 #endif
