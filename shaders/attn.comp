@@ -227,19 +227,27 @@ void add(inout float sums[SUMS], uint i, uint g, vec4 value)
     }
 }
 
-// Keys [key0, key1) of the page alone are read: what lies beside them may be anything, and a weight of 0 would not stop
-// a NaN.
-void values_plain(inout float sums[SUMS], uint i, uint page, uint at, uint key0, uint key1, bool f32)
+float plain(uvec2 page, uint at, bool f32)
 {
-    PageHalves halves = PageHalves(page_at[page]);
-    PageFloats floats = PageFloats(page_at[page]);
+    if (f32)
+        return PageFloats(page).at[at];
+    return float(PageHalves(page).at[at]);
+}
+
+// Keys [key0, key1) of the page alone are read: what lies beside them may be anything, and a weight of 0 would not stop
+// a NaN. Groups that lie inside, nearly all, have their four loads in flight at once.
+void values_plain(inout float sums[SUMS], uint i, uint page, uint from, uint key0, uint key1, bool f32)
+{
+    uvec2 address = page_at[page];
     for (uint g = key0 / 4; g < (key1 + 3) / 4; g++) {
+        uint key = g * 4, at = from + key * D_HEAD;
         vec4 value = vec4(0);
-        for (uint n = 0; n < 4; n++) {
-            uint key = g * 4 + n;
-            if (key >= key0 && key < key1)
-                value[n] = f32 ? floats.at[at + key * D_HEAD] : float(halves.at[at + key * D_HEAD]);
-        }
+        if (key >= key0 && key + 4 <= key1)
+            value = vec4(plain(address, at, f32), plain(address, at + D_HEAD, f32),
+                         plain(address, at + 2 * D_HEAD, f32), plain(address, at + 3 * D_HEAD, f32));
+        else
+            for (uint n = max(key, key0); n < min(key + 4, key1); n++)
+                value[n - key] = plain(address, from + n * D_HEAD, f32);
         add(sums, i, page * (KV_PAGE / 4) + g, value);
     }
 }
