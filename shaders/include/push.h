@@ -50,6 +50,11 @@ struct push_attn {
     PUSH_U max_parts;
     PUSH_U window;            /* keys a query sees; 0: all */
     PUSH_F cap;               /* on scores; 0: none */
+/* seal.comp */
+struct push_seal {
+    PUSH_U key_bytes;      /* of a head, sealed */
+    PUSH_U value_bytes;
+    PUSH_F norm;           /* 1 / sqrt(components of one Hadamard transform) */
 };
 
 #endif
