@@ -12,7 +12,7 @@
 
 /* The border of the engine. A front end needs nothing else of it.
  *
- *   engine    the devices of this machine and the threads that compute
+ *   engine    the processor or device that computes, and its threads
  *   model     one GGUF file: opened, checked, mapped, placed on the devices; its vocabulary and template
  *   session   token sequences with their KV cache and samplers
  *   event     what happened: progress, a token with its text, an end
@@ -35,20 +35,76 @@ struct engine;
 struct engine_options {
     int32_t n_threads;       /* 0: the physical cores this process may use */
     const char *cpu_tier;    /* "exact", "scalar", "avx2", "avx512"; NULL: the best of this machine */
+    /* What computes: "cpu", "vulkan" (the best device that is no software), "vulkan:N", a part of a device's name
+     * ("llvmpipe"), or "auto" (NULL), whose rule is at choose_device() in engine.c. A device that cannot be used is
+     * no error: the processor computes, and engine_info() says why. */
+    const char *device;
+    const char *vulkan_loader;    /* library of Vulkan's loader, by name or path; NULL: the system's */
+    bool vulkan_validate;         /* with Vulkan's validation layer: slow, for finding mistakes of quip */
 };
 
+/* Texts live as long as the engine. */
 struct engine_info {
     char cpu[96];            /* the processor's name */
-    const char *cpu_tier;    /* in force; lives as long as the engine */
+    const char *cpu_tier;    /* in force wherever the processor computes */
     int32_t n_threads;
+    const char *device;           /* the device that computes, "NVIDIA H200"; "": the processor does */
+    const char *device_driver;    /* "NVIDIA 550.54"; "" */
+    const char *device_note;      /* why a device that was asked for, or that "auto" would take, is not used; "" */
+    uint64_t device_total_bytes, device_free_bytes;         /* of its own memory, at the call; 0 without device */
     uint64_t memory_total_bytes, memory_available_bytes;    /* of the machine, at the call */
     uint64_t memory_resident_bytes;                         /* of this process, at the call */
+    int32_t n_validation;         /* what the validation layer had to say so far: so many messages, */
+    const char *validation;       /* and the first; "" */
 };
 
 /* Errors: ERR_UNSUPPORTED for a tier this machine does not have (the text lists those it has). */
 enum err_code engine_create(struct engine **out, const struct engine_options *o, struct err *e);
 void engine_destroy(struct engine *eng);    /* after its models; takes NULL */
 void engine_info(const struct engine *eng, struct engine_info *out);
+/* The tiers this machine has, slowest first; NULL beyond the last. */
+const char *engine_tier(int32_t i);
+
+/* ---- devices -------------------------------------------------------------------------------------- */
+
+/* What there is beside the processor, for a person who wants to know. */
+struct engine_device_list;
+
+enum { ENGINE_MAX_HEAPS = 16 };
+
+struct engine_device {
+    const char *id;          /* "vulkan:0", as for engine_options */
+    const char *name, *driver;    /* as the driver says: not safe for a terminal */
+    const char *kind;        /* "discrete", "integrated", "virtual", "other", "software" */
+    const char *version;     /* of Vulkan: "1.3.230" */
+    const char *has, *lacks; /* of the features that are not required: "float16, subgroup sums" */
+    const char *problem;     /* why it cannot be used; "": it can */
+    struct {
+        uint64_t n_bytes, free_bytes;    /* free: at the call of engine_devices(); n_bytes where nobody knows */
+        bool is_local;                   /* the device's own; else the machine's */
+    } heaps[ENGINE_MAX_HEAPS];
+    int32_t n_heaps;
+    bool knows_free;         /* free_bytes is what the driver says */
+};
+
+struct engine_devices_info {
+    const char *loader;      /* the file that Vulkan's loader was read from; "": there is none */
+    const char *version;     /* of the loader; "" */
+    const char *problem;     /* why there is no Vulkan; "": there is */
+    int32_t n_devices;
+    int32_t chosen;          /* what "auto" takes; -1: the processor */
+    const char *why;
+    int32_t n_validation;    /* as in engine_info */
+    const char *validation;
+};
+
+/* Looks at all devices, and opens each that is usable for a moment. Of o the Vulkan options count. A machine without
+ * Vulkan is no error. Errors: ERR_NOMEM */
+enum err_code engine_devices(struct engine_device_list **out, const struct engine_options *o, struct err *e);
+void engine_devices_destroy(struct engine_device_list *list);    /* takes NULL */
+/* Texts live as long as the list. */
+void engine_devices_info(const struct engine_device_list *list, struct engine_devices_info *out);
+const struct engine_device *engine_device_at(const struct engine_device_list *list, int32_t i);    /* the best first */
 
 /* ---- model ---------------------------------------------------------------------------------------- */
 

@@ -16,9 +16,16 @@
 
 enum { MODEL_MAX_WARNINGS = 8, DEFAULT_CTX = 8192, DEFAULT_BATCH = 256 };
 
+struct vulkan_card;
+struct vulkan_list;
+
 struct engine {
     struct pool *pool;
     struct backend *backend;
+    const char *cpu_tier;            /* of the processor, also when a device computes */
+    struct vulkan_list *vulkan;      /* NULL, like card: the processor computes */
+    const struct vulkan_card *card;
+    char device_note[ERR_TEXT_BYTES];
 };
 
 struct model {

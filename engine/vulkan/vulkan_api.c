@@ -33,6 +33,14 @@ enum err_code vulkan_api_open(struct vulkan_api *api, const char *library, struc
     return ERR_OK;
 }
 
+const char *vulkan_api_path(const struct vulkan_api *api)
+{
+    Dl_info info;
+    void *entry;
+    memcpy(&entry, &api->vkGetInstanceProcAddr, sizeof entry);
+    return dladdr(entry, &info) && info.dli_fname ? info.dli_fname : "";
+}
+
 enum err_code vulkan_api_instance(struct vulkan_api *api, VkInstance instance, struct err *e)
 {
 #define LOAD(name) \

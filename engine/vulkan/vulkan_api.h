@@ -96,6 +96,8 @@ struct vulkan_api {
 /* library: name for the system's search, or a path.
  * Errors: ERR_DEVICE when there is no loader, or it lacks a function */
 enum err_code vulkan_api_open(struct vulkan_api *api, const char *library, struct err *e);
+/* The file it was read from, "" where the system does not tell; lives as long as api is open. */
+const char *vulkan_api_path(const struct vulkan_api *api);
 enum err_code vulkan_api_instance(struct vulkan_api *api, VkInstance instance, struct err *e);
 enum err_code vulkan_api_device(struct vulkan_api *api, VkDevice device, struct err *e);
 void vulkan_api_close(struct vulkan_api *api);    /* takes a zeroed one */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "engine/base/buf.h"
 
@@ -90,7 +91,8 @@ static void refuse(struct vulkan_card *c, const char *why)
         snprintf(c->why, sizeof c->why, "%s", why);
 }
 
-static void read_memory(const struct vulkan_api *api, struct vulkan_card *c)
+static void heaps_of(const struct vulkan_api *api, const struct vulkan_card *c, VkPhysicalDeviceMemoryProperties *heaps,
+                     uint64_t free_bytes[VK_MAX_MEMORY_HEAPS])
 {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT };
@@ -98,18 +100,41 @@ static void read_memory(const struct vulkan_api *api, struct vulkan_card *c)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
         .pNext = c->features & VULKAN_BUDGET ? &budget : NULL };
     api->vkGetPhysicalDeviceMemoryProperties2(c->physical, &memory);
-    c->memory = memory.memoryProperties;
+    *heaps = memory.memoryProperties;
+    for (uint32_t i = 0; i < heaps->memoryHeapCount; i++) {
+        uint64_t all = budget.heapBudget[i], used = budget.heapUsage[i];
+        free_bytes[i] = !(c->features & VULKAN_BUDGET) ? heaps->memoryHeaps[i].size : all > used ? all - used : 0;
+    }
+}
+
+void vulkan_list_free_bytes(const struct vulkan_list *list, const struct vulkan_card *card,
+                            uint64_t free_bytes[VK_MAX_MEMORY_HEAPS])
+{
+    VkPhysicalDeviceMemoryProperties heaps;
+    heaps_of(&list->api, card, &heaps, free_bytes);
+}
+
+uint32_t vulkan_card_heap(const struct vulkan_card *card)
+{
     uint32_t heap = 0;
-    for (uint32_t i = 0; i < c->memory.memoryHeapCount; i++)
-        if ((c->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
-            c->memory.memoryHeaps[i].size > c->local_bytes) {
-            c->local_bytes = c->memory.memoryHeaps[i].size;
+    VkDeviceSize n_bytes = 0;
+    for (uint32_t i = 0; i < card->memory.memoryHeapCount; i++)
+        if ((card->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) &&
+            card->memory.memoryHeaps[i].size > n_bytes) {
+            n_bytes = card->memory.memoryHeaps[i].size;
             heap = i;
         }
-    c->free_bytes = c->local_bytes;
-    if (c->features & VULKAN_BUDGET) {
-        uint64_t all = budget.heapBudget[heap], used = budget.heapUsage[heap];
-        c->free_bytes = all > used ? all - used : 0;
+    return heap;
+}
+
+static void read_memory(const struct vulkan_api *api, struct vulkan_card *c)
+{
+    uint64_t free_bytes[VK_MAX_MEMORY_HEAPS] = { 0 };
+    heaps_of(api, c, &c->memory, free_bytes);
+    uint32_t heap = vulkan_card_heap(c);
+    if (c->memory.memoryHeaps[heap].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) {
+        c->local_bytes = c->memory.memoryHeaps[heap].size;
+        c->free_bytes = free_bytes[heap];
     }
     c->unified = c->kind == VULKAN_INTEGRATED || c->kind == VULKAN_SOFTWARE;
 }
@@ -341,6 +366,7 @@ static enum err_code create_instance(struct vulkan_list *list, struct err *e)
     struct vulkan_api *api = &list->api;
     uint32_t version = VK_API_VERSION_1_0;
     api->vkEnumerateInstanceVersion(&version);
+    list->version = version;
     if (version < VK_API_VERSION_1_2)
         return err_set(e, ERR_DEVICE, "the Vulkan loader has version %u.%u, 1.2 is wanted",
                        VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version));
@@ -371,8 +397,10 @@ static enum err_code create_instance(struct vulkan_list *list, struct err *e)
         info.ppEnabledExtensionNames = extensions;
     }
     VkResult r = api->vkCreateInstance(&info, NULL, &list->instance);
+    if (r == VK_ERROR_INCOMPATIBLE_DRIVER)
+        return err_set(e, ERR_DEVICE, "no Vulkan driver here");    /* the loader's way to say so */
     if (r != VK_SUCCESS)
-        return err_set(e, ERR_DEVICE, "Vulkan does not start: %s", vulkan_result_name(r));
+        return err_set(e, ERR_DEVICE, "no Vulkan instance: %s", vulkan_result_name(r));
     enum err_code rc = vulkan_api_instance(api, list->instance, e);
     if (rc == ERR_OK && list->validates && api->vkCreateDebugUtilsMessengerEXT)
         api->vkCreateDebugUtilsMessengerEXT(list->instance, &messenger, NULL, &list->messenger);
@@ -432,9 +460,9 @@ static bool contains(const char *text, const char *part)
 static bool fits(const struct vulkan_list *list, int32_t i, const char *name)
 {
     const struct vulkan_card *c = &list->cards[i];
-    if (strcmp(name, "vulkan") == 0)
+    if (strcasecmp(name, "vulkan") == 0)
         return c->kind != VULKAN_SOFTWARE;
-    if (strncmp(name, "vulkan:", 7) == 0) {
+    if (strncasecmp(name, "vulkan:", 7) == 0) {
         char *end;
         long n = strtol(name + 7, &end, 10);
         return end != name + 7 && *end == '\0' && n == i;
@@ -464,7 +492,7 @@ enum err_code vulkan_list_find(const struct vulkan_list *list, const char *name,
     if (refused)
         rc = err_set(e, ERR_DEVICE, "%s cannot be used: %s", refused->name, refused->why);
     else if (list->n_cards == 0)
-        rc = err_set(e, ERR_DEVICE, "Vulkan has no device here");
+        rc = err_set(e, ERR_DEVICE, "no Vulkan device here");
     else
         rc = err_set(e, ERR_DEVICE, "no device '%s' here; there is cpu, %s", name,
                      buf_ok(&there) ? buf_text(&there) : "more");

@@ -56,6 +56,7 @@ struct vulkan_card {
 struct vulkan_list {
     struct vulkan_api api;
     VkInstance instance;
+    uint32_t version;                  /* of the loader */
     struct vulkan_card cards[VULKAN_MAX_CARDS];    /* the best first */
     int32_t n_cards;
     VkDebugUtilsMessengerEXT messenger;
@@ -73,6 +74,12 @@ struct vulkan_list_options {
  * wanted. A list without devices is no error. */
 enum err_code vulkan_list_open(struct vulkan_list **out, const struct vulkan_list_options *o, struct err *e);
 void vulkan_list_close(struct vulkan_list *list);    /* after its devices; takes NULL */
+
+/* What is free of each of its heaps now; the heap's size where nobody knows. */
+void vulkan_list_free_bytes(const struct vulkan_list *list, const struct vulkan_card *card,
+                            uint64_t free_bytes[VK_MAX_MEMORY_HEAPS]);
+/* The largest heap of its own memory. */
+uint32_t vulkan_card_heap(const struct vulkan_card *card);
 
 /* The card that a person names: "vulkan" (the best that is no software), "vulkan:N", "llvmpipe" and other parts of
  * a name, without regard to case.
