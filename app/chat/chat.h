@@ -177,6 +177,9 @@ void chat_size_text(uint64_t n_bytes, char *out, size_t out_bytes);
 /* "kv4", or "kv4/q8_0" for keys and values that differ; "" before there is a cache. */
 void chat_kv_types(const struct chat *c, char *out, size_t out_bytes);
 
+/* What computes: "cpu avx512", or the device's name without what stands in brackets; "" before there is a model. */
+void chat_device_text(const struct chat *c, char *out, size_t out_bytes);
+
 /* Name for the model that a person would type, else the file's name. */
 void chat_model_label(const struct chat *c, char *out, size_t n_bytes);
 /* What a person should know about the model in use, "" mostly. how: what lists the models, "F2". */

@@ -22,6 +22,18 @@ void chat_kv_types(const struct chat *c, char *out, size_t out_bytes)
     snprintf(out, out_bytes, "%s%s%s", s->kv_type_k, same ? "" : "/", same ? "" : s->kv_type_v);
 }
 
+void chat_device_text(const struct chat *c, char *out, size_t out_bytes)
+{
+    const struct port_model *m = c->model;
+    const char *brackets = m ? strstr(m->device, " (") : NULL;
+    if (!m)
+        out[0] = '\0';
+    else if (!m->device[0])
+        snprintf(out, out_bytes, "cpu %s", m->cpu_tier);
+    else
+        snprintf(out, out_bytes, "%.*s", brackets ? (int)(brackets - m->device) : (int)strlen(m->device), m->device);
+}
+
 struct rows {
     struct chat_figure *all;
     int32_t n;
@@ -42,10 +54,16 @@ static void row(struct rows *r, const char *name, const char *format, ...)
 
 static void add_model(const struct chat *c, struct rows *r)
 {
-    char label[PORT_TEXT_BYTES];
+    char label[PORT_TEXT_BYTES], device[PORT_TEXT_BYTES];
     chat_model_label(c, label, sizeof label);
-    row(r, "Model", "%.80s, %.20s, %d threads, cpu %.10s", label, c->model->level, c->model->n_threads,
-        c->model->cpu_tier);
+    chat_device_text(c, device, sizeof device);
+    row(r, "Model", "%.80s, %.20s, %d threads, %.60s", label, c->model->level, c->model->n_threads, device);
+    if (c->model->device[0]) {
+        char free_text[24], all[24];
+        chat_size_text(c->stats.device_free_bytes, free_text, sizeof free_text);
+        chat_size_text(c->stats.device_total_bytes, all, sizeof all);
+        row(r, "Device", "%.80s; %s of %s free", c->model->device_driver, free_text, all);
+    }
     int32_t n_left_out = 0;
     for (int32_t i = 0; i < c->transcript.n_path; i++)
         n_left_out += c->transcript.path[i]->left_out;

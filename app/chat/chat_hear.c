@@ -225,6 +225,8 @@ static void take_model(struct chat *c, struct mail *mail)
                   "next message.", label, c->model->level);
     for (int32_t i = 0; !same && i < c->model->n_warnings; i++)
         chat_card(c, MESSAGE_WARNING, label, NULL, "%s", c->model->warnings[i]);
+    if (first && c->model->device_note[0])
+        chat_card(c, MESSAGE_NOTICE, "Device", "quip doctor shows the devices there are", "%s", c->model->device_note);
     if (!noted && c->stats.kv_note[0])
         chat_card(c, MESSAGE_NOTICE, "KV cache", "/set kv-type-k and /set kv-type-v choose others", "%s",
                   c->stats.kv_note);

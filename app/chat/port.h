@@ -23,6 +23,8 @@ struct port_model {
     char path[PORT_PATH_BYTES];
     char name[PORT_TEXT_BYTES], level[PORT_TEXT_BYTES], architecture[PORT_TEXT_BYTES];
     char cpu_tier[PORT_TEXT_BYTES];
+    char device[PORT_TEXT_BYTES], device_driver[PORT_TEXT_BYTES];    /* "": the processor computes */
+    char device_note[ERR_TEXT_BYTES];
     char think_open[PORT_TAG_BYTES], think_close[PORT_TAG_BYTES];
     char warnings[PORT_WARNINGS][ERR_TEXT_BYTES];
     int32_t n_warnings;
@@ -36,6 +38,7 @@ struct port_model {
 struct port_stats {
     int32_t n_held;                    /* tokens in the cache */
     uint64_t resident_bytes, available_bytes, total_bytes;
+    uint64_t device_free_bytes, device_total_bytes;
     uint64_t kv_bytes, kv_full_bytes;
     char kv_type_k[PORT_TYPE_BYTES], kv_type_v[PORT_TYPE_BYTES];    /* "" before there is a session */
     char kv_note[PORT_TEXT_BYTES];

@@ -32,6 +32,7 @@ enum exit_code cmd_logits(const struct app *app);
 enum exit_code cmd_perplexity(const struct app *app);
 enum exit_code cmd_bench(const struct app *app);
 enum exit_code cmd_cache(const struct app *app);
+enum exit_code cmd_doctor(const struct app *app);
 
 /* ---- Shared ---------------------------------------------------------------------------------- */
 
@@ -48,7 +49,10 @@ enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum
                               int32_t n_threads);
 /* Says the warnings of a model from the first-th on; returns how many there are. INT32_MAX: only counts. */
 int32_t cmd_warn(const struct model *m, int32_t first);
-void cmd_model_close(struct cmd_model *cm);    /* takes a zeroed one */
+/* Says why a device is not used that was asked for, or that would have been taken. */
+void cmd_note_device(const struct engine *eng);
+/* Says what the validation layer found, if it was asked. Takes a zeroed one. */
+void cmd_model_close(struct cmd_model *cm);
 
 /* A session of one sequence; n_ctx 0: the engine's default. Where an answer is wanted it keeps what it read, in
  * memory and in files, as far as the options allow; measuring keeps nothing and takes the types of the cache as

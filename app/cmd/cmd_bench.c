@@ -139,6 +139,12 @@ static void name_types(const struct session_stats *stats, char *out, size_t n_by
     snprintf(out, n_bytes, "%s%s%s", stats->kv_type_k, same ? "" : "/", same ? "" : stats->kv_type_v);
 }
 
+/* As llama-bench calls it. */
+static const char *backend_name(const struct bench *b)
+{
+    return b->eng.device[0] ? "Vulkan" : "CPU";
+}
+
 static void print_heading(void)
 {
     printf("| %-28s | %10s | %8s | %-7s | %7s | %-9s | %8s | %14s | %18s |\n", "model", "size", "params",
@@ -168,7 +174,8 @@ static void print_row(const struct bench *b, const struct bench_test *t)
         snprintf(test + used, sizeof test - (size_t)used, " @ d%d", t->n_depth);
     snprintf(speed, sizeof speed, "%.2f +/- %.2f", mean, deviation);
     printf("| %-28s | %10s | %8s | %-7s | %7d | %-9s | %8.2f | %14s | %18s |\n", model, size, params,
-           b->eng.cpu_tier, b->eng.n_threads, types, (double)t->kv_bytes / 1048576, test, speed);
+           b->eng.device[0] ? backend_name(b) : b->eng.cpu_tier, b->eng.n_threads, types,
+           (double)t->kv_bytes / 1048576, test, speed);
     fflush(stdout);
 }
 
@@ -185,13 +192,15 @@ static json_t *to_json(const struct bench *b, const struct bench_test *t)
         json_array_append_new(samples_ns, json_integer((json_int_t)t->ns[i]));
         json_array_append_new(samples_ts, json_real(ts[i]));
     }
-    return json_pack("{ss ss ss ss ss ss ss sI sI si si si ss ss sI si si si si ss sI sI sf sf so so}",
-                     "build_commit", QUIP_VERSION, "cpu_info", b->eng.cpu, "gpu_info", "", "backends", "CPU",
-                     "cpu_tier", b->eng.cpu_tier, "model_filename", b->cm.path, "model_type", model,
+    json_t *device = cmd_json_text(b->eng.device, strlen(b->eng.device));
+    return json_pack("{ss ss so ss ss ss ss sI sI si si si ss ss sI si si si si ss sI sI sf sf so so}",
+                     "build_commit", QUIP_VERSION, "cpu_info", b->eng.cpu, "gpu_info", device, "backends",
+                     backend_name(b), "cpu_tier", b->eng.cpu_tier, "model_filename", b->cm.path, "model_type", model,
                      "model_size", (json_int_t)b->info->tensor_bytes, "model_n_params",
                      (json_int_t)b->info->n_params, "n_batch", BENCH_BATCH, "n_ubatch", BENCH_BATCH,
                      "n_threads", b->eng.n_threads, "type_k", b->stats.kv_type_k, "type_v", b->stats.kv_type_v,
-                     "kv_bytes", (json_int_t)t->kv_bytes, "n_gpu_layers", 0, "n_prompt", t->n_prompt,
+                     "kv_bytes", (json_int_t)t->kv_bytes, "n_gpu_layers",
+                     b->eng.device[0] ? b->info->n_layers + 1 : 0, "n_prompt", t->n_prompt,
                      "n_gen", t->n_gen, "n_depth", t->n_depth, "test_time", t->started,
                      "avg_ns", (json_int_t)mean_ns, "stddev_ns", (json_int_t)deviation_ns,
                      "avg_ts", mean_ts, "stddev_ts", deviation_ts, "samples_ns", samples_ns,
@@ -378,14 +387,16 @@ static enum exit_code prepare(struct bench *b, const struct app *app, int32_t n_
 }
 
 /* All that is asked for with one number of threads. */
-static enum exit_code run_all(const struct app *app, int32_t n_threads, bool heading, json_t *results)
+static enum exit_code run_all(const struct app *app, int32_t n_threads, bool first, json_t *results)
 {
     struct bench b = { .config = app->config, .results = results };
     struct err e;
     enum exit_code code = prepare(&b, app, n_threads);
     enum err_code (*run)(struct bench *, struct err *) = b.config->bench_memory ? run_memory
                                                          : b.config->bench_passes ? run_passes : run_speed;
-    if (code == EXIT_CODE_OK && heading && run == run_speed)
+    if (code == EXIT_CODE_OK && first)
+        cmd_note_device(b.cm.eng);
+    if (code == EXIT_CODE_OK && first && !results && run == run_speed)
         print_heading();
     if (code == EXIT_CODE_OK && run(&b, &e) != ERR_OK) {
         cmd_complain("%s", e.text);
@@ -416,7 +427,7 @@ enum exit_code cmd_bench(const struct app *app)
     json_t *results = c->bench_format == 1 ? json_array() : NULL;
     enum exit_code code = EXIT_CODE_OK;
     for (int32_t i = 0; code == EXIT_CODE_OK && i < c->bench_threads.n; i++)
-        code = run_all(app, c->bench_threads.values[i], i == 0 && !results, results);
+        code = run_all(app, c->bench_threads.values[i], i == 0, results);
     if (results) {
         json_dumpf(results, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         putchar('\n');

@@ -76,6 +76,7 @@ enum exit_code cmd_logits(const struct app *app)
     enum exit_code code = cmd_model_open(&cm, app, MODEL_RUN, c->n_threads);
     if (code != EXIT_CODE_OK)
         return code;
+    cmd_note_device(cm.eng);
     int32_t n_vocab = model_info(cm.model)->n_vocab;
     int32_t n_rows = (int32_t)(LOGITS_BYTES / ((size_t)n_vocab * sizeof *rows));
     n_rows = n_rows < 1 ? 1 : n_rows > LOGITS_BATCH ? LOGITS_BATCH : n_rows;

@@ -336,6 +336,7 @@ enum exit_code cmd_perplexity(const struct app *app)
     enum exit_code code = cmd_model_open(&cm, app, MODEL_RUN, c->n_threads);
     if (code != EXIT_CODE_OK)
         return code;
+    cmd_note_device(cm.eng);
     struct err e = { 0 };
     struct token_list tokens = { 0 };
     struct scorer p = { .n_vocab = model_info(cm.model)->n_vocab };

@@ -188,11 +188,15 @@ static void print_json(const struct run *r)
     session_stats(r->session, &stats);
     json_t *kv = json_pack("{ss ss sI sI}", "type_k", stats.kv_type_k, "type_v", stats.kv_type_v, "bytes",
                            (json_int_t)stats.kv_bytes, "context", (json_int_t)stats.n_ctx);
-    json_t *all = json_pack("{so so so so ss sI so so so so}", "text",
+    struct engine_info eng;
+    engine_info(r->cm.eng, &eng);
+    const char *device = eng.device[0] ? eng.device : "cpu";
+    json_t *all = json_pack("{so so so so so ss sI so so so so}", "text",
                             cmd_json_text(buf_text(&r->answer), r->answer.n_bytes),
                             "thinking", cmd_json_text(buf_text(&r->thoughts), r->thoughts.n_bytes), "model",
                             cmd_json_text(info->name, strlen(info->name)), "level",
-                            cmd_json_text(info->level, strlen(info->level)), "reason", reason_name(r->end.reason),
+                            cmd_json_text(info->level, strlen(info->level)), "device",
+                            cmd_json_text(device, strlen(device)), "reason", reason_name(r->end.reason),
                             "seed", (json_int_t)r->generate.sampling.seed, "tokens", tokens, "kv", kv, "speculation",
                             json_speculation(r, &stats), "timings", timings);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
@@ -263,6 +267,7 @@ static enum exit_code answer(struct run *r, const struct app *app, const char *p
     enum exit_code code = cmd_model_open(&r->cm, app, MODEL_RUN, c->n_threads);
     if (code != EXIT_CODE_OK)
         return code;
+    cmd_note_device(r->cm.eng);
     int32_t n_warned = cmd_warn(r->cm.model, INT32_MAX);
     r->generate = (struct generate_options){ .n_predict = c->n_predict, .ignore_end = c->ignore_end,
                                              .spec = c->spec };

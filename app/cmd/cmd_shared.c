@@ -140,7 +140,11 @@ enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum
         cmd_complain("%s", e.text);
         return EXIT_CODE_MODEL;
     }
-    struct engine_options options = { .n_threads = n_threads, .cpu_tier = app->config->cpu_tier };
+    /* What is only read needs no device. */
+    struct engine_options options = { .n_threads = n_threads, .cpu_tier = config->cpu_tier,
+                                      .device = use == MODEL_RUN ? config->device : "cpu",
+                                      .vulkan_loader = config->vulkan_loader,
+                                      .vulkan_validate = config->vulkan_validate };
     if (engine_create(&out->eng, &options, &e) != ERR_OK) {
         cmd_complain("%s", e.text);
         return e.code == ERR_UNSUPPORTED ? EXIT_CODE_USAGE : EXIT_CODE_FAILURE;
@@ -156,9 +160,23 @@ enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum
     return EXIT_CODE_OK;
 }
 
+void cmd_note_device(const struct engine *eng)
+{
+    struct engine_info info;
+    engine_info(eng, &info);
+    if (info.device_note[0])
+        cmd_complain("%s", info.device_note);
+}
+
 void cmd_model_close(struct cmd_model *cm)
 {
+    struct engine_info info = { 0 };
     model_close(cm->model);
+    if (cm->eng)
+        engine_info(cm->eng, &info);
+    if (info.n_validation > 0)
+        cmd_complain("the validation layer has %d message%s, the first: %s", info.n_validation,
+                     info.n_validation == 1 ? "" : "s", info.validation);
     engine_destroy(cm->eng);
     cm->model = NULL;
     cm->eng = NULL;

@@ -35,6 +35,15 @@ void environment_read(struct environment *env)
     };
 }
 
+bool environment_is_utf8(void)
+{
+    locale_t own = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
+    bool is_utf8 = own && strcmp(nl_langinfo_l(CODESET, own), "UTF-8") == 0;
+    if (own)
+        freelocale(own);
+    return is_utf8;
+}
+
 bool environment_use_utf8(void)
 {
     if (setlocale(LC_CTYPE, "") && strcmp(nl_langinfo(CODESET), "UTF-8") == 0)

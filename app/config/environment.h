@@ -21,5 +21,7 @@ void environment_read(struct environment *env);
 /* Takes the locale for text from the environment. Where that names no UTF-8 (a bare container says
  * nothing at all), C.UTF-8 is taken, since quip speaks UTF-8 alone. False when the system has none. */
 bool environment_use_utf8(void);
+/* Whether the environment itself names a locale with UTF-8. */
+bool environment_is_utf8(void);
 
 #endif

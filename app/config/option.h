@@ -27,6 +27,7 @@ enum command {
     COMMAND_PERPLEXITY,
     COMMAND_BENCH,
     COMMAND_CACHE,
+    COMMAND_DOCTOR,
     COMMAND_COUNT
 };
 
@@ -80,7 +81,9 @@ struct config {
     const char *args[CONFIG_MAX_ARGS];
     int32_t n_args;
 
-    const char *model, *cpu_tier, *kv_type_k, *kv_type_v;
+    const char *model, *cpu_tier, *device, *kv_type_k, *kv_type_v;
+    const char *vulkan_loader;
+    bool vulkan_validate;
     int32_t n_ctx, n_threads, n_predict;
     int32_t cache_ram_mib, cache_disk_mib;    /* prefixes kept in memory, in files; 0: none */
     bool keep_kv_type;

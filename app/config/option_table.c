@@ -31,6 +31,8 @@ static const struct command_row commands[COMMAND_COUNT] = {
     [COMMAND_CACHE] = { "cache", "[clear] [-m MODEL] [--json]", "what was kept of prompts read before",
         "Lists the files in which system prompts and chats are kept, so that a later start need not read them "
         "again. `quip cache clear` removes them.", 0, 1, "clear" },
+    [COMMAND_DOCTOR] = { "doctor", "[--json]", "what this machine has, and what quip makes of it",
+        "Processor, memory, devices with what they can do and why one is not used, folders, terminal.", 0, 0, "" },
 };
 
 const struct command_row *command_row(enum command c)
@@ -50,6 +52,7 @@ const struct command_row *command_row(enum command c)
 #define PERPLEXITY (1u << COMMAND_PERPLEXITY)
 #define BENCH (1u << COMMAND_BENCH)
 #define CACHE (1u << COMMAND_CACHE)
+#define DOCTOR (1u << COMMAND_DOCTOR)
 #define ALL ((1u << COMMAND_COUNT) - 1)
 #define MEASURE (LOGITS | PERPLEXITY | BENCH)
 #define ENGINE (CHAT | RUN | MEASURE)
@@ -153,6 +156,15 @@ static const struct option rows[] = {
     { .names = "--cpu", .kind = OPTION_CHOICE_TEXT, .offset = AT(cpu_tier), .value = "TIER",
       .choices = "exact scalar avx2 avx512", .commands = ENGINE,
       .help = "how the processor computes; the best it has unless given" },
+    { .names = "--device", .kind = OPTION_TEXT, .offset = AT(device), .value = "NAME", .preset = "auto",
+      .commands = ENGINE | DOCTOR,
+      .help = "what computes: cpu, vulkan, vulkan:N, a part of a name that `quip doctor` shows, or auto: the best "
+              "device that is no software, else the processor; with --cpu the processor" },
+    { .names = "--vulkan-loader", .kind = OPTION_TEXT, .offset = AT(vulkan_loader), .value = "FILE",
+      .commands = RUN | MEASURE | DOCTOR, .help = "Vulkan's loader in place of the system's" },
+    { .names = "--vulkan-validate", .kind = OPTION_FLAG, .offset = AT(vulkan_validate),
+      .commands = RUN | MEASURE | DOCTOR,
+      .help = "with Vulkan's validation layer, and say what it finds; slow, for finding mistakes of quip" },
     { .names = "-ctk --cache-type-k", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_k),
       .value = "TYPE", .choices = "auto " KV_TYPES, .preset = "auto", .commands = CHAT | RUN,
       .help = "type of cached keys; auto takes the first of f16, q8_0, kv4 that fits the memory" },
@@ -175,7 +187,7 @@ static const struct option rows[] = {
       .help = "files of system prompts and chats, which later starts need not read again; 0: none" },
 
     { .names = "--json", .kind = OPTION_FLAG, .offset = AT(json),
-      .commands = RUN | INSPECT | MODELS | TOKENIZE | CACHE, .help = "one JSON object instead of text" },
+      .commands = RUN | INSPECT | MODELS | TOKENIZE | CACHE | DOCTOR, .help = "one JSON object instead of text" },
     { .names = "-h --help", .kind = OPTION_FLAG, .offset = AT(help), .commands = ALL, .help = "this text" },
     { .names = "--version", .kind = OPTION_FLAG, .offset = AT(version), .commands = ALL,
       .help = "the program's version" },

@@ -160,9 +160,7 @@ static void fill_header(struct full *f)
             snprintf(f->title, sizeof f->title, "%s", buf_text(&c->transcript.path[i]->text));
     f->title[strcspn(f->title, "\n")] = '\0';
     chat_model_label(c, f->model, sizeof f->model);
-    f->device[0] = '\0';
-    if (c->model)
-        snprintf(f->device, sizeof f->device, "cpu %s", c->model->cpu_tier);
+    chat_device_text(c, f->device, sizeof f->device);
     f->screen.header = (struct view_header){ .title = f->title, .model = f->model,
                                              .level = c->model ? c->model->level : NULL, .device = f->device };
 }

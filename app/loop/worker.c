@@ -156,7 +156,9 @@ void worker_fill_stats(struct worker *w, struct port_stats *out)
     w->stats_s = worker_now_s();
     *out = (struct port_stats){ .resident_bytes = info.memory_resident_bytes,
                                   .available_bytes = info.memory_available_bytes,
-                                  .total_bytes = info.memory_total_bytes };
+                                  .total_bytes = info.memory_total_bytes,
+                                  .device_free_bytes = info.device_free_bytes,
+                                  .device_total_bytes = info.device_total_bytes };
     if (!w->session)
         return;
     struct session_stats s;
@@ -215,6 +217,9 @@ static void post_model(struct worker *w, uint64_t id, double load_s)
     copy_text(m->level, sizeof m->level, info->level);
     copy_text(m->architecture, sizeof m->architecture, info->architecture);
     copy_text(m->cpu_tier, sizeof m->cpu_tier, eng.cpu_tier);
+    copy_text(m->device, sizeof m->device, eng.device);
+    copy_text(m->device_driver, sizeof m->device_driver, eng.device_driver);
+    copy_text(m->device_note, sizeof m->device_note, eng.device_note);
     copy_text(m->think_open, sizeof m->think_open, info->think_open);
     copy_text(m->think_close, sizeof m->think_close, info->think_close);
     const char *warning;

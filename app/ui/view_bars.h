@@ -10,7 +10,7 @@ struct view_header {
     const char *title;     /* of the chat */
     const char *model;
     const char *level;     /* "Q4_K_M" */
-    const char *device;    /* "cpu avx2" */
+    const char *device;    /* "cpu avx2", "NVIDIA H200" */
 };
 extern const struct ui_view view_header;
 

@@ -136,6 +136,8 @@ void chat_rig_model(struct chat_rig *r, const char *path)
     snprintf(mail.model->think_close, sizeof mail.model->think_close, "</think>");
     mail.model->n_ctx = r->n_ctx ? r->n_ctx : 4096;
     mail.model->n_ctx_train = r->n_ctx_train ? r->n_ctx_train : 32768;
+    if (r->device_note)
+        snprintf(mail.model->device_note, sizeof mail.model->device_note, "%s", r->device_note);
     mail.stats = r->stats;
     sampler_params_default(&mail.model->sampling);
     chat_take(&r->chat, &mail);

@@ -26,6 +26,7 @@ struct chat_rig {
     struct port_stats stats;
     char begun[256];                            /* of the last request; "-": none */
     int32_t n_ctx, n_ctx_train;                 /* of the model that arrives; 0: 4096 and 32768 */
+    const char *device_note;                    /* likewise; NULL: none */
 };
 
 /* Without a model. */

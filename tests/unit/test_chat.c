@@ -205,6 +205,44 @@ static const char *last_text(const struct chat_rig *r)
     return buf_text(&chat_rig_last(r)->text);
 }
 
+TEST(chat_says_once_that_a_device_is_not_used)
+{
+    struct chat_rig r;
+    chat_rig_begin(t, &r);
+    r.device_note = "Vulkan: no device 'x' here; answering on the CPU";
+    chat_rig_model(&r, "a.gguf");
+    CHECK_INT(t, chat_rig_cards(&r, "Device"), 1);
+    CHECK_TEXT(t, buf_text(&chat_rig_last(&r)->text), r.device_note);
+    chat_rig_model(&r, "b.gguf");
+    CHECK_INT(t, chat_rig_cards(&r, "Device"), 1);
+    chat_rig_end(&r);
+}
+
+TEST(chat_device_that_computes_stands_where_the_processor_stood)
+{
+    struct chat_rig r;
+    struct chat_figure rows[CHAT_FIGURES];
+    char text[PORT_TEXT_BYTES];
+    chat_rig_begin(t, &r);
+    chat_device_text(&r.chat, text, sizeof text);
+    CHECK_TEXT(t, text, "");
+    chat_rig_ready(t, &r);
+    snprintf(r.chat.model->cpu_tier, sizeof r.chat.model->cpu_tier, "avx2");
+    chat_device_text(&r.chat, text, sizeof text);
+    CHECK_TEXT(t, text, "cpu avx2");
+    snprintf(r.chat.model->device, sizeof r.chat.model->device, "Big Card (open)");
+    snprintf(r.chat.model->device_driver, sizeof r.chat.model->device_driver, "best 1.0");
+    r.chat.stats.device_free_bytes = 21000000000;
+    r.chat.stats.device_total_bytes = 24000000000;
+    chat_device_text(&r.chat, text, sizeof text);
+    CHECK_TEXT(t, text, "Big Card");
+    CHECK(t, chat_figures(&r.chat, rows) > 2);
+    CHECK(t, strstr(rows[0].text, ", Big Card") && !strstr(rows[0].text, "cpu"), "%s", rows[0].text);
+    CHECK_TEXT(t, rows[1].name, "Device");
+    CHECK_TEXT(t, rows[1].text, "best 1.0; 21.00 GB of 24.00 GB free");
+    chat_rig_end(&r);
+}
+
 TEST(chat_drafts_are_asked_for_as_set_and_explained)
 {
     struct chat_rig r;

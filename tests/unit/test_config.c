@@ -89,6 +89,21 @@ TEST(config_types_of_the_cache_are_chosen_for_a_chat_and_fixed_for_measuring)
     CHECK_INT(t, c.cache_disk_mib, 0);
 }
 
+TEST(config_device_is_auto_unless_named)
+{
+    struct config c;
+    struct err e = { 0 };
+    CHECK(t, parse("", &c, &e) == ERR_OK, "%s", e.text);
+    CHECK_TEXT(t, c.device, "auto");
+    CHECK(t, parse("perplexity --device vulkan:1", &c, &e) == ERR_OK, "%s", e.text);
+    CHECK_TEXT(t, c.device, "vulkan:1");
+    CHECK(t, parse("doctor --json --vulkan-validate", &c, &e) == ERR_OK, "%s", e.text);
+    CHECK_INT(t, c.command, COMMAND_DOCTOR);
+    CHECK_TEXT(t, c.device, "auto");
+    CHECK(t, c.json && c.vulkan_validate && !c.vulkan_loader);
+    CHECK(t, parse("tokenize --device cpu", &c, &e) == ERR_FORMAT);
+}
+
 TEST(config_a_number_may_have_words_beside_it)
 {
     static const struct {
