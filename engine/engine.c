@@ -68,7 +68,7 @@ static bool auto_looks(const struct engine_options *o)
  * Software devices compute on the processor too, slower than the CPU backend: they are for tests, and used by name
  * alone. Gives NULL for the processor; *why is what the first device of 3. failed with, "" when none failed. */
 static const struct vulkan_card *choose_device(struct vulkan_list *list, const struct engine_options *o,
-                                               struct pool *pool, struct backend **backend, struct err *why)
+                                               struct backend **backend, struct err *why)
 {
     why->text[0] = '\0';
     if (!auto_looks(o))
@@ -78,7 +78,7 @@ static const struct vulkan_card *choose_device(struct vulkan_list *list, const s
         struct err e;
         if (!c->usable || c->kind == VULKAN_SOFTWARE)
             continue;
-        if (vulkan_backend_create(backend, list, c, pool, &e) == ERR_OK)
+        if (vulkan_backend_create(backend, list, c, &e) == ERR_OK)
             return c;
         if (!why->text[0])
             *why = e;
@@ -97,7 +97,7 @@ static enum err_code open_named(struct engine *eng, const char *name, struct err
     const struct vulkan_card *c;
     enum err_code rc = vulkan_list_find(eng->vulkan, name, &c, e);
     if (rc == ERR_OK)
-        rc = vulkan_backend_create(&eng->backend, eng->vulkan, c, eng->pool, e);
+        rc = vulkan_backend_create(&eng->backend, eng->vulkan, c, e);
     if (rc == ERR_OK)
         eng->card = c;
     return rc;
@@ -109,7 +109,7 @@ static void open_device(struct engine *eng, const struct engine_options *o)
     struct err e = { 0 };
     enum err_code rc = open_list(&eng->vulkan, o, &e);
     if (rc == ERR_OK && is_auto(o->device))
-        eng->card = choose_device(eng->vulkan, o, eng->pool, &eng->backend, &e);
+        eng->card = choose_device(eng->vulkan, o, &eng->backend, &e);
     else if (rc == ERR_OK)
         open_named(eng, o->device, &e);
     else if (is_auto(o->device) && !o->vulkan_validate)
@@ -255,7 +255,7 @@ static void describe(struct engine_device_list *list, int32_t i)
 }
 
 /* A device whose backend does not open is of no use, whatever its features. */
-static void try_devices(struct engine_device_list *list, struct pool *pool)
+static void try_devices(struct engine_device_list *list)
 {
     for (int32_t i = 0; i < list->vulkan->n_cards; i++) {
         const struct vulkan_card *c = &list->vulkan->cards[i];
@@ -263,7 +263,7 @@ static void try_devices(struct engine_device_list *list, struct pool *pool)
         struct err e;
         if (!c->usable)
             continue;
-        if (vulkan_backend_create(&b, list->vulkan, c, pool, &e) == ERR_OK) {
+        if (vulkan_backend_create(&b, list->vulkan, c, &e) == ERR_OK) {
             b->ops->destroy(b);
             continue;
         }
@@ -274,13 +274,13 @@ static void try_devices(struct engine_device_list *list, struct pool *pool)
 }
 
 /* What choose_device() makes of the list, in words. */
-static void explain_choice(struct engine_device_list *list, const struct engine_options *o, struct pool *pool)
+static void explain_choice(struct engine_device_list *list, const struct engine_options *o)
 {
     const struct vulkan_list *v = list->vulkan;
     int32_t n_real = 0, n_usable = 0;
     struct backend *b = NULL;
     struct err e;
-    const struct vulkan_card *c = choose_device(list->vulkan, o, pool, &b, &e);
+    const struct vulkan_card *c = choose_device(list->vulkan, o, &b, &e);
     if (b)
         b->ops->destroy(b);
     list->chosen = c ? (int32_t)(c - v->cards) : -1;
@@ -299,14 +299,8 @@ static void explain_choice(struct engine_device_list *list, const struct engine_
 enum err_code engine_devices(struct engine_device_list **out, const struct engine_options *o, struct err *e)
 {
     struct engine_device_list *list = calloc(1, sizeof *list);
-    struct pool *pool = NULL;
     if (!list)
         return err_set(e, ERR_NOMEM, "no memory for the list of devices");
-    enum err_code rc = pool_create(&pool, 1, e);
-    if (rc != ERR_OK) {
-        free(list);
-        return rc;
-    }
     list->chosen = -1;
     if (open_list(&list->vulkan, o, &list->err) == ERR_OK) {
         const struct engine_options automatic = { .vulkan_loader = o->vulkan_loader,
@@ -314,12 +308,11 @@ enum err_code engine_devices(struct engine_device_list **out, const struct engin
         write_version(list->vulkan->version, list->version);
         for (int32_t i = 0; i < list->vulkan->n_cards; i++)
             describe(list, i);
-        try_devices(list, pool);
-        explain_choice(list, &automatic, pool);
+        try_devices(list);
+        explain_choice(list, &automatic);
     } else {
         snprintf(list->why, sizeof list->why, "there is no Vulkan here");
     }
-    pool_destroy(pool);
     *out = list;
     return ERR_OK;
 }

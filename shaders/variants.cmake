@@ -5,7 +5,8 @@
 #
 # gives vulkan_shaders[] an entry NAME. BINDINGS: storage buffers 0 .. n - 1 of set 0.
 
-shader_variant(norm SOURCE norm.comp BINDINGS 3)
+shader_variant(glu SOURCE glu.comp BINDINGS 2)
+shader_variant(norm SOURCE norm.comp BINDINGS 4)
 
 # By type of weight; _tree: for devices whose subgroups cannot add.
 foreach(type q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k f16 bf16 f32)

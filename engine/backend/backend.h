@@ -33,6 +33,10 @@ struct batch {
     const struct kv_layer *kv;      /* [n_layers]: the types of the sequences' pages */
     float *logits;                  /* [n_logits][n_vocab] */
     int32_t n_logits;
+    /* Of a program that is a part of one (split.h), [n_rows][n_embd]: the residual stream it begins with, instead of
+     * an EMBED step, and the one it ends with. NULL: none. */
+    const float *x_in;
+    float *x_out;
     const atomic_bool *cancel;      /* raised by any thread, lowered by none while the batch runs; may be NULL */
 };
 

@@ -197,8 +197,15 @@ static enum err_code cpu_run(struct placed *p, const struct batch *batch, struct
     assert(batch->n_rows <= p->max_rows && batch->n_logits <= p->max_logits);
     for (int32_t i = 0; i < batch->n_rows; i++)
         assert(batch->rows[i].pos < p->n_ctx);
+    size_t stream_bytes = (size_t)batch->n_rows * (size_t)p->program->n_embd * sizeof *p->x;
+    if (batch->x_in)
+        memcpy(p->x, batch->x_in, stream_bytes);
     pool_run(p->b->pool, cpu_run_thread, &run);
-    return cpu_cancelled(&run) ? err_set(e, ERR_CANCELLED, "cancelled") : ERR_OK;
+    if (cpu_cancelled(&run))
+        return err_set(e, ERR_CANCELLED, "cancelled");
+    if (batch->x_out)
+        memcpy(batch->x_out, p->x, stream_bytes);
+    return ERR_OK;
 }
 
 static void cpu_destroy(struct backend *b)

@@ -401,7 +401,7 @@ enum err_code vulkan_read(struct vulkan_device *d, void *bytes, const struct vul
     enum err_code rc = ERR_OK;
     for (uint64_t at = 0; at < n_bytes && rc == ERR_OK; at += VULKAN_STAGE_BYTES) {
         uint64_t n = n_bytes - at < VULKAN_STAGE_BYTES ? n_bytes - at : VULKAN_STAGE_BYTES, value = 0;
-            rc = send_all(d, e);
+        rc = send_all(d, e);
         struct vulkan_stage *s = &d->stages[d->stage];
         if (rc == ERR_OK)
             rc = stage_ready(d, s, e);
@@ -414,6 +414,6 @@ enum err_code vulkan_read(struct vulkan_device *d, void *bytes, const struct vul
         }
         if (rc == ERR_OK)
             memcpy((char *)bytes + at, s->buf.mapped, n);
-        }
+    }
     return rc;
 }

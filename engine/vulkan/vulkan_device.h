@@ -69,6 +69,7 @@ struct vulkan_device {
     VkPipelineCache cache;
     struct vulkan_pipeline **pipelines;
     int32_t n_pipelines;
+    size_t cached_bytes;            /* of the file of vulkan_cache.h */
 };
 
 /* card: of a list that outlives the device.

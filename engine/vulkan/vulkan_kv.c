@@ -96,6 +96,7 @@ static enum err_code create(struct kv_memory *m, size_t n_bytes, void **region, 
     memmove(kv->regions + at + 1, kv->regions + at, (size_t)(kv->n_regions - at) * sizeof r);
     kv->regions[at] = r;
     kv->n_regions++;
+    kv->n_changes++;
     *region = r.begin;
     return ERR_OK;
 }
@@ -107,6 +108,7 @@ static void destroy(struct kv_memory *m, void *region)
     assert(at >= 0 && kv->regions[at].begin == region);
     release(kv, &kv->regions[at]);
     kv->n_regions--;
+    kv->n_changes++;
     memmove(kv->regions + at, kv->regions + at + 1, (size_t)(kv->n_regions - at) * sizeof *kv->regions);
 }
 

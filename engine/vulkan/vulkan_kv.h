@@ -25,6 +25,7 @@ struct vulkan_kv {
         struct vulkan_buf buf;
     } *regions;                 /* by begin */
     int32_t n_regions, cap;
+    uint64_t n_changes;         /* of regions so far: an address asked for before one may be another's now */
 };
 
 /* d outlives it. */

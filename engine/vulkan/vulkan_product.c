@@ -68,12 +68,12 @@ static void record_chunk(struct vulkan_recording *r, const struct vulkan_product
     const struct vulkan_chunk *c = &p->w->chunks[chunk];
     const struct vulkan_buf *second = p->w2 ? &p->w2->chunks[chunk].buf : &c->buf;
     const struct vulkan_part parts[] = { vulkan_all(&c->buf), vulkan_all(second), vulkan_all(p->x), vulkan_all(p->y),
-                                         vulkan_all(p->bias ? p->bias : p->x),
-                                         vulkan_all(p->bias2 ? p->bias2 : p->x) };
+                                         p->bias.buf ? p->bias : vulkan_all(p->x),
+                                         p->bias2.buf ? p->bias2 : vulkan_all(p->x) };
     const struct push_matvec push = {
         .plane = { c->plane[0], c->plane[1], c->plane[2], c->plane[3] }, .n_units = (uint32_t)p->w->n_cols / 32,
         .n_rows = (uint32_t)c->n_rows, .row0 = (uint32_t)c->row0, .y_stride = (uint32_t)p->w->n_rows,
-        .act0 = (uint32_t)act0, .has_bias = p->bias != NULL, .has_bias2 = p->bias2 != NULL, .scale = p->scale,
+        .act0 = (uint32_t)act0, .has_bias = p->bias.buf != NULL, .has_bias2 = p->bias2.buf != NULL, .scale = p->scale,
         .cap = p->cap };
     uint32_t n = ((uint32_t)c->n_rows + shape.rows - 1) / shape.rows, x = n < MAX_GRID_X ? n : MAX_GRID_X;
     if (pipeline)

@@ -17,7 +17,7 @@ struct vulkan_product {
     const struct vulkan_weight *w, *w2;         /* w2: PAIR, of the type and shape of w */
     const struct vulkan_buf *x;                 /* [n][w->n_cols] f32 */
     const struct vulkan_buf *y;                 /* [n][w->n_rows] f32; not x */
-    const struct vulkan_buf *bias, *bias2;      /* [w->n_rows] f32; NULL: none */
+    struct vulkan_part bias, bias2;             /* [w->n_rows] f32; of no buffer: none */
     int32_t n;                                  /* rows of activations */
     enum vulkan_product_mode mode;
     enum step_act act;                          /* PAIR */

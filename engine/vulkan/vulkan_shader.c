@@ -235,6 +235,33 @@ void vulkan_record_indirect(struct vulkan_recording *r, const struct vulkan_pipe
         r->d->api.vkCmdDispatchIndirect(r->cmd, counts->buffer, offset);
 }
 
+void vulkan_record_shader(struct vulkan_recording *r, const char *shader, const uint32_t *spec, int32_t n_spec,
+                          const struct vulkan_part *parts, const void *push, uint32_t push_bytes, uint32_t x, uint32_t y,
+                          uint32_t z)
+{
+    const struct vulkan_pipeline *p;
+    if (r->failed == ERR_OK)
+        r->failed = vulkan_pipeline(r->d, shader, spec, n_spec, &p, &r->err);
+    if (r->failed == ERR_OK)
+        vulkan_record(r, p, parts, push, push_bytes, x, y, z);
+}
+
+void vulkan_record_copy(struct vulkan_recording *r, const struct vulkan_buf *to, const struct vulkan_buf *from,
+                        uint64_t n_bytes)
+{
+    const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, copy = VK_PIPELINE_STAGE_TRANSFER_BIT;
+    VkMemoryBarrier before = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                               .dstAccessMask = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT };
+    VkMemoryBarrier after = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                              .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
+                              .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT };
+    VkBufferCopy region = { .size = n_bytes };
+    r->d->api.vkCmdPipelineBarrier(r->cmd, compute, copy, 0, 1, &before, 0, NULL, 0, NULL);
+    r->d->api.vkCmdCopyBuffer(r->cmd, from->buffer, to->buffer, 1, &region);
+    r->d->api.vkCmdPipelineBarrier(r->cmd, copy, compute, 0, 1, &after, 0, NULL, 0, NULL);
+    r->n_levels++;
+}
+
 void vulkan_record_barrier(struct vulkan_recording *r)
 {
     VkMemoryBarrier barrier = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,

@@ -60,6 +60,13 @@ void vulkan_record(struct vulkan_recording *r, const struct vulkan_pipeline *p, 
 void vulkan_record_indirect(struct vulkan_recording *r, const struct vulkan_pipeline *p,
                             const struct vulkan_part *parts, const void *push, uint32_t push_bytes,
                             const struct vulkan_buf *counts, uint64_t offset);
+/* The pipeline of a shader, looked up (vulkan_pipeline), and recorded. */
+void vulkan_record_shader(struct vulkan_recording *r, const char *shader, const uint32_t *spec, int32_t n_spec,
+                          const struct vulkan_part *parts, const void *push, uint32_t push_bytes, uint32_t x, uint32_t y,
+                          uint32_t z);
+/* Copies the first n_bytes; a barrier on both sides. */
+void vulkan_record_copy(struct vulkan_recording *r, const struct vulkan_buf *to, const struct vulkan_buf *from,
+                        uint64_t n_bytes);
 /* What comes now sees what was written before. */
 void vulkan_record_barrier(struct vulkan_recording *r);
 /* Errors: ERR_DEVICE, ERR_NOMEM: the first since the beginning; it is destroyed then */

@@ -16,6 +16,12 @@
 struct push_norm {
     PUSH_U n_cols;
     PUSH_F eps;
+    PUSH_F scale;
+};
+
+/* glu.comp */
+struct push_glu {
+    PUSH_U n;
 };
 
 /* matvec.comp */
@@ -30,6 +36,8 @@ struct push_matvec {
     PUSH_U has_bias2;
     PUSH_F scale;
     PUSH_F cap;          /* 0: none */
+};
+
 /* attn_in.comp */
 struct push_attn_in {
     PUSH_U n_head;
@@ -38,6 +46,7 @@ struct push_attn_in {
     PUSH_U cos_sin;           /* of the layer's RoPE in the buffer, in floats, and from row to row */
     PUSH_U cos_sin_stride;
     PUSH_F eps;
+    PUSH_F scale;
 };
 
 /* attn.comp, attn_merge.comp */
@@ -50,8 +59,11 @@ struct push_attn {
     PUSH_U max_parts;
     PUSH_U window;            /* keys a query sees; 0: all */
     PUSH_F cap;               /* on scores; 0: none */
+};
+
 /* seal.comp */
 struct push_seal {
+    PUSH_U n_head;
     PUSH_U key_bytes;      /* of a head, sealed */
     PUSH_U value_bytes;
     PUSH_F norm;           /* 1 / sqrt(components of one Hadamard transform) */

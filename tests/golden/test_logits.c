@@ -10,10 +10,22 @@
 
 enum { TINY_TOKENS = 96, TINY_VOCAB = 384 };
 
+static const char software[] = "llvmpipe";
 static const char *const variants[] = { "llama", "llama-tied", "llama-ropefreqs", "llama-yarn", "llama-linear",
                                         "llama-bias", "qwen2", "qwen3", "gemma3" };
 
-static void check_variant(struct test *t, const char *name, const char *tier, const char *kv_type, double limit)
+/* On a tier of the processor (NULL: the best), or on a device. */
+static void open_on(struct test *t, struct logits_rig *rig, const char *path, const char *tier, const char *device,
+                    const struct session_options *o)
+{
+    if (device)
+        logits_rig_open_on(t, rig, path, device, o);
+    else
+        logits_rig_open(t, rig, path, tier, o);
+}
+
+static void check_variant(struct test *t, const char *name, const char *tier, const char *device, const char *kv_type,
+                          double limit)
 {
     char below[128], path[1024];
     struct logits_rig rig;
@@ -27,7 +39,7 @@ static void check_variant(struct test *t, const char *name, const char *tier, co
     snprintf(below, sizeof below, "vectors/arch/%s.gguf", name);
     snprintf(path, sizeof path, "%s", test_shared(below) ? test_shared(below) : "");
     const struct session_options o = { .n_ctx = 256, .kv_type_k = kv_type, .kv_type_v = kv_type };
-    logits_rig_open(t, &rig, path, tier, &o);
+    open_on(t, &rig, path, tier, device, &o);
     CHECK_INT(t, rig.n_vocab, TINY_VOCAB);
     float *got = logits_rig_eval(t, &rig, ids, n, n);
     snprintf(below, sizeof below, "vectors/arch/%s.logits", name);
@@ -35,32 +47,37 @@ static void check_variant(struct test *t, const char *name, const char *tier, co
     float *want = (float *)test_read_file(test_shared(below), &n_bytes);
     CHECK_INT(t, n_bytes, (size_t)TINY_TOKENS * TINY_VOCAB * sizeof(float));
     double nmse = test_nmse(got, want, (size_t)n * TINY_VOCAB);
-    printf("%-16s %-7s %s cache  NMSE %.2e\n", name, tier ? tier : "best", kv_type, nmse);
+    printf("%-16s %-7s %s cache  NMSE %.2e\n", name, device ? device : tier ? tier : "best", kv_type, nmse);
     CHECK_NMSE(t, got, want, (size_t)n * TINY_VOCAB, limit, "%s, %s", name, tier ? tier : "best tier");
     free(got);
     free(want);
     logits_rig_close(&rig);
 }
 
-static void check_variants(struct test *t, const char *tier, const char *kv_type, double limit)
+static void check_variants(struct test *t, const char *tier, const char *device, const char *kv_type, double limit)
 {
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
-        check_variant(t, variants[i], tier, kv_type, limit);
+        check_variant(t, variants[i], tier, device, kv_type, limit);
 }
 
 TEST(logits_of_tiny_models_exact_tier)
 {
-    check_variants(t, "exact", "f16", 1e-5);
+    check_variants(t, "exact", NULL, "f16", 1e-5);
 }
 
 TEST(logits_of_tiny_models_best_tier)
 {
-    check_variants(t, NULL, "f16", 1e-5);
+    check_variants(t, NULL, NULL, "f16", 1e-5);
 }
 
 TEST(logits_of_tiny_models_without_rounding_of_the_cache)
 {
-    check_variants(t, "exact", "f32", 1e-6);
+    check_variants(t, "exact", NULL, "f32", 1e-6);
+}
+
+TEST(logits_of_tiny_models_on_vulkan)
+{
+    check_variants(t, NULL, software, "f16", 1e-5);
 }
 
 TEST(logits_of_tiny_models_scalar_equals_best_tier)
@@ -121,8 +138,8 @@ TEST(logits_of_the_default_model_do_not_depend_on_how_a_prompt_is_cut)
 }
 
 /* name: of the model file and of the vectors. Limits 0: only print. */
-static void check_real(struct test *t, const char *name, const char *file, const char *tier, double max_kl,
-                       double min_same_top)
+static void check_real(struct test *t, const char *name, const char *file, const char *tier, const char *on,
+                       double max_kl, double min_same_top)
 {
     char below[128], path[1024];
     struct logits_reference ref;
@@ -136,14 +153,14 @@ static void check_real(struct test *t, const char *name, const char *file, const
     logits_reference_open(t, &ref, test_shared(below));
     snprintf(path, sizeof path, "%s", test_model(file));
     const struct session_options o = { .n_ctx = 1024, .n_batch = 256 };
-    logits_rig_open(t, &rig, path, tier, &o);
+    open_on(t, &rig, path, tier, on, &o);
     float *logits = logits_rig_eval(t, &rig, ref.ids, ref.n_tokens, 256);
     logits_reference_compare(&ref, logits, rig.n_vocab, &d);
     struct engine_info info;
     engine_info(rig.engine, &info);
-    printf("%s %s: mean KL %.3g, worst %.3g, same top %.2f %%, perplexity %.4f (exact %.4f)\n", name, info.cpu_tier,
-           d.mean_kl, d.worst_kl, 100 * d.same_top, d.perplexity, d.perplexity_reference);
-    CHECK(t, d.mean_kl <= max_kl && d.same_top >= min_same_top, "%s, %s", name, info.cpu_tier);
+    printf("%s %s: mean KL %.3g, worst %.3g, same top %.2f %%, perplexity %.4f (exact %.4f)\n", name,
+           on ? on : info.cpu_tier, d.mean_kl, d.worst_kl, 100 * d.same_top, d.perplexity, d.perplexity_reference);
+    CHECK(t, d.mean_kl <= max_kl && d.same_top >= min_same_top, "%s, %s", name, on ? on : info.cpu_tier);
     free(logits);
     logits_rig_close(&rig);
     logits_reference_close(&ref);
@@ -151,11 +168,16 @@ static void check_real(struct test *t, const char *name, const char *file, const
 
 TEST(logits_of_the_default_model_exact_tier)
 {
-    check_real(t, "smollm2-135m", "smollm2-135m.gguf", "exact", 1e-5, 0.99);
+    check_real(t, "smollm2-135m", "smollm2-135m.gguf", "exact", NULL, 1e-5, 0.99);
 }
 
 /* The limits are what the usual CPU kernels reach (vectors/logits/README.md). */
 TEST(logits_of_the_default_model_best_tier)
 {
-    check_real(t, "smollm2-135m", "smollm2-135m.gguf", NULL, 2.9e-3, 0.9727);
+    check_real(t, "smollm2-135m", "smollm2-135m.gguf", NULL, NULL, 2.9e-3, 0.9727);
+}
+
+TEST(logits_of_the_default_model_on_vulkan)
+{
+    check_real(t, "smollm2-135m", "smollm2-135m.gguf", NULL, software, 1e-4, 0.99);
 }

@@ -131,8 +131,10 @@ static void run(struct matvec_case *c, struct vulkan_product p, int32_t act0, in
     p.x = &x;
     p.y = &y;
     p.n = n;
-    p.bias = p.bias ? &bias : NULL;
-    p.bias2 = p.bias2 ? &bias2 : NULL;
+    if (p.bias.buf)
+        p.bias = vulkan_all(&bias);
+    if (p.bias2.buf)
+        p.bias2 = vulkan_all(&bias2);
     CHECK(t, vulkan_record_begin(&r, rig->d, &e) == ERR_OK, "%s", e.text);
     vulkan_record_product(&r, &p);
     CHECK(t, vulkan_record_end(&r, &e) == ERR_OK, "%s", e.text);
@@ -169,15 +171,15 @@ static double act_of(enum step_act act, double v)
     return 0.5 * v * (1 + tanh(0.79788456080286536 * v * (1 + 0.044715 * v * v)));
 }
 
-/* p.bias and p.bias2 say by not being NULL that there is one. The limit leaves room for a single result whose terms
+/* p.bias and p.bias2 say by having a buffer that there is one. The limit leaves room for a single result whose terms
  * cancel; over many it is 1e-13, with soft caps 2e-12. */
 static void check(struct matvec_case *c, struct vulkan_product p)
 {
     struct test *t = c->rig->t;
     size_t n_y = (size_t)c->n * (size_t)c->t[0].n_rows;
-    exact_product(c, 0, p.bias ? c->bias[0] : NULL);
+    exact_product(c, 0, p.bias.buf ? c->bias[0] : NULL);
     if (p.mode == VULKAN_PAIR)
-        exact_product(c, 1, p.bias2 ? c->bias[1] : NULL);
+        exact_product(c, 1, p.bias2.buf ? c->bias[1] : NULL);
     for (size_t i = 0; i < n_y; i++) {
         double v = (double)c->v[0][i], cap = (double)p.cap, scale = (double)p.scale;
         c->want[i] = (float)(p.mode == VULKAN_PAIR  ? act_of(p.act, v) * (double)c->v[1][i]
@@ -289,15 +291,15 @@ TEST(vulkan_matvec_pairs)
 TEST(vulkan_matvec_bias_scale_and_cap)
 {
     static const struct vulkan_product products[] = {
-        { .mode = VULKAN_STORE, .scale = 1, .bias = &some },
-        { .mode = VULKAN_STORE, .scale = 0.25f, .bias = &some, .cap = 3 },
+        { .mode = VULKAN_STORE, .scale = 1, .bias.buf = &some },
+        { .mode = VULKAN_STORE, .scale = 0.25f, .bias.buf = &some, .cap = 3 },
         { .mode = VULKAN_STORE, .scale = 0.01f, .cap = 30 },
         { .mode = VULKAN_STORE, .scale = 100, .cap = 30 },
         { .mode = VULKAN_ADD, .scale = 1 },
-        { .mode = VULKAN_ADD, .scale = -0.5f, .bias = &some },
-        { .mode = VULKAN_PAIR, .act = STEP_SILU, .bias = &some },
-        { .mode = VULKAN_PAIR, .act = STEP_GELU, .bias2 = &some },
-        { .mode = VULKAN_PAIR, .act = STEP_GELU, .bias = &some, .bias2 = &some },
+        { .mode = VULKAN_ADD, .scale = -0.5f, .bias.buf = &some },
+        { .mode = VULKAN_PAIR, .act = STEP_SILU, .bias.buf = &some },
+        { .mode = VULKAN_PAIR, .act = STEP_GELU, .bias2.buf = &some },
+        { .mode = VULKAN_PAIR, .act = STEP_GELU, .bias.buf = &some, .bias2.buf = &some },
     };
     struct vulkan_rig rig;
     vulkan_rig_open(&rig, t);
@@ -322,9 +324,9 @@ TEST(vulkan_matvec_activations_far_out_are_finite)
             static const float far[] = { 60, -60, 3e9f, -3e9f };
             c.bias[0][i] = far[i];
             if (i == 3)
-                check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = (enum step_act)act, .bias = &some });
+                check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = (enum step_act)act, .bias.buf = &some });
         }
-    check(&c, (struct vulkan_product){ .mode = VULKAN_STORE, .scale = 1, .cap = 30, .bias = &some });
+    check(&c, (struct vulkan_product){ .mode = VULKAN_STORE, .scale = 1, .cap = 30, .bias.buf = &some });
     case_finish(&c);
     vulkan_rig_close(&rig);
 }
@@ -339,7 +341,7 @@ TEST(vulkan_matvec_several_rows_in_a_workgroup)
             struct matvec_case c;
             case_init(&c, &rig, type, n_rows[i], 256, 3, 0);
             check(&c, plain);
-            check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_SILU, .bias2 = &some });
+            check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_SILU, .bias2.buf = &some });
             case_finish(&c);
         }
     vulkan_rig_close(&rig);
@@ -360,9 +362,9 @@ TEST(vulkan_matvec_more_rows_than_a_grid_is_wide)
 TEST(vulkan_matvec_in_chunks_is_the_same)
 {
     static const struct vulkan_product products[] = {
-        { .mode = VULKAN_STORE, .scale = 1, .bias = &some },
-        { .mode = VULKAN_ADD, .scale = 2, .bias = &some },
-        { .mode = VULKAN_PAIR, .act = STEP_SILU, .bias = &some, .bias2 = &some },
+        { .mode = VULKAN_STORE, .scale = 1, .bias.buf = &some },
+        { .mode = VULKAN_ADD, .scale = 2, .bias.buf = &some },
+        { .mode = VULKAN_PAIR, .act = STEP_SILU, .bias.buf = &some, .bias2.buf = &some },
     };
     struct vulkan_rig rig;
     vulkan_rig_open(&rig, t);

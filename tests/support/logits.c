@@ -1,24 +1,61 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/support/logits.h"
 
+#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-void logits_rig_open(struct test *t, struct logits_rig *rig, const char *path, const char *tier,
-                     const struct session_options *o)
+static void open_engine(struct test *t, struct logits_rig *rig, const struct engine_options *options)
 {
     struct err e;
     *rig = (struct logits_rig){ 0 };
-    const struct engine_options options = { .cpu_tier = tier };
-    CHECK_INT(t, engine_create(&rig->engine, &options, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, engine_create(&rig->engine, options, &e), ERR_OK, "%s", e.text);
+}
+
+static void open_model(struct test *t, struct logits_rig *rig, const char *path, const struct session_options *o)
+{
+    struct err e;
     CHECK_INT(t, model_open(&rig->model, rig->engine, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
     CHECK_INT(t, session_create(&rig->session, rig->model, o, &e), ERR_OK, "%s", e.text);
     rig->n_vocab = model_info(rig->model)->n_vocab;
 }
 
+void logits_rig_open(struct test *t, struct logits_rig *rig, const char *path, const char *tier,
+                     const struct session_options *o)
+{
+    open_engine(t, rig, &(struct engine_options){ .cpu_tier = tier, .device = "cpu" });
+    open_model(t, rig, path, o);
+}
+
+void logits_rig_open_on(struct test *t, struct logits_rig *rig, const char *path, const char *device,
+                        const struct session_options *o)
+{
+    struct engine_info info;
+    open_engine(t, rig, &(struct engine_options){ .device = device, .vulkan_validate = true });
+    engine_info(rig->engine, &info);
+    if (!info.device[0]) {    /* perhaps the validation layer is what is missing */
+        engine_destroy(rig->engine);
+        open_engine(t, rig, &(struct engine_options){ .device = device });
+        engine_info(rig->engine, &info);
+    }
+    if (!info.device[0]) {
+        char note[ERR_TEXT_BYTES];
+        snprintf(note, sizeof note, "%s", info.device_note);
+        engine_destroy(rig->engine);
+        SKIP(t, "%s", note);
+    }
+    open_model(t, rig, path, o);
+}
+
 void logits_rig_close(struct logits_rig *rig)
 {
+    struct engine_info info;
     session_destroy(rig->session);
     model_close(rig->model);
+    engine_info(rig->engine, &info);
+    if (info.n_validation > 0)
+        fprintf(stderr, "%s\n", info.validation);
+    assert(info.n_validation == 0);
     engine_destroy(rig->engine);
 }
 

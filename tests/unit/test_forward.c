@@ -62,7 +62,19 @@ static void make_case(struct test *t, struct plan_model *model, const struct pla
         ids[i] = (int32_t)test_below(t, (uint32_t)plan.n_vocab);
 }
 
-static void check_plans(struct test *t, uint32_t weight_type, const char *tier, const char *kv_type, double limit)
+static void open_on(struct test *t, struct logits_rig *rig, const char *path, const char *tier, const char *device,
+                    const char *kv_type)
+{
+    const struct session_options o = { .n_ctx = 300, .kv_type_k = kv_type, .kv_type_v = kv_type, .keep_kv_type = true };
+    if (device)
+        logits_rig_open_on(t, rig, path, device, &o);
+    else
+        logits_rig_open(t, rig, path, tier, &o);
+}
+
+/* On a tier of the processor, or on a device. */
+static void check_plans(struct test *t, uint32_t weight_type, const char *tier, const char *device, const char *kv_type,
+                        double limit)
 {
     for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
         const struct plan *plan = &plans[i];
@@ -72,11 +84,12 @@ static void check_plans(struct test *t, uint32_t weight_type, const char *tier, 
         int32_t ids[N_TOKENS];
         make_case(t, &model, plan, weight_type, path, ids);
         float *want = plan_model_logits(t, &model, ids, N_TOKENS);
-        logits_rig_open(t, &rig, path, tier, &(struct session_options){ .n_ctx = 300, .kv_type_k = kv_type, .kv_type_v = kv_type });
+        open_on(t, &rig, path, tier, device, kv_type);
         CHECK(t, model_warning(rig.model, 1) == NULL, "%s", model_warning(rig.model, 1));
         float *got = evaluate(t, &rig, ids);
         double nmse = test_nmse(got, want, (size_t)N_TOKENS * (size_t)plan->n_vocab);
-        printf("%-7s %-5s %s cache  NMSE %.2e\n", plan->arch, tier ? tier : "best", kv_type, nmse);
+        printf("%-7s %-5s %s cache  NMSE %.2e\n", plan->arch, device ? device : tier ? tier : "best",
+               kv_type, nmse);
         CHECK(t, nmse <= limit, "%s (plan %zu): NMSE %.3g, at most %.3g wanted", plan->arch, i, nmse, limit);
         free(want);
         free(got);
@@ -87,22 +100,22 @@ static void check_plans(struct test *t, uint32_t weight_type, const char *tier, 
 
 TEST(forward_exact_tier_is_exact)
 {
-    check_plans(t, QUANT_F32, "exact", "f32", 1e-11);
+    check_plans(t, QUANT_F32, "exact", NULL, "f32", 1e-11);
 }
 
 TEST(forward_with_a_half_precision_cache)
 {
-    check_plans(t, QUANT_F32, "exact", "f16", 2e-6);
+    check_plans(t, QUANT_F32, "exact", NULL, "f16", 2e-6);
 }
 
 TEST(forward_best_tier_with_float_weights)
 {
-    check_plans(t, QUANT_F32, NULL, "f32", 1e-11);
+    check_plans(t, QUANT_F32, NULL, NULL, "f32", 1e-11);
 }
 
 TEST(forward_best_tier_with_quantised_weights)
 {
-    check_plans(t, QUANT_Q8_0, NULL, "f16", 2e-3);
+    check_plans(t, QUANT_Q8_0, NULL, NULL, "f16", 2e-3);
 }
 
 /* What prefix reuse, batching and the choice of a tier rest on. */
@@ -128,6 +141,40 @@ TEST(forward_gives_the_same_bits_in_pieces_and_on_every_tier)
         free(want);
         free(scalar);
         free(best);
+        plan_model_finish(&model);
+    }
+}
+
+static const char device[] = "llvmpipe";
+
+TEST(forward_on_vulkan_with_float_weights)
+{
+    check_plans(t, QUANT_F32, NULL, device, "f32", 1e-9);
+}
+
+TEST(forward_on_vulkan_with_quantised_weights)
+{
+    check_plans(t, QUANT_Q8_0, NULL, device, "f16", 1e-4);
+}
+
+TEST(forward_on_vulkan_gives_the_same_bits_in_pieces)
+{
+    static const char *const kv_types[] = { "f16", "q8_0", "kv4" };
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        struct plan_model model;
+        struct logits_rig rig;
+        char path[512];
+        int32_t ids[N_TOKENS];
+        make_case(t, &model, &plans[i], QUANT_Q8_0, path, ids);
+        open_on(t, &rig, path, NULL, device, kv_types[i % 3]);
+        float *want = logits_rig_eval(t, &rig, ids, N_TOKENS, 64);
+        session_truncate(rig.session, 0, 0);
+        float *got = evaluate(t, &rig, ids);
+        CHECK(t, memcmp(got, want, (size_t)N_TOKENS * (size_t)plans[i].n_vocab * sizeof *got) == 0, "plan %zu, %s", i,
+              kv_types[i % 3]);
+        logits_rig_close(&rig);
+        free(want);
+        free(got);
         plan_model_finish(&model);
     }
 }

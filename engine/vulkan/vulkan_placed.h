@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIP_ENGINE_VULKAN_VULKAN_PLACED_H
+#define QUIP_ENGINE_VULKAN_VULKAN_PLACED_H
+
+#include "engine/backend/backend.h"
+#include "engine/vulkan/vulkan_attend.h"
+#include "engine/vulkan/vulkan_kv.h"
+#include "engine/vulkan/vulkan_weight.h"
+#include "shaders/include/table.h"
+
+/* The inside of the backend: a program on the device, its scratch, and what was recorded of it.
+ *
+ * A batch is evaluated in PIECES of some rows, one submit each: its rows in the order they stand, so that a row finds
+ * the keys of those before. For each number of rows the whole program is recorded once, and the head for each number
+ * of rows with logits; what changes between batches stands in buffers that the host writes (STEP):
+ *
+ *     in        rows of the embedding, [n][n_embd] f32, scaled
+ *     cos_sin   [rope][max_rows][max_rot]
+ *     rows      table_row of each
+ *     table     table_page of sequence slot s, layer i, page j at (s * n_layers + i) * stride + j
+ *     seals     a list for each layer of the table's entries of pages that the piece completes, seals_bytes apart
+ *     wanted    rows of the piece that want logits
+ *     counts    groups of the dispatches that depend on what is held: three of attention, three of sealing, per layer */
+
+struct vulkan_backend {
+    struct backend base;
+    struct vulkan_device *d;
+    struct vulkan_kv kv;
+};
+
+enum { COUNT_ATTEND = 0, COUNT_SEAL = 3, COUNT_WORDS = 6 };
+enum { VULKAN_MAX_ROWS = 256 };    /* of a piece */
+
+/* Where a step's vectors stand in the buffer of all vectors; n_bytes 0: the step has none. */
+struct vulkan_vectors {
+    struct vulkan_part norm, post_norm, bias[3];
+    struct vulkan_part gains;    /* of the heads: q's, k's */
+};
+
+/* The program for n rows. */
+struct vulkan_body {
+    struct vulkan_body *next;
+    int32_t n_rows;
+    struct vulkan_recording recording;
+};
+
+/* Sequences whose pages are in the table. */
+struct vulkan_slot {
+    const struct kv_page *pages;    /* the sequence's table, by which it is known; NULL: free */
+    uint64_t last_use;
+};
+
+struct vulkan_scratch {
+    struct vulkan_buf in, cos_sin, rows, table, seals, wanted, counts;    /* STEP */
+    struct vulkan_buf x, h, q, turned, k, v, attn, gate, up, branch, parts, picked;
+    struct vulkan_buf logits;                                             /* BACK */
+};
+
+struct placed {
+    struct vulkan_backend *b;
+    const struct program *program;
+    struct vulkan_weight *weights;      /* [n_tensors]; those without chunks are not on the device */
+    struct vulkan_buf vector_bytes;
+    struct vulkan_vectors *vectors;     /* [n_steps] */
+    uint64_t weight_bytes;
+
+    struct vulkan_scratch scratch;
+    int32_t reserved_rows, reserved_logits, n_ctx;
+    int32_t max_rows, max_logits;       /* of a piece, of a head */
+    int32_t max_rot, stride, n_slots, slice_rows, max_parts;
+    uint64_t seals_bytes;
+    struct vulkan_slot *slots;
+    struct kv_page *shadow;             /* what the table on the device was made from; [n_slots][n_layers][stride] */
+    uint64_t use, kv_changes;           /* kv_changes: of the regions that the table's addresses come from */
+
+    struct vulkan_body *bodies, *heads;
+    struct kv_layer *kv;                /* [n_layers]: the types the bodies are recorded for */
+    double ms_per_row;                  /* of the last piece of several rows; 0: none yet */
+};
+
+/* vulkan_scratch.c */
+enum err_code vulkan_scratch_reserve(struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
+                                     struct err *e);
+uint64_t vulkan_scratch_bytes(const struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx);
+void vulkan_scratch_finish(struct placed *p);
+
+/* What shaders are told of a layer's attention over n rows; s: its STEP_ATTN_IN or STEP_ATTN. */
+struct vulkan_attention vulkan_attention_of(const struct placed *p, const struct step *s,
+                                            const struct vulkan_vectors *v, const struct kv_layer *kv, int32_t n_rows);
+
+/* vulkan_record.c: the program for n rows, and its head for n rows with logits, recorded when first asked for.
+ * Errors: ERR_DEVICE, ERR_NOMEM */
+enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32_t n_rows, VkCommandBuffer *out,
+                              struct err *e);
+enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, VkCommandBuffer *out, struct err *e);
+void vulkan_forget_recordings(struct placed *p);
+
+/* vulkan_run.c */
+enum err_code vulkan_run(struct placed *p, const struct batch *batch, struct err *e);
+
+#endif

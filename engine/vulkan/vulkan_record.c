@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* A program recorded for a number of rows.
+ *
+ * A dense layer, a line for each LEVEL (what stands between two barriers):
+ *
+ *     norm      h = norm(x)
+ *     q, k, v   from h
+ *     heads     norm per head, RoPE, keys and values into their pages
+ *     seal      pages that are complete; only where the cache has sealed types
+ *     attend    parts of the pages
+ *     merge     of the parts
+ *     o         x += W attn
+ *     norm      h = norm(x)
+ *     gate, up  with the activation
+ *     down      x += W gate
+ *
+ * Where a model has a norm behind a matrix, the product goes to branch and one level more adds it to x. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/vulkan/vulkan_placed.h"
+#include "engine/vulkan/vulkan_product.h"
+#include "engine/vulkan/vulkan_seal.h"
+#include "shaders/include/push.h"
+
+enum { NORM_LANES = 128 };
+
+static void norm(struct vulkan_recording *r, const struct vulkan_buf *x, struct vulkan_part gain,
+                 const struct vulkan_buf *y, int32_t n_rows, int32_t n_cols, float eps)
+{
+    const uint32_t spec[] = { NORM_LANES, 0, 0 };
+    const struct vulkan_part parts[] = { vulkan_all(x), gain, vulkan_all(y), gain };
+    const struct push_norm push = { (uint32_t)n_cols, eps, 1 };
+    vulkan_record_shader(r, "norm", spec, 3, parts, &push, sizeof push, (uint32_t)n_rows, 1, 1);
+    vulkan_record_barrier(r);
+}
+
+static void product(struct vulkan_recording *r, const struct placed *p, const struct tensor *w,
+                    struct vulkan_part bias, const struct vulkan_buf *x, const struct vulkan_buf *y, int32_t n_rows)
+{
+    vulkan_record_product(r, &(struct vulkan_product){ .w = &p->weights[w->index], .x = x, .y = y, .bias = bias,
+                                                       .n = n_rows, .scale = 1 });
+}
+
+/* What a step's matrices are multiplied with. */
+static const struct vulkan_buf *normed(struct vulkan_recording *r, const struct placed *p, const struct step *s,
+                                       const struct vulkan_vectors *v, const struct vulkan_buf *x, int32_t n_rows)
+{
+    if (!s->norm)
+        return x;
+    norm(r, x, v->norm, &p->scratch.h, n_rows, s->w[0]->n_cols, s->eps);
+    return &p->scratch.h;
+}
+
+struct vulkan_attention vulkan_attention_of(const struct placed *p, const struct step *s,
+                                            const struct vulkan_vectors *v, const struct kv_layer *kv, int32_t n_rows)
+{
+    const struct vulkan_scratch *b = &p->scratch;
+    return (struct vulkan_attention){
+        .kv = &kv[s->layer], .rope = s->rope >= 0 ? &p->program->ropes[s->rope] : NULL,
+        .q = vulkan_all(&b->q), .turned = vulkan_all(&b->turned), .k = vulkan_all(&b->k), .v = vulkan_all(&b->v),
+        .out = vulkan_all(&b->attn), .gains = v->gains, .cos_sin = vulkan_all(&b->cos_sin),
+        .cos_sin_at = s->rope * p->max_rows * p->max_rot, .cos_sin_stride = p->max_rot,
+        .rows = vulkan_all(&b->rows), .table = vulkan_all(&b->table), .table_stride = p->stride, .n_rows = n_rows,
+        .scratch = vulkan_all(&b->parts), .slice_rows = p->slice_rows, .max_parts = p->max_parts,
+        .counts = &b->counts, .counts_offset = ((uint64_t)s->layer * COUNT_WORDS + COUNT_ATTEND) * 4,
+    };
+}
+
+static void attn_in(struct vulkan_recording *r, const struct placed *p, const struct step *s,
+                    const struct vulkan_vectors *v, const struct kv_layer *kv, int32_t n_rows)
+{
+    const struct vulkan_scratch *b = &p->scratch;
+    const struct vulkan_attention a = vulkan_attention_of(p, s, v, kv, n_rows);
+    const struct vulkan_buf *in = normed(r, p, s, v, &b->x, n_rows);
+    product(r, p, s->w[0], v->bias[0], in, &b->q, n_rows);
+    product(r, p, s->w[1], v->bias[1], in, &b->k, n_rows);
+    product(r, p, s->w[2], v->bias[2], in, &b->v, n_rows);
+    vulkan_record_barrier(r);
+    vulkan_record_attn_in(r, s, &a);
+    vulkan_record_barrier(r);
+    if (!kv_layer_seals(a.kv))
+        return;
+    const struct vulkan_seal seal = {
+        .layer = *a.kv, .table = a.table,
+        .list = { &b->seals, (uint64_t)s->layer * p->seals_bytes, p->seals_bytes },
+        .counts = &b->counts, .counts_offset = ((uint64_t)s->layer * COUNT_WORDS + COUNT_SEAL) * 4,
+    };
+    vulkan_record_seal(r, &seal);
+    vulkan_record_barrier(r);
+}
+
+static void attend(struct vulkan_recording *r, const struct placed *p, const struct step *s,
+                   const struct vulkan_vectors *v, const struct kv_layer *kv, int32_t n_rows)
+{
+    const struct vulkan_attention a = vulkan_attention_of(p, s, v, kv, n_rows);
+    vulkan_record_attend(r, s, &a);
+    vulkan_record_barrier(r);
+}
+
+static void onto_residual(struct vulkan_recording *r, const struct placed *p, const struct step *s,
+                          const struct vulkan_vectors *v, const struct vulkan_buf *src, int32_t n_rows)
+{
+    const struct vulkan_scratch *b = &p->scratch;
+    const struct vulkan_buf *in = normed(r, p, s, v, src, n_rows);
+    struct vulkan_product add = { .w = &p->weights[s->w[0]->index], .x = in, .y = &b->x, .bias = v->bias[0],
+                                  .n = n_rows, .mode = VULKAN_ADD, .scale = s->scale };
+    if (!s->post_norm) {
+        vulkan_record_product(r, &add);
+        vulkan_record_barrier(r);
+        return;
+    }
+    product(r, p, s->w[0], v->bias[0], in, &b->branch, n_rows);
+    vulkan_record_barrier(r);
+    const uint32_t spec[] = { NORM_LANES, 1, 0 };
+    const struct vulkan_part parts[] = { vulkan_all(&b->branch), v->post_norm, vulkan_all(&b->x), v->post_norm };
+    const struct push_norm push = { (uint32_t)s->w[0]->n_rows, s->eps, s->scale };
+    vulkan_record_shader(r, "norm", spec, 3, parts, &push, sizeof push, (uint32_t)n_rows, 1, 1);
+    vulkan_record_barrier(r);
+}
+
+static void ffn_in(struct vulkan_recording *r, const struct placed *p, const struct step *s,
+                   const struct vulkan_vectors *v, int32_t n_rows)
+{
+    const struct vulkan_scratch *b = &p->scratch;
+    const struct vulkan_buf *in = normed(r, p, s, v, &b->x, n_rows);
+    const struct tensor *gate = s->w[0], *up = s->w[1];
+    if (gate->type == up->type) {
+        vulkan_record_product(r, &(struct vulkan_product){
+            .w = &p->weights[gate->index], .w2 = &p->weights[up->index], .x = in, .y = &b->gate, .bias = v->bias[0],
+            .bias2 = v->bias[1], .n = n_rows, .mode = VULKAN_PAIR, .act = s->act, .scale = 1 });
+        vulkan_record_barrier(r);
+        return;
+    }
+    product(r, p, gate, v->bias[0], in, &b->gate, n_rows);
+    product(r, p, up, v->bias[1], in, &b->up, n_rows);
+    vulkan_record_barrier(r);
+    uint32_t n = (uint32_t)n_rows * (uint32_t)gate->n_rows;
+    const uint32_t spec[] = { NORM_LANES, s->act };
+    const struct vulkan_part parts[] = { vulkan_all(&b->gate), vulkan_all(&b->up) };
+    vulkan_record_shader(r, "glu", spec, 2, parts, &(struct push_glu){ n }, sizeof(struct push_glu),
+                         (n + NORM_LANES - 1) / NORM_LANES, 1, 1);
+    vulkan_record_barrier(r);
+}
+
+static void record_body(struct vulkan_recording *r, const struct placed *p, const struct kv_layer *kv, int32_t n_rows)
+{
+    const struct vulkan_scratch *b = &p->scratch;
+    vulkan_record_copy(r, &b->x, &b->in, (uint64_t)n_rows * (uint64_t)p->program->n_embd * sizeof(float));
+    for (int32_t i = 0; i < p->program->n_steps; i++) {
+        const struct step *s = &p->program->steps[i];
+        const struct vulkan_vectors *v = &p->vectors[i];
+        switch (s->kind) {
+        case STEP_EMBED: break;    /* the host looked it up */
+        case STEP_ATTN_IN: attn_in(r, p, s, v, kv, n_rows); break;
+        case STEP_ATTN: attend(r, p, s, v, kv, n_rows); break;
+        case STEP_ATTN_OUT: onto_residual(r, p, s, v, &b->attn, n_rows); break;
+        case STEP_FFN_IN: ffn_in(r, p, s, v, n_rows); break;
+        case STEP_FFN_OUT: onto_residual(r, p, s, v, &b->gate, n_rows); break;
+        case STEP_HEAD: break;    /* has a recording of its own */
+        }
+    }
+}
+
+static void record_head(struct vulkan_recording *r, const struct placed *p, int32_t n_logits)
+{
+    const struct vulkan_scratch *b = &p->scratch;
+    for (int32_t i = 0; i < p->program->n_steps; i++) {
+        const struct step *s = &p->program->steps[i];
+        const struct vulkan_vectors *v = &p->vectors[i];
+        if (s->kind != STEP_HEAD)
+            continue;
+        const uint32_t spec[] = { NORM_LANES, 0, 1 };
+        const struct vulkan_part parts[] = { vulkan_all(&b->x), v->norm, vulkan_all(&b->picked),
+                                             vulkan_all(&b->wanted) };
+        const struct push_norm push = { (uint32_t)s->w[0]->n_cols, s->eps, 1 };
+        vulkan_record_shader(r, "norm", spec, 3, parts, &push, sizeof push, (uint32_t)n_logits, 1, 1);
+        vulkan_record_barrier(r);
+        vulkan_record_product(r, &(struct vulkan_product){ .w = &p->weights[s->w[0]->index], .x = &b->picked,
+                                                           .y = &b->logits, .bias = v->bias[0], .n = n_logits,
+                                                           .scale = s->scale, .cap = s->cap });
+        vulkan_record_barrier(r);
+    }
+}
+
+/* ---- which there are ----------------------------------------------------------------------------------- */
+
+static void forget(struct vulkan_body **list)
+{
+    while (*list) {
+        struct vulkan_body *b = *list;
+        *list = b->next;
+        vulkan_recording_destroy(&b->recording);
+        free(b);
+    }
+}
+
+void vulkan_forget_recordings(struct placed *p)
+{
+    forget(&p->bodies);
+    forget(&p->heads);
+}
+
+static enum err_code find(struct placed *p, struct vulkan_body **list, const struct kv_layer *kv, int32_t n_rows,
+                          VkCommandBuffer *out, struct err *e)
+{
+    for (struct vulkan_body *b = *list; b; b = b->next)
+        if (b->n_rows == n_rows) {
+            *out = b->recording.cmd;
+            return ERR_OK;
+        }
+    struct vulkan_body *b = calloc(1, sizeof *b);
+    if (!b)
+        return err_set(e, ERR_NOMEM, "no memory for a recording");
+    b->n_rows = n_rows;
+    enum err_code rc = vulkan_record_begin(&b->recording, p->b->d, e);
+    if (rc == ERR_OK) {
+        if (kv)
+            record_body(&b->recording, p, kv, n_rows);
+        else
+            record_head(&b->recording, p, n_rows);
+        rc = vulkan_record_end(&b->recording, e);
+    }
+    if (rc != ERR_OK) {
+        free(b);
+        return rc;
+    }
+    b->next = *list;
+    *list = b;
+    *out = b->recording.cmd;
+    return ERR_OK;
+}
+
+enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32_t n_rows, VkCommandBuffer *out,
+                              struct err *e)
+{
+    size_t n_bytes = (size_t)p->program->n_layers * sizeof *kv;
+    if (memcmp(p->kv, kv, n_bytes) != 0) {    /* another session's types */
+        forget(&p->bodies);
+        memcpy(p->kv, kv, n_bytes);
+    }
+    return find(p, &p->bodies, kv, n_rows, out, e);
+}
+
+enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, VkCommandBuffer *out, struct err *e)
+{
+    return find(p, &p->heads, NULL, n_logits, out, e);
+}
