@@ -6,7 +6,9 @@
 
 #include "engine/vulkan/vulkan_shader.h"
 
-static const uint64_t WAIT_NS = 20000000000;    /* a submit takes 0.1 s; a driver that takes this long is stuck */
+/* A submit takes 0.1 s; a device that needs this many seconds is stuck. They are waited for one by one, since a process
+ * that was stopped (Ctrl+Z) finds the second it was stopped in to be over. */
+enum { WAIT_SECONDS = 20 };
 
 static enum err_code complain(struct vulkan_device *d, struct err *e, const char *what, VkResult r)
 {
@@ -113,7 +115,7 @@ void vulkan_device_close(struct vulkan_device *d)
     if (!d)
         return;
     const struct vulkan_api *api = &d->api;
-    if (d->device && api->vkDeviceWaitIdle) {
+    if (d->device && api->vkDeviceWaitIdle && !d->stuck) {
         api->vkDeviceWaitIdle(d->device);
         for (int i = 0; i < VULKAN_N_STAGES; i++)
             vulkan_buf_destroy(d, &d->stages[i].buf);
@@ -223,6 +225,8 @@ enum err_code vulkan_buf_create(struct vulkan_device *d, struct vulkan_buf *out,
 
 void vulkan_buf_destroy(struct vulkan_device *d, struct vulkan_buf *b)
 {
+    if (d->stuck)    /* and may still be writing there */
+        return;
     if (b->memory)
         d->allocated_bytes -= b->n_bytes;
     d->api.vkDestroyBuffer(d->device, b->buffer, NULL);
@@ -255,9 +259,11 @@ enum err_code vulkan_wait(struct vulkan_device *d, uint64_t value, struct err *e
                                  .pSemaphores = &d->timeline, .pValues = &value };
     if (d->lost)
         return complain(d, e, "waiting for the device", VK_ERROR_DEVICE_LOST);
-    VkResult r = d->api.vkWaitSemaphores(d->device, &info, WAIT_NS);
-    if (r == VK_TIMEOUT)    /* its buffers cannot be touched any more, so it is lost */
-        d->lost = true;
+    VkResult r = VK_TIMEOUT;
+    for (int i = 0; i < WAIT_SECONDS && r == VK_TIMEOUT; i++)
+        r = d->api.vkWaitSemaphores(d->device, &info, 1000000000);
+    if (r == VK_TIMEOUT)
+        d->lost = d->stuck = true;
     return r == VK_SUCCESS ? ERR_OK : complain(d, e, "waiting for the device", r);
 }
 

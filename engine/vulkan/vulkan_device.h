@@ -59,6 +59,7 @@ struct vulkan_device {
     VkSemaphore timeline;
     uint64_t submitted;             /* value that the last submit raises the timeline to */
     bool lost;
+    bool stuck;                     /* lost, but perhaps still at work: what it has is left to it for good */
     struct vulkan_faults faults;
     uint64_t allocated_bytes;
     struct vulkan_stage stages[VULKAN_N_STAGES];

@@ -294,9 +294,9 @@ void vulkan_recording_destroy(struct vulkan_recording *r)
 {
     if (!r->d)
         return;
-    if (r->cmd)
+    if (r->cmd && !r->d->stuck)
         r->d->api.vkFreeCommandBuffers(r->d->device, r->d->commands, 1, &r->cmd);
-    for (int32_t i = 0; i < r->n_pools; i++)
+    for (int32_t i = 0; i < r->n_pools && !r->d->stuck; i++)
         r->d->api.vkDestroyDescriptorPool(r->d->device, r->pools[i], NULL);
     free(r->pools);
     *r = (struct vulkan_recording){ 0 };
