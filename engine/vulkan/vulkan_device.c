@@ -6,9 +6,10 @@
 
 #include "engine/vulkan/vulkan_shader.h"
 
-/* A submit takes 0.1 s; a device that needs this many seconds is stuck. They are waited for one by one, since a process
- * that was stopped (Ctrl+Z) finds the second it was stopped in to be over. */
-enum { WAIT_SECONDS = 20 };
+/* A submit takes 0.1 s; a device that needs this many seconds is stuck. Software shares the processor with whatever else
+ * runs, and is only slow. They are waited for one by one, since a process that was stopped (Ctrl+Z) finds the second it
+ * was stopped in to be over. */
+enum { WAIT_SECONDS = 20, WAIT_SECONDS_SOFTWARE = 600 };
 
 static enum err_code complain(struct vulkan_device *d, struct err *e, const char *what, VkResult r)
 {
@@ -260,7 +261,8 @@ enum err_code vulkan_wait(struct vulkan_device *d, uint64_t value, struct err *e
     if (d->lost)
         return complain(d, e, "waiting for the device", VK_ERROR_DEVICE_LOST);
     VkResult r = VK_TIMEOUT;
-    for (int i = 0; i < WAIT_SECONDS && r == VK_TIMEOUT; i++)
+    int seconds = d->card->kind == VULKAN_SOFTWARE ? WAIT_SECONDS_SOFTWARE : WAIT_SECONDS;
+    for (int i = 0; i < seconds && r == VK_TIMEOUT; i++)
         r = d->api.vkWaitSemaphores(d->device, &info, 1000000000);
     if (r == VK_TIMEOUT)
         d->lost = d->stuck = true;
