@@ -59,6 +59,8 @@ static enum err_code create_device(struct vulkan_device *d, struct vulkan_list *
     }
     if (c->features & VULKAN_BUDGET)
         extensions[n++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+    if (c->portable)
+        extensions[n++] = VULKAN_PORTABILITY;
     VkDeviceQueueCreateInfo queue = { .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                       .queueFamilyIndex = c->queue_family, .queueCount = 1,
                                       .pQueuePriorities = &priority };

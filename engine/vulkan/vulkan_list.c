@@ -206,7 +206,12 @@ static void read_features(const struct vulkan_api *api, struct vulkan_card *c, c
         c->features |= VULKAN_PRIORITY;
     if (has_extension(x, VK_EXT_DEVICE_FAULT_EXTENSION_NAME))
         c->features |= VULKAN_FAULT;
+    c->portable = has_extension(x, VULKAN_PORTABILITY);
 }
+
+/* The most of any shader: lanes of matvec.comp and attn.comp, shared memory of attn.comp with heads of 512 (25 KiB),
+ * bindings of attn_in.comp. Vulkan promises 128, 16 KiB and 4. */
+enum { MAX_LANES = 256, SHARED_BYTES = 32768, MAX_BINDINGS = 8 };
 
 static void read_properties(const struct vulkan_api *api, struct vulkan_card *c, const struct extensions *x)
 {
@@ -240,10 +245,16 @@ static void read_properties(const struct vulkan_api *api, struct vulkan_card *c,
         c->min_subgroup = size.minSubgroupSize;
         c->max_subgroup = size.maxSubgroupSize;
     }
+    if (!(size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) ||
+        (uint64_t)size.maxComputeWorkgroupSubgroups * c->subgroup < MAX_LANES)
+        c->features &= ~(uint32_t)VULKAN_SUBGROUP_SIZE;
     bool compute = subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT;
     if (!compute || !(subgroup.supportedOperations & VK_SUBGROUP_FEATURE_BASIC_BIT))
         refuse(c, "lacks subgroups in compute shaders");
-    if (compute && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT))
+    /* Where nobody can ask for a size, it may differ from pipeline to pipeline, and with it the order of a sum. */
+    bool fixed = (c->features & VULKAN_SUBGROUP_SIZE) ||
+                 (size.maxSubgroupSize > 0 && size.minSubgroupSize == size.maxSubgroupSize);
+    if (compute && fixed && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT))
         c->features |= VULKAN_SUBGROUP_ADD;
     if (dot.integerDotProduct4x8BitPackedSignedAccelerated)
         c->features |= VULKAN_FAST_INT_DOT;
@@ -254,8 +265,11 @@ static void read_properties(const struct vulkan_api *api, struct vulkan_card *c,
     c->allocation_bytes = alloc.maxMemoryAllocationSize;
     c->binding_align = (uint32_t)l->minStorageBufferOffsetAlignment;
     c->tick_ns = (double)l->timestampPeriod;
-    if (l->maxPushConstantsSize < 128 || l->maxComputeWorkGroupInvocations < 256 || c->shared_bytes < 16384)
+    if (l->maxPushConstantsSize < 128 || l->maxComputeWorkGroupInvocations < MAX_LANES ||
+        l->maxComputeWorkGroupSize[0] < MAX_LANES || c->shared_bytes < SHARED_BYTES)
         refuse(c, "workgroups or push constants are too small");
+    if (l->maxPerStageDescriptorStorageBuffers < MAX_BINDINGS)
+        refuse(c, "shaders see too few buffers");
 }
 
 static void apply_quirks(struct vulkan_card *c)
@@ -361,6 +375,21 @@ static bool has_layer(const struct vulkan_api *api)
     return false;
 }
 
+/* Without this one a loader keeps devices of layers over other systems (MoltenVK) to itself. */
+static bool shows_portable(const struct vulkan_api *api)
+{
+    struct extensions x = { 0 };
+    uint32_t n = 0;
+    if (api->vkEnumerateInstanceExtensionProperties(NULL, &n, NULL) != VK_SUCCESS || n == 0)
+        return false;
+    x.list = calloc(n, sizeof *x.list);
+    if (x.list && api->vkEnumerateInstanceExtensionProperties(NULL, &n, x.list) >= 0)
+        x.n = n;
+    bool shows = has_extension(&x, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
+    free(x.list);
+    return shows;
+}
+
 static enum err_code create_instance(struct vulkan_list *list, struct err *e)
 {
     struct vulkan_api *api = &list->api;
@@ -373,7 +402,8 @@ static enum err_code create_instance(struct vulkan_list *list, struct err *e)
     if (list->validates && !has_layer(api))
         return err_set(e, ERR_DEVICE, "no Vulkan layer '%s' here", layer);
 
-    static const char *const extensions[] = { VK_EXT_DEBUG_UTILS_EXTENSION_NAME };
+    const char *extensions[2];
+    uint32_t n_extensions = 0;
     static const char *const layers[] = { layer };
     const VkValidationFeatureEnableEXT enabled[] = { VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT };
     VkDebugUtilsMessengerCreateInfoEXT messenger = {
@@ -392,10 +422,16 @@ static enum err_code create_instance(struct vulkan_list *list, struct err *e)
     VkInstanceCreateInfo info = { .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &app };
     if (list->validates) {
         info.pNext = &features;
-        info.enabledLayerCount = info.enabledExtensionCount = 1;
+        info.enabledLayerCount = 1;
         info.ppEnabledLayerNames = layers;
-        info.ppEnabledExtensionNames = extensions;
+        extensions[n_extensions++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
     }
+    if (shows_portable(api)) {
+        info.flags |= VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR;
+        extensions[n_extensions++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
+    }
+    info.enabledExtensionCount = n_extensions;
+    info.ppEnabledExtensionNames = extensions;
     VkResult r = api->vkCreateInstance(&info, NULL, &list->instance);
     if (r == VK_ERROR_INCOMPATIBLE_DRIVER)
         return err_set(e, ERR_DEVICE, "no Vulkan driver here");    /* the loader's way to say so */

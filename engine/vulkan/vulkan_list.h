@@ -11,6 +11,9 @@
 
 enum { VULKAN_MAX_CARDS = 16 };
 
+/* An extension that must be named where a device has it; its header is that of Vulkan's beta extensions. */
+#define VULKAN_PORTABILITY "VK_KHR_portability_subset"
+
 /* In the order in which they are preferred. */
 enum vulkan_kind { VULKAN_DISCRETE, VULKAN_INTEGRATED, VULKAN_VIRTUAL, VULKAN_OTHER, VULKAN_SOFTWARE };
 
@@ -48,6 +51,7 @@ struct vulkan_card {
     uint64_t local_bytes;              /* of its largest heap */
     uint64_t free_bytes;               /* of that, when the list was made; local_bytes where nobody knows */
     bool unified;                      /* its memory is the machine's */
+    bool portable;                     /* a layer over something else than Vulkan, which asks for VULKAN_PORTABILITY */
     bool usable;
     char why[160];                     /* why not */
 };

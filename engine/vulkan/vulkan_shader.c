@@ -64,10 +64,12 @@ static enum err_code make_pipeline(struct vulkan_device *d, const struct vulkan_
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = d->card->subgroup };
+    /* Full ones, or there may be more of them than lanes divided by their size. All workgroups are whole subgroups. */
     bool fixed = d->card->features & VULKAN_SUBGROUP_SIZE;
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO, .layout = p->layout,
         .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, .pNext = fixed ? &size : NULL,
+                   .flags = fixed ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
                    .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module, .pName = "main",
                    .pSpecializationInfo = &spec } };
     r = d->api.vkCreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->pipeline);

@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/vulkan/vulkan_api.h"
+#include "engine/vulkan/vulkan_list.h"
 
 #define GIB (1ull << 30)
 
-enum { WITHOUT_8BIT = 1, WITHOUT_TIMELINE = 2, WITHOUT_COMPUTE = 4, WITH_BUDGET = 8, WITH_SIZES = 16 };
+enum { WITHOUT_8BIT = 1, WITHOUT_TIMELINE = 2, WITHOUT_COMPUTE = 4, WITH_BUDGET = 8, WITH_SIZES = 16,
+       FEW_BUFFERS = 32, LITTLE_SHARED = 64, SIZES_ELSEWHERE = 128,
+       LAYERED = 256 };
 
 static const struct fake {
     const char *name, *driver;
@@ -26,7 +28,7 @@ static const struct fake {
     { "Big Card", "second best", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_AMD_PROPRIETARY, 0x1002,
       VK_API_VERSION_1_2, 3, 24 * GIB, 0, 0 },
     { "Big Card (open)", "best", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_MESA_RADV, 0x1002,
-      VK_API_VERSION_1_3, 3, 24 * GIB, 3 * GIB, WITH_BUDGET },
+      VK_API_VERSION_1_3, 3, 24 * GIB, 3 * GIB, WITH_BUDGET | WITH_SIZES },
     { "Old Card", "old", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_NVIDIA_PROPRIETARY, 0x10de,
       VK_API_VERSION_1_1, 4, 8 * GIB, 0, 0 },
     { "Bare Card", "bare", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_NVIDIA_PROPRIETARY, 0x10de,
@@ -34,7 +36,13 @@ static const struct fake {
     { "Painter", "paints", VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU, VK_DRIVER_ID_MESA_VENUS, 0x1af4, VK_API_VERSION_1_3, 6,
       8 * GIB, 0, WITHOUT_COMPUTE },
     { "Mac Card", "layered", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_MOLTENVK, 0x1002, VK_API_VERSION_1_2,
-      7, 16 * GIB, 0, 0 },
+      7, 16 * GIB, 0, WITH_SIZES | LAYERED },
+    { "Narrow Card", "narrow", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_QUALCOMM_PROPRIETARY, 0x5143,
+      VK_API_VERSION_1_3, 8, 3 * GIB, 0, FEW_BUFFERS },
+    { "Shallow Card", "shallow", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_ARM_PROPRIETARY, 0x13b5,
+      VK_API_VERSION_1_3, 9, 2 * GIB, 0, LITTLE_SHARED },
+    { "Loose Inside", "loose", VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU, VK_DRIVER_ID_ARM_PROPRIETARY, 0x13b5,
+      VK_API_VERSION_1_3, 10, 2 * GIB, 0, WITH_SIZES | SIZES_ELSEWHERE },
 };
 enum { N_FAKES = sizeof fakes / sizeof *fakes };
 
@@ -57,11 +65,13 @@ static VkResult fake_layers(uint32_t *n, VkLayerProperties *layers)
     return VK_SUCCESS;
 }
 
+/* The second shows layered devices too. */
+static const char instances[2];
+
 static VkResult fake_instance(const VkInstanceCreateInfo *info, const VkAllocationCallbacks *memory, VkInstance *out)
 {
-    static int instance;
-    (void)info, (void)memory;
-    *out = (VkInstance)(void *)&instance;
+    (void)memory;
+    *out = (VkInstance)(void *)&instances[info->flags & VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR ? 1 : 0];
     return VK_SUCCESS;
 }
 
@@ -72,22 +82,25 @@ static void fake_destroy(VkInstance instance, const VkAllocationCallbacks *memor
 
 static VkResult fake_devices(VkInstance instance, uint32_t *n, VkPhysicalDevice *devices)
 {
-    (void)instance;
-    for (*n = 0; *n < N_FAKES; (*n)++)
-        devices[*n] = (VkPhysicalDevice)(void *)&fakes[*n];
+    *n = 0;
+    for (int i = 0; i < N_FAKES; i++)
+        if (!(fakes[i].marks & LAYERED) || instance == (VkInstance)(void *)&instances[1])
+            devices[(*n)++] = (VkPhysicalDevice)(void *)&fakes[i];
     return VK_SUCCESS;
 }
 
 static VkResult fake_extensions(VkPhysicalDevice device, const char *layer, uint32_t *n, VkExtensionProperties *list)
 {
     const struct fake *f = fake_of(device);
-    const char *names[2];
+    const char *names[3];
     uint32_t n_names = 0;
     (void)layer;
     if (f->marks & WITH_BUDGET)
         names[n_names++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
     if (f->marks & WITH_SIZES)
         names[n_names++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    if (f->marks & LAYERED)
+        names[n_names++] = VULKAN_PORTABILITY;
     for (uint32_t i = 0; list && i < n_names; i++)
         snprintf(list[i].extensionName, sizeof list[i].extensionName, "%s", names[i]);
     *n = n_names;
@@ -109,7 +122,9 @@ static void fake_properties(VkPhysicalDevice device, VkPhysicalDeviceProperties2
     VkPhysicalDeviceProperties *p = &all->properties;
     *p = (VkPhysicalDeviceProperties){ .apiVersion = f->version, .vendorID = f->vendor, .deviceType = f->type };
     snprintf(p->deviceName, sizeof p->deviceName, "%s", f->name);
-    p->limits.maxComputeSharedMemorySize = 32768;
+    p->limits.maxComputeSharedMemorySize = f->marks & LITTLE_SHARED ? 16384 : 32768;
+    p->limits.maxPerStageDescriptorStorageBuffers = f->marks & FEW_BUFFERS ? 4 : 16;
+    p->limits.maxComputeWorkGroupSize[0] = 1024;
     p->limits.maxStorageBufferRange = 1u << 30;
     p->limits.minStorageBufferOffsetAlignment = 16;
     p->limits.maxPushConstantsSize = 128;
@@ -134,6 +149,9 @@ static void fake_properties(VkPhysicalDevice device, VkPhysicalDeviceProperties2
     if (sizes) {
         sizes->minSubgroupSize = 8;
         sizes->maxSubgroupSize = 32;
+        sizes->maxComputeWorkgroupSubgroups = 32;
+        sizes->requiredSubgroupSizeStages =
+            f->marks & SIZES_ELSEWHERE ? VK_SHADER_STAGE_FRAGMENT_BIT : VK_SHADER_STAGE_COMPUTE_BIT;
     }
 }
 
@@ -193,8 +211,10 @@ static PFN_vkVoidFunction fake_function(VkDevice device, const char *name)
 
 static VkResult fake_instance_extensions(const char *layer, uint32_t *n, VkExtensionProperties *list)
 {
-    (void)layer, (void)list;
-    *n = 0;
+    (void)layer;
+    if (list)
+        snprintf(list->extensionName, sizeof list->extensionName, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME);
+    *n = 1;
     return VK_SUCCESS;
 }
 

@@ -23,8 +23,9 @@ static const struct vulkan_card *card(struct test *t, const struct vulkan_list *
 
 TEST(vulkan_list_has_the_best_first)
 {
-    static const char *const order[] = { "Big Card (open)", "Big Card", "Mac Card", "Small Inside", "Plain Software",
-                                         "Bare Card", "Old Card", "Painter" };
+    static const char *const order[] = { "Big Card (open)", "Big Card", "Mac Card", "Small Inside", "Loose Inside",
+                                         "Plain Software", "Bare Card", "Old Card", "Narrow Card", "Shallow Card",
+                                         "Painter" };
     struct vulkan_list *list = open_list(t);
     CHECK_INT(t, list->n_cards, sizeof order / sizeof *order);
     for (int32_t i = 0; i < list->n_cards; i++)
@@ -46,6 +47,9 @@ TEST(vulkan_list_says_why_a_device_cannot_be_used)
         { "Bare Card", "lacks storageBuffer8BitAccess" },
         { "Old Card", "has Vulkan 1.1, 1.2 is wanted" },
         { "Painter", "has no queue that computes" },
+        { "Narrow Card", "shaders see too few buffers" },
+        { "Shallow Card", "workgroups or push constants are too small" },
+        { "Loose Inside", "" },
     };
     struct vulkan_list *list = open_list(t);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -63,6 +67,24 @@ TEST(vulkan_list_takes_off_what_a_driver_does_badly)
     CHECK(t, !(card(t, list, "Mac Card")->features & VULKAN_SUBGROUP_ADD), "sums of subgroups are wrong there");
     CHECK_INT(t, card(t, list, "Small Inside")->subgroup, 16);
     CHECK_INT(t, card(t, list, "Plain Software")->subgroup, 32);
+    vulkan_list_close(list);
+}
+
+/* Sums over subgroups of any size would come out in any order, and overrun the room for their parts. */
+TEST(vulkan_list_adds_over_subgroups_only_where_their_size_is_certain)
+{
+    struct vulkan_list *list = open_list(t);
+    const struct vulkan_card *loose = card(t, list, "Loose Inside"), *inside = card(t, list, "Small Inside");
+    CHECK(t, inside->features & VULKAN_SUBGROUP_SIZE && inside->features & VULKAN_SUBGROUP_ADD);
+    CHECK(t, !(loose->features & (VULKAN_SUBGROUP_SIZE | VULKAN_SUBGROUP_ADD)), "not for compute shaders");
+    CHECK(t, !(card(t, list, "Big Card")->features & VULKAN_SUBGROUP_ADD), "no such extension");
+    vulkan_list_close(list);
+}
+
+TEST(vulkan_list_asks_for_layered_devices_and_knows_them)
+{
+    struct vulkan_list *list = open_list(t);
+    CHECK(t, card(t, list, "Mac Card")->portable && !card(t, list, "Big Card")->portable);
     vulkan_list_close(list);
 }
 
@@ -96,9 +118,9 @@ TEST(vulkan_list_finds_what_a_person_names)
         { "soft", "Plain Software", NULL },
         { "big", "Big Card (open)", NULL },
         { "second best", NULL, "Big Card cannot be used: is here through a better driver too" },
-        { "vulkan:6", NULL, "Old Card cannot be used: has Vulkan 1.1, 1.2 is wanted" },
+        { "vulkan:7", NULL, "Old Card cannot be used: has Vulkan 1.1, 1.2 is wanted" },
         { "bare", NULL, "Bare Card cannot be used: lacks storageBuffer8BitAccess" },
-        { "vulkan:8", NULL, "no device 'vulkan:8' here; there is cpu, vulkan:0 (Big Card (open)), vulkan:1 (Big" },
+        { "vulkan:11", NULL, "no device 'vulkan:11' here; there is cpu, vulkan:0 (Big Card (open)), vulkan:1 (Big" },
         { "vulkan:", NULL, "no device 'vulkan:' here; there is cpu, " },
         { "vulkan:2x", NULL, "no device 'vulkan:2x' here; there is cpu, " },
     };
