@@ -84,18 +84,18 @@ float cap_of(float v)
         t = fma(t, z, -0.333333289);
         t = fma(a * z, t, a);
     } else {
-        t = 1 - 2 / (exp(2 * a) + 1);
+        t = 1 - 2 / (exp(min(2 * a, 80)) + 1);
     }
     return v < 0 ? -p.cap * t : p.cap * t;
 }
 
-// 0.5 (1 + tanh z) is 1 / (1 + e^-2z), which keeps its digits where 1 + tanh z cancels.
+// 0.5 (1 + tanh z) is 1 / (1 + e^-2z), which keeps its digits where 1 + tanh z cancels. Of the bound see act.glsl.
 float activate(float v)
 {
     float z = v;
     if (MODE == GELU)
         z = 2 * 0.7978845608 * v * fma(0.044715 * v, v, 1);
-    return v / (1 + exp(-z));
+    return v / (1 + exp(min(-z, 80)));
 }
 
 void finish(uint row, uint act, float v, float v2)

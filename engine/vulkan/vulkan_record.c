@@ -135,11 +135,11 @@ static void ffn_in(struct vulkan_recording *r, const struct placed *p, const str
     product(r, p, gate, v->bias[0], in, &b->gate, n_rows);
     product(r, p, up, v->bias[1], in, &b->up, n_rows);
     vulkan_record_barrier(r);
-    uint32_t n = (uint32_t)n_rows * (uint32_t)gate->n_rows;
+    uint32_t n = (uint32_t)gate->n_rows;
     const uint32_t spec[] = { NORM_LANES, s->act };
     const struct vulkan_part parts[] = { vulkan_all(&b->gate), vulkan_all(&b->up) };
     vulkan_record_shader(r, "glu", spec, 2, parts, &(struct push_glu){ n }, sizeof(struct push_glu),
-                         (n + NORM_LANES - 1) / NORM_LANES, 1, 1);
+                         (n + NORM_LANES - 1) / NORM_LANES, (uint32_t)n_rows, 1);
     vulkan_record_barrier(r);
 }
 

@@ -21,7 +21,7 @@ struct push_norm {
 
 /* glu.comp */
 struct push_glu {
-    PUSH_U n;
+    PUSH_U n_cols;
 };
 
 /* matvec.comp */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <math.h>
 #include <stdlib.h>
 
+#include "engine/backend/step.h"
 #include "shaders/include/push.h"
 #include "tests/support/vulkan_rig.h"
 
@@ -62,6 +64,46 @@ TEST(vulkan_norm_agrees_with_the_formula)
         check_norm(&rig, 1, 64, how & 1, how & 2);
         check_norm(&rig, 3, 576, how & 1, how & 2);
         check_norm(&rig, 9, 100, how & 1, how & 2);
+    }
+    vulkan_rig_close(&rig);
+}
+
+/* Beside what activations are, arguments so large that an exponential on the way overflows. */
+static void check_glu(struct vulkan_rig *rig, int32_t n_rows, int32_t n_cols, uint32_t kind)
+{
+    struct test *t = rig->t;
+    size_t n = (size_t)n_rows * (size_t)n_cols;
+    float *gate = malloc(n * 4), *up = malloc(n * 4), *got = malloc(n * 4), *want = malloc(n * 4);
+    CHECK(t, gate && up && got && want);
+    for (size_t i = 0; i < n; i++) {
+        gate[i] = i % 7 == 3 ? (i % 2 ? 100 : -100) * (float)(i % 5 + 1) : test_normal(t);
+        up[i] = test_normal(t);
+        double x = (double)gate[i], z = kind == 0 ? x : 1.5957691216057308 * (x + 0.044715 * x * x * x);
+        want[i] = (float)(x / (1 + exp(-z)) * (double)up[i]);
+    }
+    struct vulkan_buf bg = vulkan_rig_buf(rig, gate, n * 4), bu = vulkan_rig_buf(rig, up, n * 4);
+    const struct vulkan_part parts[] = { vulkan_all(&bg), vulkan_all(&bu) };
+    const struct push_glu push = { (uint32_t)n_cols };
+    vulkan_rig_run(rig, "glu", (const uint32_t[]){ 128, kind }, 2, parts, &push, sizeof push,
+                   (uint32_t)(n_cols + 127) / 128, (uint32_t)n_rows, 1);
+    vulkan_rig_read(rig, got, &bg, n * 4);
+    CHECK_NMSE(t, got, want, n, 1e-12, "%d rows of %d, activation %u", n_rows, n_cols, kind);
+    vulkan_buf_destroy(rig->d, &bg);
+    vulkan_buf_destroy(rig->d, &bu);
+    free(gate);
+    free(up);
+    free(got);
+    free(want);
+}
+
+TEST(vulkan_glu_agrees_with_the_formula)
+{
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (uint32_t kind = STEP_SILU; kind <= STEP_GELU; kind++) {
+        check_glu(&rig, 1, 64, kind);
+        check_glu(&rig, 3, 300, kind);
+        check_glu(&rig, 9, 128, kind);
     }
     vulkan_rig_close(&rig);
 }
