@@ -117,6 +117,7 @@ static void vulkan_unplace(struct placed *p)
     if (!p)
         return;
     struct vulkan_device *d = p->b->d;
+    vulkan_flush(d, NULL);    /* of a model placed in part copies may be on their way, or wait to be sent */
     vulkan_forget_recordings(p);
     vulkan_scratch_finish(p);
     for (int32_t i = 0; p->weights && i < p->program->n_tensors; i++)

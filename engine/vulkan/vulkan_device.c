@@ -118,7 +118,7 @@ void vulkan_device_close(struct vulkan_device *d)
     if (!d)
         return;
     const struct vulkan_api *api = &d->api;
-    if (d->device && api->vkDeviceWaitIdle && !d->stuck) {
+    if (d->device && api->vkQueueSubmit && !d->stuck) {    /* the last that was looked up: all are there */
         api->vkDeviceWaitIdle(d->device);
         for (int i = 0; i < VULKAN_N_STAGES; i++)
             vulkan_buf_destroy(d, &d->stages[i].buf);
@@ -126,8 +126,9 @@ void vulkan_device_close(struct vulkan_device *d)
         api->vkDestroyPipelineCache(d->device, d->cache, NULL);
         api->vkDestroyCommandPool(d->device, d->commands, NULL);
         api->vkDestroySemaphore(d->device, d->timeline, NULL);
-        api->vkDestroyDevice(d->device, NULL);
     }
+    if (d->device && api->vkDestroyDevice && !d->stuck)
+        api->vkDestroyDevice(d->device, NULL);
     free(d);
 }
 
@@ -145,7 +146,10 @@ static uint32_t find_type(const struct vulkan_card *c, uint32_t allowed, enum vu
     enum {
         LOCAL = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
         SEEN = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
-        CACHED = VK_MEMORY_PROPERTY_HOST_CACHED_BIT
+        CACHED = VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
+        /* For what is not asked for here; the latter two must not be allocated without a feature of their own. */
+        NEVER = VK_MEMORY_PROPERTY_PROTECTED_BIT | VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT |
+                VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD
     };
     static const uint32_t wishes[][4] = {
         [VULKAN_LOCAL] = { LOCAL | SEEN | CACHED, LOCAL | SEEN, LOCAL, 0 },
@@ -156,8 +160,7 @@ static uint32_t find_type(const struct vulkan_card *c, uint32_t allowed, enum vu
         uint32_t want = wishes[where][wish];
         for (uint32_t t = 0; t < c->memory.memoryTypeCount; t++) {
             uint32_t has = c->memory.memoryTypes[t].propertyFlags;
-            if (!(allowed >> t & 1) || (has & want) != want ||
-                (has & VK_MEMORY_PROPERTY_PROTECTED_BIT))
+            if (!(allowed >> t & 1) || (has & want) != want || (has & NEVER))
                 continue;
             if (where == VULKAN_LOCAL && (want & SEEN) && !window_is_wide(c, t))
                 continue;
@@ -203,11 +206,18 @@ enum err_code vulkan_buf_create(struct vulkan_device *d, struct vulkan_buf *out,
     api->vkGetBufferMemoryRequirements(d->device, b.buffer, &need);
     uint32_t type = find_type(d->card, need.memoryTypeBits, where);
     r = type == UINT32_MAX ? VK_ERROR_FEATURE_NOT_PRESENT : allocate(d, &b, need.size, type);
+    if (r == VK_ERROR_OUT_OF_DEVICE_MEMORY && where == VULKAN_STEP) {    /* a window is soon full: the machine's then */
+        uint32_t other = find_type(d->card, need.memoryTypeBits & ~(1u << type), where);
+        if (other != UINT32_MAX)
+            r = allocate(d, &b, need.size, type = other);
+    }
     if (r == VK_SUCCESS) {
         d->allocated_bytes += n_bytes;
         r = api->vkBindBufferMemory(d->device, b.buffer, b.memory, 0);
     }
-    if (r == VK_SUCCESS && (d->card->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) &&
+    bool hidden = where == VULKAN_LOCAL && d->faults.unmapped;
+    if (r == VK_SUCCESS && !hidden &&
+        (d->card->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) &&
         (d->card->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)) {
         b.slow = where == VULKAN_LOCAL &&
                  !(d->card->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
@@ -368,6 +378,8 @@ enum err_code vulkan_flush(struct vulkan_device *d, struct err *e)
     for (int i = 0; i < VULKAN_N_STAGES; i++)
         if (d->stages[i].done > last)
             last = d->stages[i].done;
+    if (rc != ERR_OK && last > 0)
+        vulkan_wait(d, last, NULL);    /* those before are on their way all the same */
     return rc == ERR_OK && last > 0 ? vulkan_wait(d, last, e) : rc;
 }
 

@@ -9,10 +9,11 @@
  * Thread  one at a time
  * Faults  a lost device stays lost: each call that needs it gives ERR_DEVICE from then on */
 
-/* For tests: what is to go wrong. Each counts down and strikes at 1. */
+/* For tests: what is to go wrong. Each counts down and strikes at 1; unmapped holds. */
 struct vulkan_faults {
     int32_t allocate;    /* out of memory */
     int32_t submit;      /* the device is lost */
+    bool unmapped;       /* the device's own memory is out of the host's sight */
 };
 
 /* Where a buffer is to lie. */

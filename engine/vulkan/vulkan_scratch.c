@@ -126,8 +126,11 @@ enum err_code vulkan_scratch_reserve(struct placed *p, int32_t max_rows, int32_t
     struct vulkan_slot *slots = calloc(N_SLOTS, sizeof *slots);
     struct kv_page *shadow = calloc(n_entries, sizeof *shadow);
     enum err_code rc = slots && shadow ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for a table of pages");
-    for (int i = 0; i < N_BUFS && rc == ERR_OK; i++)
-        rc = vulkan_buf_create(d, bufs[i].buf, bufs[i].n_bytes, bufs[i].where, e);
+    for (int i = 0; i < N_BUFS && rc == ERR_OK; i++)    /* shaders see each as a whole */
+        rc = bufs[i].n_bytes <= d->card->binding_bytes
+                 ? vulkan_buf_create(d, bufs[i].buf, bufs[i].n_bytes, bufs[i].where, e)
+                 : err_set(e, ERR_NOMEM, "%s: %.0f MiB in one buffer, %.0f MiB allowed", d->card->name,
+                           (double)bufs[i].n_bytes / 1048576.0, (double)d->card->binding_bytes / 1048576.0);
     if (rc != ERR_OK) {
         destroy(d, &grown);
         free(slots);

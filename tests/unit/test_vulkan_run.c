@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+/* Batches as sessions make them: several sequences that grow, go back, part and end, of several types of cache, on one
+ * placed model. What each gives is held against the same tokens evaluated alone, from the first, on a fresh placement;
+ * whether those are right is test_forward's matter. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/backend/split.h"
+#include "engine/model/arch.h"
+#include "engine/quant/quant.h"
+#include "engine/vulkan/vulkan_backend.h"
+#include "engine/vulkan/vulkan_placed.h"
+#include "tests/support/plan_model.h"
+#include "tests/support/vulkan_rig.h"
+
+enum { N_CTX = 384, STRIDE = N_CTX / KV_PAGE, MAX_LAYERS = 4, MAX_SEQS = 20 };
+
+/* Layers with a window and without, heads that share a key, a norm behind matrices. */
+static const struct plan plan = {
+    .arch = "gemma3", .n_layers = 4, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 2, .d_head = 32,
+    .n_vocab = 100, .n_rot = 32, .rope_base = 100000, .rope_base_local = 500, .embed_scale = 8, .halves = true,
+    .qk_norm = true, .post_norm = true, .gelu = true, .tied = true, .window = 70, .period = 3, .weight_type = QUANT_Q8_0
+};
+
+struct rig {
+    struct vulkan_rig vulkan;
+    struct test *t;
+    struct backend *backend;
+    struct gguf *gguf;
+    struct arena arena;
+    struct program *program;
+    struct placed *placed;
+    struct kv_layer kv[MAX_LAYERS];
+};
+
+static void place(struct rig *r, struct backend *b, struct placed **out, int32_t max_rows, int32_t n_ctx)
+{
+    struct err e = { 0 };
+    CHECK_INT(r->t, b->ops->place(b, r->program, out, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(r->t, b->ops->reserve(*out, max_rows, max_rows, n_ctx, &e), ERR_OK, "%s", e.text);
+}
+
+static void set_types(struct rig *r, enum kv_type k, enum kv_type v)
+{
+    for (int32_t i = 0; i < r->program->n_layers; i++) {
+        r->kv[i] = r->program->kv[i];
+        r->kv[i].k = k;
+        r->kv[i].v = v;
+    }
+}
+
+/* unmapped: as on a card whose memory the host does not see. */
+static void open_rig(struct test *t, struct rig *r, bool unmapped)
+{
+    struct plan_model model;
+    struct hparams h;
+    struct err e = { 0 };
+    char path[512];
+    *r = (struct rig){ .t = t };
+    vulkan_rig_open(&r->vulkan, t);
+    snprintf(path, sizeof path, "%s/model.gguf", test_folder(t));
+    plan_model_write(t, &model, &plan, path);
+    plan_model_finish(&model);
+    CHECK_INT(t, vulkan_backend_create(&r->backend, r->vulkan.list, r->vulkan.d->card, &e), ERR_OK, "%s", e.text);
+    ((struct vulkan_backend *)r->backend)->d->faults.unmapped = unmapped;
+    CHECK_INT(t, gguf_open(&r->gguf, path, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, arch_build(r->gguf, &r->arena, &r->program, &h, &e), ERR_OK, "%s", e.text);
+    CHECK(t, r->program->n_layers <= MAX_LAYERS);
+    set_types(r, KV_F16, KV_F16);
+    place(r, r->backend, &r->placed, 256, N_CTX);
+}
+
+static void close_rig(struct rig *r)
+{
+    r->backend->ops->unplace(r->placed);
+    gguf_close(r->gguf);
+    arena_finish(&r->arena);
+    r->backend->ops->destroy(r->backend);
+    vulkan_rig_close(&r->vulkan);
+}
+
+/* ---- sequences ------------------------------------------------------------------------------------------- */
+
+struct seq {
+    int32_t ids[N_CTX], n;             /* n: evaluated */
+    struct kv_page pages[MAX_LAYERS * STRIDE];
+    struct kv_layer kv[MAX_LAYERS];
+    void *region;                      /* of its pages */
+    size_t used;
+};
+
+static size_t page_bytes(const struct seq *s, const struct rig *r)
+{
+    size_t sum = 0;
+    for (int32_t i = 0; i < r->program->n_layers; i++)
+        sum += kv_open_bytes(&s->kv[i]) + kv_sealed_bytes(&s->kv[i]);
+    return sum;
+}
+
+/* Pages of their own from page j on, in all layers. Room is for each page twice. */
+static void take_pages(const struct rig *r, struct seq *s, int32_t from)
+{
+    for (int32_t j = from; j < STRIDE; j++)
+        for (int32_t i = 0; i < r->program->n_layers; i++) {
+            struct kv_page *p = &s->pages[i * STRIDE + j];
+            p->open = (char *)s->region + s->used;
+            s->used += kv_open_bytes(&s->kv[i]);
+            p->sealed = j > 0 && kv_layer_seals(&s->kv[i]) ? (char *)s->region + s->used : NULL;
+            s->used += kv_sealed_bytes(&s->kv[i]);
+        }
+    CHECK(r->t, s->used <= 2 * STRIDE * page_bytes(s, r));
+}
+
+static void new_ids(const struct rig *r, struct seq *s, int32_t from)
+{
+    for (int32_t i = from; i < N_CTX; i++)
+        s->ids[i] = (int32_t)test_below(r->t, (uint32_t)plan.n_vocab);
+}
+
+/* Of the rig's types. */
+static void begin(const struct rig *r, struct seq *s)
+{
+    struct err e = { 0 };
+    s->n = 0;
+    s->used = 0;
+    memcpy(s->kv, r->kv, sizeof s->kv);
+    CHECK_INT(r->t, kv_memory_create(r->backend->kv_memory, 2 * STRIDE * page_bytes(s, r), &s->region, &e), ERR_OK,
+              "%s", e.text);
+    take_pages(r, s, 0);
+    new_ids(r, s, 0);
+}
+
+static void end(const struct rig *r, struct seq *s)
+{
+    kv_memory_destroy(r->backend->kv_memory, s->region);
+}
+
+/* ---- evaluating ------------------------------------------------------------------------------------------ */
+
+/* n[i] tokens of seqs[i], in one batch; logits of all of them, in their order backwards when back. */
+static void evaluate(const struct rig *r, struct backend *b, struct placed *placed, struct seq *const *seqs,
+                     const int32_t *n, int32_t n_seqs, bool back, float *logits)
+{
+    struct batch_row rows[256];
+    struct err e = { 0 };
+    int32_t n_rows = 0, all = 0;
+    for (int32_t i = 0; i < n_seqs; i++)
+        all += n[i];
+    CHECK(r->t, all <= 256);
+    for (int32_t i = 0; i < n_seqs; i++)
+        for (int32_t k = 0; k < n[i]; k++, n_rows++)
+            rows[n_rows] = (struct batch_row){ .token = seqs[i]->ids[seqs[i]->n + k], .pos = seqs[i]->n + k,
+                                               .pages = seqs[i]->pages, .logits = back ? all - 1 - n_rows : n_rows };
+    const struct batch batch = { .rows = rows, .n_rows = n_rows, .table_stride = STRIDE, .kv = seqs[0]->kv,
+                                 .logits = logits, .n_logits = n_rows };
+    CHECK_INT(r->t, b->ops->run(placed, &batch, &e), ERR_OK, "%s", e.text);
+    for (int32_t i = 0; i < n_seqs; i++)
+        seqs[i]->n += n[i];
+}
+
+/* What seqs[i]'s last n tokens gave, against the whole of it alone. */
+static void check_seq(const struct rig *r, const struct seq *s, const float *got, int32_t n, const char *what)
+{
+    struct rig alone = *r;
+    struct seq *own = calloc(1, sizeof *own);
+    float *want = malloc((size_t)N_CTX * (size_t)plan.n_vocab * sizeof *want);
+    CHECK(r->t, own && want);
+    memcpy(alone.kv, s->kv, sizeof alone.kv);
+    begin(&alone, own);
+    memcpy(own->ids, s->ids, sizeof own->ids);
+    place(&alone, r->backend, &alone.placed, 64, N_CTX);
+    while (own->n < s->n) {
+        int32_t rows = s->n - own->n < 64 ? s->n - own->n : 64;
+        evaluate(&alone, r->backend, alone.placed, &own, &rows, 1, false, want + (int64_t)own->n * plan.n_vocab);
+    }
+    CHECK_NMSE(r->t, got, want + (int64_t)(s->n - n) * plan.n_vocab, (size_t)n * (size_t)plan.n_vocab, 1e-4, "%s", what);
+    r->backend->ops->unplace(alone.placed);
+    end(&alone, own);
+    free(own);
+    free(want);
+}
+
+/* Evaluates, and checks each sequence. */
+static void check_batch(const struct rig *r, struct seq *const *seqs, const int32_t *n, int32_t n_seqs,
+                        const char *what)
+{
+    float *logits = malloc((size_t)256 * (size_t)plan.n_vocab * sizeof *logits), *at = logits;
+    CHECK(r->t, logits != NULL);
+    evaluate(r, r->backend, r->placed, seqs, n, n_seqs, false, logits);
+    for (int32_t i = 0; i < n_seqs; at += n[i++] * plan.n_vocab)
+        check_seq(r, seqs[i], at, n[i], what);
+    free(logits);
+}
+
+static struct seq *new_seqs(struct rig *r, struct seq **list, int32_t n)
+{
+    struct seq *seqs = calloc((size_t)n, sizeof *seqs);
+    CHECK(r->t, seqs != NULL);
+    for (int32_t i = 0; i < n; i++) {
+        list[i] = &seqs[i];
+        begin(r, list[i]);
+    }
+    return seqs;
+}
+
+/* Four sequences up to and beyond a second part of 256 keys; then one goes back and takes other pages, one goes back and
+ * writes on in its own, one parts from another. */
+static void check_story(struct test *t, enum kv_type k, enum kv_type v, bool unmapped)
+{
+    struct rig r;
+    struct seq *s[4];
+    open_rig(t, &r, unmapped);
+    set_types(&r, k, v);
+    struct seq *seqs = new_seqs(&r, s, 4);
+    static const int32_t begins[][4] = { { 50, 1, 3, 2 }, { 64, 60, 64, 1 }, { 64, 64, 64, 1 }, { 64, 64, 64, 1 },
+                                         { 33, 64, 17, 1 } };
+    float *logits = malloc((size_t)256 * (size_t)plan.n_vocab * sizeof *logits);
+    CHECK(t, logits != NULL);
+    for (int i = 0; i < 5; i++)
+        evaluate(&r, r.backend, r.placed, s, begins[i], 4, false, logits);
+    check_batch(&r, s, (const int32_t[]){ 1, 4, 2, 1 }, 4, "grown");
+
+    s[0]->n = 150;
+    take_pages(&r, s[0], 3);      /* page 2 is written on, those behind it are others */
+    new_ids(&r, s[0], 150);
+    s[1]->n = 70;
+    new_ids(&r, s[1], 70);
+    s[3]->n = 192;
+    memcpy(s[3]->ids, s[2]->ids, sizeof s[3]->ids);
+    new_ids(&r, s[3], 192);
+    for (int32_t i = 0; i < r.program->n_layers; i++)
+        memcpy(&s[3]->pages[i * STRIDE], &s[2]->pages[i * STRIDE], 3 * sizeof *s[3]->pages);
+    check_batch(&r, s, (const int32_t[]){ 2, 60, 1, 3 }, 4, "after going back");
+    evaluate(&r, r.backend, r.placed, s, (const int32_t[]){ 64, 64, 20, 64 }, 4, false, logits);
+    evaluate(&r, r.backend, r.placed, s, (const int32_t[]){ 60, 64, 20, 20 }, 4, false, logits);
+    check_batch(&r, s, (const int32_t[]){ 1, 1, 1, 1 }, 4, "grown again");
+    for (int i = 0; i < 4; i++)
+        end(&r, s[i]);
+    free(logits);
+    free(seqs);
+    close_rig(&r);
+}
+
+TEST(vulkan_run_of_sequences_that_grow_go_back_and_part)
+{
+    check_story(t, KV_F16, KV_F16, false);
+    check_story(t, KV_Q8_0, KV_KV4, false);
+}
+
+TEST(vulkan_run_on_a_card_whose_memory_the_host_does_not_see)
+{
+    check_story(t, KV_KV3, KV_Q8_0, true);
+}
+
+/* The table of pages has room for sixteen. */
+TEST(vulkan_run_of_twenty_sequences_at_once)
+{
+    struct rig r;
+    struct seq *s[MAX_SEQS];
+    int32_t n[MAX_SEQS];
+    open_rig(t, &r, false);
+    struct seq *seqs = new_seqs(&r, s, MAX_SEQS);
+    float *logits = malloc((size_t)256 * (size_t)plan.n_vocab * sizeof *logits);
+    CHECK(t, logits != NULL);
+    for (int32_t i = 0; i < MAX_SEQS; i++)
+        n[i] = 1 + i % 12;
+    evaluate(&r, r.backend, r.placed, s, n, MAX_SEQS, false, logits);
+    for (int32_t i = 0; i < MAX_SEQS; i++)
+        n[i] = 1;
+    evaluate(&r, r.backend, r.placed, s, n, MAX_SEQS, false, logits);
+    check_batch(&r, s, n, MAX_SEQS, "of twenty");
+    check_batch(&r, s + 3, n, 2, "two of twenty");
+    for (int32_t i = 0; i < MAX_SEQS; i++)
+        end(&r, s[i]);
+    free(logits);
+    free(seqs);
+    close_rig(&r);
+}
+
+TEST(vulkan_run_of_two_sessions_with_caches_of_different_types)
+{
+    struct rig r;
+    struct seq *a, *b;
+    open_rig(t, &r, false);
+    set_types(&r, KV_KV4, KV_Q8_0);
+    struct seq *first = new_seqs(&r, &a, 1);
+    set_types(&r, KV_F16, KV_KV3);
+    struct seq *second = new_seqs(&r, &b, 1);
+    for (int i = 0; i < 4; i++) {
+        check_batch(&r, &a, (const int32_t[]){ 63 }, 1, "of the first");
+        check_batch(&r, &b, (const int32_t[]){ 64 }, 1, "of the second");
+    }
+    end(&r, a);
+    end(&r, b);
+    free(first);
+    free(second);
+    close_rig(&r);
+}
+
+/* Pages that are given back and taken anew are found at the same place in the host's eyes, not in the device's. */
+TEST(vulkan_run_finds_pages_that_have_moved)
+{
+    struct rig r;
+    struct seq *a;
+    open_rig(t, &r, true);
+    struct vulkan_kv *kv = &((struct vulkan_backend *)r.backend)->kv;
+    struct seq *seqs = new_seqs(&r, &a, 1);
+    check_batch(&r, &a, (const int32_t[]){ 64 }, 1, "before");
+    for (int i = 0; i < 3; i++) {
+        const void *region = a->region;
+        VkDeviceAddress address = vulkan_kv_address(kv, region);
+        struct vulkan_buf between;
+        struct err e = { 0 };
+        end(&r, a);
+        CHECK_INT(t, vulkan_buf_create(kv->d, &between, 2 * STRIDE * page_bytes(a, &r), VULKAN_LOCAL, &e), ERR_OK, "%s",
+                  e.text);
+        begin(&r, a);
+        printf("the same region %d, the same address %d\n", region == a->region,
+               address == vulkan_kv_address(kv, a->region));
+        check_batch(&r, &a, (const int32_t[]){ 64 }, 1, "after");
+        vulkan_buf_destroy(kv->d, &between);
+    }
+    end(&r, a);
+    free(seqs);
+    close_rig(&r);
+}
+
+TEST(vulkan_run_goes_on_when_the_room_grows)
+{
+    struct rig r;
+    struct seq *s[2];
+    struct err e = { 0 };
+    open_rig(t, &r, false);
+    r.backend->ops->unplace(r.placed);
+    place(&r, r.backend, &r.placed, 9, 64);
+    set_types(&r, KV_Q8_0, KV_Q8_0);
+    struct seq *seqs = new_seqs(&r, s, 2);
+    for (int i = 0; i < 7; i++)
+        check_batch(&r, s, (const int32_t[]){ 8, 1 }, 2, "in little room");
+    CHECK_INT(t, r.backend->ops->reserve(r.placed, 130, 130, N_CTX, &e), ERR_OK, "%s", e.text);
+    check_batch(&r, s, (const int32_t[]){ 1, 120 }, 2, "in more");
+    check_batch(&r, s, (const int32_t[]){ 64, 64 }, 2, "in more, again");
+    CHECK_INT(t, r.backend->ops->reserve(r.placed, 20, 1, 64, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, r.backend->ops->reserve(r.placed, 20, 1, 1 << 26, &e), ERR_NOMEM, "a table beyond any binding");
+    check_batch(&r, s, (const int32_t[]){ 64, 64 }, 2, "less is no less");
+    end(&r, s[0]);
+    end(&r, s[1]);
+    free(seqs);
+    close_rig(&r);
+}
+
+/* As with a vocabulary, or a context, that is too large for the scratch of all rows. */
+TEST(vulkan_run_takes_logits_and_attention_in_turns)
+{
+    struct rig r;
+    struct seq *s[2];
+    open_rig(t, &r, false);
+    struct seq *seqs = new_seqs(&r, s, 2);
+    r.placed->max_logits = 3;
+    r.placed->slice_rows = 5;
+    check_batch(&r, s, (const int32_t[]){ 40, 24 }, 2, "in turns");
+    float *back = malloc((size_t)8 * (size_t)plan.n_vocab * sizeof *back), *row = malloc((size_t)plan.n_vocab * 8 * 4);
+    CHECK(t, back && row);
+    evaluate(&r, r.backend, r.placed, s, (const int32_t[]){ 4, 4 }, 2, true, back);
+    for (int32_t i = 0; i < 8; i++)
+        memcpy(row + i * plan.n_vocab, back + (7 - i) * plan.n_vocab, (size_t)plan.n_vocab * sizeof *row);
+    check_seq(&r, s[0], row, 4, "where they were wanted");
+    check_seq(&r, s[1], row + 4 * plan.n_vocab, 4, "where they were wanted");
+    end(&r, s[0]);
+    end(&r, s[1]);
+    free(back);
+    free(row);
+    free(seqs);
+    close_rig(&r);
+}
+
+/* Both parts of a split program on the device: the residual stream leaves it and comes back. */
+static void check_split(struct test *t, int32_t n_first, bool unmapped)
+{
+    struct rig r;
+    struct seq *s[2];
+    struct backend *split;
+    struct placed *placed;
+    struct err e = { 0 };
+    open_rig(t, &r, unmapped);
+    set_types(&r, KV_KV4, KV_KV4);
+    CHECK_INT(t, split_backend_create(&split, r.backend, r.backend, n_first, &e), ERR_OK, "%s", e.text);
+    place(&r, split, &placed, 200, N_CTX);
+    struct seq *seqs = new_seqs(&r, s, 2);
+    float *logits = malloc((size_t)256 * (size_t)plan.n_vocab * sizeof *logits);
+    CHECK(t, logits != NULL);
+    for (int i = 0; i < 2; i++) {
+        evaluate(&r, split, placed, s, (const int32_t[]){ 130, 7 }, 2, false, logits);
+        check_seq(&r, s[0], logits, 130, "in two parts");
+        check_seq(&r, s[1], logits + 130 * plan.n_vocab, 7, "in two parts");
+    }
+    split->ops->unplace(placed);
+    split->ops->destroy(split);
+    end(&r, s[0]);
+    end(&r, s[1]);
+    free(logits);
+    free(seqs);
+    close_rig(&r);
+}
+
+TEST(vulkan_run_of_a_program_in_two_parts)
+{
+    check_split(t, 1, false);
+    check_split(t, 3, true);
+}
+
+/* A piece of a matrix may wait to be sent when the next one turns out to be impossible. */
+TEST(vulkan_place_that_fails_leaves_nothing_on_its_way)
+{
+    struct rig r;
+    struct seq *a;
+    open_rig(t, &r, true);
+    struct vulkan_device *d = ((struct vulkan_backend *)r.backend)->d;
+    const struct tensor *down = NULL;
+    for (int32_t i = 0; i < r.program->n_steps; i++)
+        if (r.program->steps[i].kind == STEP_FFN_OUT)
+            down = r.program->steps[i].w[0];
+    CHECK(t, down != NULL);
+    uint64_t before = d->allocated_bytes;
+    for (int i = 0; i < 20; i++) {
+        struct tensor *spoiled = (struct tensor *)&r.program->tensors[down->index];
+        struct placed *none = NULL;
+        struct err e = { 0 };
+        uint32_t type = spoiled->type;
+        if (i == 0)
+            spoiled->type = 34;
+        else
+            d->faults.allocate = i;
+        CHECK_INT(t, r.backend->ops->place(r.backend, r.program, &none, &e), i == 0 ? ERR_UNSUPPORTED : ERR_NOMEM);
+        spoiled->type = type;
+        CHECK_INT(t, d->allocated_bytes, before);
+        for (int j = 0; j < VULKAN_N_STAGES; j++)
+            CHECK(t, d->stages[j].to == NULL, "try %d: something waits for a buffer that is gone", i);
+    }
+    d->faults.allocate = 0;
+    struct seq *seqs = new_seqs(&r, &a, 1);
+    check_batch(&r, &a, (const int32_t[]){ 20 }, 1, "after all that");
+    end(&r, a);
+    free(seqs);
+    close_rig(&r);
+}
+
+TEST(vulkan_run_that_is_cancelled_says_so)
+{
+    struct rig r;
+    struct seq *a;
+    struct err e = { 0 };
+    atomic_bool cancel = true;
+    open_rig(t, &r, false);
+    struct seq *seqs = new_seqs(&r, &a, 1);
+    const struct batch_row row = { .pages = a->pages, .logits = -1 };
+    const struct batch batch = { .rows = &row, .n_rows = 1, .table_stride = STRIDE, .kv = a->kv, .cancel = &cancel };
+    CHECK_INT(t, r.backend->ops->run(r.placed, &batch, &e), ERR_CANCELLED);
+    atomic_store(&cancel, false);
+    CHECK_INT(t, r.backend->ops->run(r.placed, &batch, &e), ERR_OK, "%s", e.text);
+    end(&r, a);
+    free(seqs);
+    close_rig(&r);
+}
