@@ -140,8 +140,10 @@ enum err_code engine_create(struct engine **out, const struct engine_options *o,
     bool looks = is_auto(o->device) ? auto_looks(o) : strcasecmp(o->device, "cpu") != 0;
     if (rc == ERR_OK && looks)
         open_device(eng, o);
-    if (rc == ERR_OK && !eng->backend)
-        rc = cpu_backend_create(&eng->backend, tier, eng->pool, e);
+    if (rc == ERR_OK)
+        rc = cpu_backend_create(&eng->cpu, tier, eng->pool, e);
+    if (!eng->backend)
+        eng->backend = eng->cpu;
     if (rc != ERR_OK) {
         engine_destroy(eng);
         return rc;
@@ -154,11 +156,36 @@ void engine_destroy(struct engine *eng)
 {
     if (!eng)
         return;
-    if (eng->backend)
+    if (eng->backend && eng->backend != eng->cpu)
         eng->backend->ops->destroy(eng->backend);
+    for (int32_t i = 0; i < eng->n_lost; i++)
+        eng->lost[i]->ops->destroy(eng->lost[i]);
+    if (eng->cpu)
+        eng->cpu->ops->destroy(eng->cpu);
     vulkan_list_close(eng->vulkan);
     pool_destroy(eng->pool);
     free(eng);
+}
+
+/* ---- what fails --------------------------------------------------------------------------------------- */
+
+void engine_lose_device(struct engine *eng, const struct backend *b, const struct err *why)
+{
+    struct err e = *why;
+    if (b != eng->backend || b == eng->cpu)
+        return;    /* another model came upon it first */
+    eng->lost[eng->n_lost++] = eng->backend;
+    if (eng->n_lost < ENGINE_MAX_LOSSES &&
+        vulkan_backend_create(&eng->backend, eng->vulkan, eng->card, &e) == ERR_OK)
+        return;
+    eng->backend = eng->cpu;
+    eng->card = NULL;
+    snprintf(eng->device_note, sizeof eng->device_note, "Vulkan: %.440s; answering on the CPU", e.text);
+}
+
+const char *engine_validation(const struct engine *eng)
+{
+    return eng->vulkan ? eng->vulkan->message : "";
 }
 
 /* ---- what there is ---------------------------------------------------------------------------------- */
@@ -192,6 +219,8 @@ void engine_info(const struct engine *eng, struct engine_info *out)
         out->device_driver = eng->card->driver;
         out->device_total_bytes = eng->card->local_bytes;
         out->device_free_bytes = free_bytes[vulkan_card_heap(eng->card)];
+    }
+    if (eng->vulkan) {
         out->n_validation = eng->vulkan->n_messages;
         out->validation = eng->vulkan->message;
     }

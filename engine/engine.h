@@ -24,7 +24,8 @@
  *
  * Threads  One thread (the engine thread) makes all calls, but for these, which any thread may make:
  *          session_cancel(), and everything that reads a const struct model; only template_name, think_open
- *          and think_close in its info are the engine thread's, since model_chat() may change them.
+ *          and think_close in its info are the engine thread's, since model_chat() may change them, and
+ *          model_memory() is, since where the model is may change.
  * Errors   Functions return a code and fill *e; objects are unchanged then unless said otherwise.
  * Text     Bytes that come out of models and files are not safe for a terminal. */
 
@@ -37,7 +38,9 @@ struct engine_options {
     const char *cpu_tier;    /* "exact", "scalar", "avx2", "avx512"; NULL: the best of this machine */
     /* What computes: "cpu", "vulkan" (the best device that is no software), "vulkan:N", a part of a device's name
      * ("llvmpipe"), or "auto" (NULL), whose rule is at choose_device() in engine.c. A device that cannot be used is
-     * no error: the processor computes, and engine_info() says why. */
+     * no error: the processor computes, and engine_info() says why. Neither is one that does not take a model, or
+     * fails: it is opened anew, once, then the processor goes on with what sequences were doing, and
+     * model_warning() has a line. */
     const char *device;
     const char *vulkan_loader;    /* library of Vulkan's loader, by name or path; NULL: the system's */
     bool vulkan_validate;         /* with Vulkan's validation layer: slow, for finding mistakes of quip */

@@ -19,14 +19,26 @@ enum { MODEL_MAX_WARNINGS = 8, DEFAULT_CTX = 8192, DEFAULT_BATCH = 256 };
 struct vulkan_card;
 struct vulkan_list;
 
+/* A device that fails is opened anew, once; when it fails again the processor takes over. */
+enum { ENGINE_MAX_LOSSES = 2 };
+
 struct engine {
     struct pool *pool;
-    struct backend *backend;
+    struct backend *backend;         /* what models are placed on: a device, or cpu */
+    struct backend *cpu;             /* takes what the device does not */
+    struct backend *lost[ENGINE_MAX_LOSSES];    /* devices that failed: models may still have to leave them */
+    int32_t n_lost;
     const char *cpu_tier;            /* of the processor, also when a device computes */
-    struct vulkan_list *vulkan;      /* NULL, like card: the processor computes */
-    const struct vulkan_card *card;
+    struct vulkan_list *vulkan;      /* NULL: there is no device */
+    const struct vulkan_card *card;  /* NULL: the processor computes */
     char device_note[ERR_TEXT_BYTES];
 };
+
+/* engine.c: what a use of this backend failed with. When it is the device that models are placed on, it is opened anew,
+ * or the processor takes its place; eng->backend says which. Models leave a lost backend one by one (model_recover). */
+void engine_lose_device(struct engine *eng, const struct backend *b, const struct err *why);
+/* The first message of Vulkan's validation layer; "": none. */
+const char *engine_validation(const struct engine *eng);
 
 struct model {
     struct engine *engine;
@@ -48,12 +60,31 @@ struct model {
 
     struct hparams hparams;          /* MODEL_RUN */
     struct program *program;
-    struct placed *placed;
+    struct backend *backend;         /* where it is placed; */
+    struct placed *placed;           /* NULL: nowhere, after a device failed and there was no memory elsewhere */
+    int32_t generation;              /* raised by each placing: sessions of an earlier one have to follow */
     uint64_t placed_bytes;           /* memory that placing took, not to be counted as taken by others */
     struct session_caches *caches;   /* KV caches of its sessions; they outlive them. NULL before the first */
     struct kv_store_key content;     /* of model_kv_key(), made when it is first asked for */
     bool content_known;
 };
+
+/* engine_place.c: places the program on what the engine computes with; on the processor what the device does not take,
+ * with a warning that says why.
+ * Errors: those of the processor */
+enum err_code model_place(struct model *m, struct err *e);
+/* After a use of the placed model, or of pages for it, failed: places it elsewhere, where another place may be better.
+ * The caches of its sessions are given up. how: the failure and what was done about it, in a line.
+ * False: the failure stands, or what placing failed with, in *why */
+bool model_recover(struct model *m, struct err *why, char how[ERR_TEXT_BYTES]);
+/* What the validation layer had to say first, if anything, becomes a warning. */
+void model_tell_validation(struct model *m);
+/* Tries again to place a model that is nowhere.
+ * Errors: as model_place() */
+enum err_code model_placed(struct model *m, struct err *e);
+/* Of the backend; 0 for a model that is nowhere. */
+uint64_t model_scratch_bytes(const struct model *m, int32_t max_rows, int32_t max_logits, int32_t n_ctx);
+uint64_t model_weight_bytes(const struct model *m);
 
 /* engine_text.c: vocabulary and chat template out of the metadata. */
 enum err_code model_open_text(struct model *m, struct err *e);
@@ -69,6 +100,9 @@ void model_warn(struct model *m, const char *format, ...) __attribute__((format(
 
 /* session/session_cache.c: ends the model's caches; takes NULL. */
 void session_caches_destroy(struct session_caches *caches);
+/* The model is placed elsewhere: no session finds what the caches hold any more. measured_elsewhere: times
+ * taken so far say nothing any more. Takes NULL. */
+void session_caches_retire(struct session_caches *caches, bool measured_elsewhere);
 
 /* session/session_types.c: the layers of a cache with these types, by their names as in session_options; "auto" is
  * decided by the memory there is now. Bad names count as f16. */

@@ -112,7 +112,6 @@ static enum err_code fill_info(struct model *m, const char *path, struct err *e)
 
 static enum err_code place(struct model *m, struct err *e)
 {
-    struct backend *b = m->engine->backend;
     enum err_code rc = arch_build(m->gguf, &m->arena, &m->program, &m->hparams, e);
     if (rc != ERR_OK)
         return rc;
@@ -125,14 +124,7 @@ static enum err_code place(struct model *m, struct err *e)
     m->info.n_ctx_train = (int32_t)m->hparams.n_ctx_train;
     for (int32_t i = 0; i < p->n_layers; i++)
         m->info.kv_bytes_per_token += kv_open_bytes(&p->kv[i]) / KV_PAGE;
-    /* Weights that stay in the mapped file cost no memory now, and count as free as long as others need it more. */
-    struct engine_info before, after;
-    engine_info(m->engine, &before);
-    rc = b->ops->place(b, p, &m->placed, e);
-    engine_info(m->engine, &after);
-    if (after.memory_resident_bytes > before.memory_resident_bytes)
-        m->placed_bytes = after.memory_resident_bytes - before.memory_resident_bytes;
-    return rc;
+    return model_place(m, e);
 }
 
 enum err_code model_open(struct model **out, struct engine *eng, const char *path, enum model_use use, struct err *e)
@@ -165,7 +157,7 @@ void model_close(struct model *m)
         return;
     session_caches_destroy(m->caches);
     if (m->placed)
-        m->engine->backend->ops->unplace(m->placed);
+        m->backend->ops->unplace(m->placed);
     model_close_text(m);
     buf_finish(&m->value_text);
     gguf_close(m->gguf);
@@ -212,11 +204,10 @@ void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, const ch
     struct kv_layer *layers = p ? calloc((size_t)p->n_layers, sizeof *layers) : NULL;
     if (!layers)
         return;
-    const struct backend_ops *ops = m->engine->backend->ops;
     session_layers_by_name(layers, m, kv_type_k, kv_type_v, n_ctx, n_seqs);
-    out->weight_bytes = ops->weight_bytes(m->placed);
+    out->weight_bytes = model_weight_bytes(m);
     out->kv_bytes = (uint64_t)n_seqs * kv_cache_estimate(layers, p->n_layers, n_ctx);
-    out->scratch_bytes = ops->scratch_bytes(m->placed, DEFAULT_BATCH, n_seqs, n_ctx);
+    out->scratch_bytes = model_scratch_bytes(m, DEFAULT_BATCH, n_seqs, n_ctx);
     free(layers);
 }
 

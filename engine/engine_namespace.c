@@ -71,7 +71,7 @@ static const char *arithmetic(const char *backend)
 static void add_computing(XXH3_state_t *h, const struct model *m, const struct kv_layer *layers, int32_t n_layers)
 {
     const struct program *p = m->program;
-    const char *how = arithmetic(m->engine->backend->name);
+    const char *how = arithmetic(m->backend->name);
     add_int(h, NAMESPACE_VERSION);
     add_int(h, KV_PAGE);
     add(h, how, strlen(how) + 1);

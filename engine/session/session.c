@@ -23,13 +23,13 @@ static enum err_code read_options(struct session *s, const struct session_option
     int32_t train = s->model->info.n_ctx_train;
     s->n_ctx = o->n_ctx ? o->n_ctx : train < DEFAULT_CTX ? train : DEFAULT_CTX;
     s->n_seqs = o->n_seqs ? o->n_seqs : 1;
-    s->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
+    s->n_asked = o->n_batch ? o->n_batch : DEFAULT_BATCH;
     if (s->n_ctx < 2 || s->n_ctx > MAX_CTX)
         return err_set(e, ERR_FORMAT, "context: %d tokens, 2 to %d allowed", s->n_ctx, MAX_CTX);
     if (s->n_seqs < 1 || s->n_seqs > SESSION_MAX_SEQS)
         return err_set(e, ERR_FORMAT, "sequences: %d, 1 to %d allowed", s->n_seqs, SESSION_MAX_SEQS);
-    if (s->n_batch < s->n_seqs || s->n_batch > MAX_BATCH)
-        return err_set(e, ERR_FORMAT, "batch: %d rows, %d to %d allowed", s->n_batch, s->n_seqs, MAX_BATCH);
+    if (s->n_asked < s->n_seqs || s->n_asked > MAX_BATCH)
+        return err_set(e, ERR_FORMAT, "batch: %d rows, %d to %d allowed", s->n_asked, s->n_seqs, MAX_BATCH);
     s->drafts_from_chats = o->draft_from_chats;
     return session_types_find(&s->types, o->kv_type_k, o->kv_type_v, e);
 }
@@ -51,6 +51,10 @@ static enum err_code choose_types(struct session *s, const struct session_option
                                   struct err *e)
 {
     const struct model *m = s->model;
+    enum err_code rc = session_types_find(&s->types, o->kv_type_k, o->kv_type_v, e);
+    if (rc != ERR_OK)
+        return rc;
+    s->note[0] = '\0';
     session_types_decide(&s->types, m, s->n_ctx, s->n_seqs, s->n_batch, session_memory_available(m) + cache_bytes(m),
                          s->note, sizeof s->note);
     session_types_fit(&s->types, m->program, s->note, sizeof s->note);
@@ -59,25 +63,43 @@ static enum err_code choose_types(struct session *s, const struct session_option
     return session_trial_run(s, o->cache_dir, trial, e);
 }
 
+static void leave_cache(struct session *s)
+{
+    for (int32_t i = 0; s->seqs && i < s->n_seqs; i++) {
+        kv_seq_destroy(s->seqs[i].kv);
+        s->seqs[i].kv = NULL;
+    }
+    session_cache_leave(s);
+}
+
+/* All that depends on where the model is placed. */
 static enum err_code create_cache(struct session *s, const struct session_options *o, struct err *e)
 {
     struct session_trial trial = { .fresh = false };
     if (!s->model->caches && !(s->model->caches = calloc(1, sizeof *s->model->caches)))
         return err_set(e, ERR_NOMEM, "no memory for the KV cache");
-    enum err_code rc = choose_types(s, o, &trial, e);
+    enum err_code rc = model_placed(s->model, e);
+    s->n_batch = s->n_asked;
+    if (rc == ERR_OK)
+        rc = choose_types(s, o, &trial, e);
     if (rc == ERR_OK)
         rc = session_cache_take(s, o, e);
     for (int32_t i = 0; rc == ERR_OK && i < s->n_seqs; i++)
         rc = kv_seq_create(&s->seqs[i].kv, s->cache->kv, s->n_ctx, e);
+    if (rc == ERR_OK)
+        rc = session_reserve(s, e);
     if (rc == ERR_OK && s->use_files && trial.fresh)    /* the folder is there now */
         session_trial_keep(s, o->cache_dir, &trial);
+    s->generation = s->model->generation;
+    if (rc != ERR_OK)
+        leave_cache(s);
     return rc;
 }
 
 static bool alloc_rows(struct session *s)
 {
     s->seqs = calloc((size_t)s->n_seqs, sizeof *s->seqs);
-    s->rows = calloc((size_t)s->n_batch, sizeof *s->rows);
+    s->rows = calloc((size_t)s->n_asked, sizeof *s->rows);
     s->logits = calloc((size_t)(s->n_seqs + SPEC_MAX_DRAFT) * (size_t)s->model->info.n_vocab, sizeof *s->logits);
     if (!s->seqs || !s->rows || !s->logits || !buf_reserve(&s->text, TEXT_BYTES))
         return false;
@@ -101,10 +123,16 @@ enum err_code session_create(struct session **out, struct model *m, const struct
     enum err_code rc = read_options(s, o, e);
     if (rc == ERR_OK && !alloc_rows(s))
         rc = err_set(e, ERR_NOMEM, "no memory for a session of %d tokens", s->n_ctx);
-    if (rc == ERR_OK)
-        rc = create_cache(s, o, e);
-    if (rc == ERR_OK)
-        rc = m->engine->backend->ops->reserve(m->placed, s->n_batch, s->n_seqs + SPEC_MAX_DRAFT, s->n_ctx, e);
+    char how[ERR_TEXT_BYTES];
+    struct err why;
+    for (bool again = rc == ERR_OK; again;) {
+        rc = create_cache(s, o, &why);
+        again = rc != ERR_OK && model_recover(m, &why, how);
+        if (again)
+            model_warn(m, "%s", how);
+        else if (rc != ERR_OK)
+            rc = err_set(e, why.code, "%s", why.text);
+    }
     if (rc != ERR_OK) {
         session_destroy(s);
         return rc;
@@ -121,9 +149,8 @@ void session_destroy(struct session *s)
         free(s->seqs[i].prompt);
         spec_index_destroy(s->seqs[i].spec.index);
         sampler_destroy(s->seqs[i].sampler);
-        kv_seq_destroy(s->seqs[i].kv);
     }
-    session_cache_leave(s);
+    leave_cache(s);
     buf_finish(&s->text);
     free(s->seqs);
     free(s->rows);
@@ -133,8 +160,8 @@ void session_destroy(struct session *s)
 
 /* ---- starting ------------------------------------------------------------------------------------- */
 
-static enum err_code check_tokens(const struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
-                                  struct err *e)
+enum err_code session_check_tokens(const struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
+                                   struct err *e)
 {
     if (seq < 0 || seq >= s->n_seqs)
         return err_set(e, ERR_FORMAT, "sequence %d: 0 to %d exist", seq, s->n_seqs - 1);
@@ -156,7 +183,7 @@ static const char *piece_bytes(const void *tokenizer, int32_t token, size_t *n_b
 enum err_code session_generate(struct session *s, int32_t seq, const int32_t *prompt, int32_t n_tokens,
                                const struct generate_options *o, struct err *e)
 {
-    enum err_code rc = check_tokens(s, seq, prompt, n_tokens, e);
+    enum err_code rc = session_check_tokens(s, seq, prompt, n_tokens, e);
     if (rc != ERR_OK)
         return rc;
     if (n_tokens >= s->n_ctx)
@@ -182,7 +209,7 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
 
     memcpy(q->prompt, prompt, (size_t)n_tokens * sizeof *prompt);
     q->n_prompt = n_tokens;
-    q->n_fed = 0;
+    q->n_fed = q->n_lost = 0;
     q->n_shared = o->n_shared < n_tokens ? o->n_shared : n_tokens;
     q->awaits = -1;
     q->eval_ms = 0;
@@ -214,12 +241,11 @@ void session_cancel(struct session *s)
 
 int32_t session_held(const struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens)
 {
-    return kv_seq_find(s->seqs[seq].kv, tokens, n_tokens);
+    return s->generation == s->model->generation ? kv_seq_find(s->seqs[seq].kv, tokens, n_tokens) : 0;
 }
 
 void session_stats(const struct session *s, struct session_stats *out)
 {
-    const struct backend *b = s->model->engine->backend;
     struct kv_stats kv;
     struct kv_store_stats files = { 0 };
     kv_cache_stats(s->cache->kv, &kv);
@@ -229,7 +255,7 @@ void session_stats(const struct session *s, struct session_stats *out)
         .n_ctx = s->n_ctx,
         .kv_bytes = kv.used_bytes,
         .kv_full_bytes = session_kv_bytes(s->model->program, s->types, s->n_ctx, s->n_seqs),
-        .scratch_bytes = b->ops->scratch_bytes(s->model->placed, s->n_batch, s->n_seqs + SPEC_MAX_DRAFT, s->n_ctx),
+        .scratch_bytes = model_scratch_bytes(s->model, s->n_batch, s->n_seqs + SPEC_MAX_DRAFT, s->n_ctx),
         .kv_type_k = kv_type_name(s->types.k),
         .kv_type_v = kv_type_name(s->types.v),
         .kv_note = s->note,
@@ -251,45 +277,4 @@ void session_stats(const struct session *s, struct session_stats *out)
         out->n_accepted += t->n_accepted;
         out->saved_ms += t->saved_ms;
     }
-}
-
-/* ---- for measuring -------------------------------------------------------------------------------- */
-
-enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens, float *logits,
-                           int32_t n_logits, struct err *e)
-{
-    struct batch batch = { .rows = s->rows, .logits = logits, .kv = s->cache->layers, .cancel = &s->cancel };
-    const struct backend_ops *ops = s->model->engine->backend->ops;
-    enum err_code rc = check_tokens(s, seq, tokens, n_tokens, e);
-    if (rc != ERR_OK)
-        return rc;
-    if (s->seqs[seq].state != SEQ_IDLE)
-        return err_set(e, ERR_FORMAT, "sequence %d: busy, an idle one wanted", seq);
-    struct kv_seq *kv = s->seqs[seq].kv;
-    int32_t held = kv_seq_held(kv);
-    if (n_tokens > s->n_batch || n_logits < 0 || n_logits > n_tokens)
-        return err_set(e, ERR_FORMAT, "%d tokens with %d rows of logits: the batch holds %d", n_tokens, n_logits,
-                       s->n_batch);
-    if (n_tokens > s->n_ctx - held)
-        return err_set(e, ERR_UNSUPPORTED, "%d tokens after %d: the context holds %d", n_tokens, held, s->n_ctx);
-    rc = atomic_load(&s->cancel) ? err_set(e, ERR_CANCELLED, "cancelled") : gguf_changed(s->model->gguf, e);
-    if (rc == ERR_OK)
-        rc = ops->reserve(s->model->placed, s->n_batch, n_logits, s->n_ctx, e);
-    if (rc == ERR_OK)
-        rc = kv_seq_reserve(kv, held + n_tokens, e);
-    if (rc == ERR_OK) {
-        session_add_rows(s, &batch, seq, tokens, n_tokens, n_logits);
-        rc = ops->run(s->model->placed, &batch, e);
-    }
-    if (rc == ERR_OK)
-        kv_seq_append(kv, tokens, n_tokens);
-    if (rc == ERR_CANCELLED)
-        atomic_store(&s->cancel, false);    /* has had its effect */
-    return rc;
-}
-
-int32_t session_truncate(struct session *s, int32_t seq, int32_t n_keep)
-{
-    assert(s->seqs[seq].state == SEQ_IDLE && n_keep >= 0);
-    return kv_seq_truncate(s->seqs[seq].kv, n_keep);
 }

@@ -88,15 +88,15 @@ static bool has_layers(const struct session_cache *c, const struct kv_layer *lay
     return true;
 }
 
-/* Goes when no session uses it and another cache is in use. */
+/* Goes when no session uses it and another cache is in use, or nobody can. */
 static void drop_unused(struct session_caches *all)
 {
     bool used = false;
     for (struct session_cache *c = all->first; c; c = c->next)
         used |= c->n_sessions > 0;
-    for (struct session_cache **at = &all->first; used && *at;) {
+    for (struct session_cache **at = &all->first; *at;) {
         struct session_cache *c = *at;
-        if (c->n_sessions == 0) {
+        if (c->n_sessions == 0 && (used || c->dead)) {
             *at = c->next;
             destroy_cache(c);
         } else
@@ -131,10 +131,10 @@ enum err_code session_cache_take(struct session *s, const struct session_options
         return err_set(e, ERR_NOMEM, "no memory for the KV cache");
     session_layers(layers, p, s->types);
     struct session_cache *c = all->first;
-    while (c && !has_layers(c, layers))
+    while (c && (c->dead || !has_layers(c, layers)))
         c = c->next;
     enum err_code rc = c ? ERR_OK
-                         : make_cache(all, layers, p->n_layers, s->model->engine->backend->kv_memory, &c, e);
+                         : make_cache(all, layers, p->n_layers, s->model->backend->kv_memory, &c, e);
     free(layers);
     if (rc != ERR_OK)
         return rc;
@@ -159,6 +159,27 @@ void session_cache_leave(struct session *s)
     c->n_sessions--;
     s->cache = NULL;
     drop_unused(s->model->caches);
+}
+
+void session_caches_retire(struct session_caches *all, bool measured_elsewhere)
+{
+    for (struct session_cache *c = all ? all->first : NULL; c; c = c->next) {
+        struct kv_stats kv;
+        kv_cache_stats(c->kv, &kv);
+        if (!c->dead)
+            c->budget_bytes = kv.budget_bytes;
+        c->dead = true;
+        kv_cache_set_budget(c->kv, 0);
+    }
+    if (!all)
+        return;
+    drop_unused(all);
+    if (measured_elsewhere) {
+        all->eval_ms = all->n_evaluated = 0;
+        all->costs = (struct spec_costs){ 0 };
+        all->costs_failed = false;
+        all->n_refused = all->n_refuse = 0;
+    }
 }
 
 void session_caches_destroy(struct session_caches *all)
@@ -239,6 +260,8 @@ void session_find_prompt(struct session *s, int32_t seq)
     q->n_fed = kv_seq_match(q->kv, q->prompt, last);
     if (store)
         kv_cache_set_budget(s->cache->kv, stats.budget_bytes);
+    if (q->timings.n_generated > 0)    /* goes on with an answer: the figures are those of its own prompt */
+        return;
     q->timings.n_reused = q->n_fed;
     if (loaded && q->n_fed > in_memory)
         q->timings.n_loaded = q->n_fed - in_memory;
@@ -275,7 +298,7 @@ void session_keep_shared(struct session *s, int32_t seq)
 
 void session_close_chat(struct session *s, int32_t seq)
 {
-    const struct seq *q = &s->seqs[seq];
+    struct seq *q = &s->seqs[seq];
     int32_t held = kv_seq_held(q->kv);
     assert(q->state == SEQ_IDLE);
     if (s->use_files && s->cache->store && held >= CHAT_LEAST && !kv_seq_rough(q->kv)) {
@@ -284,10 +307,11 @@ void session_close_chat(struct session *s, int32_t seq)
             save(s, q);
     }
     if (s->drafts_from_chats)
-        session_texts_add_chat(s, kv_seq_tokens(q->kv), held);
+        session_texts_add_chat(s, held > 0 ? kv_seq_tokens(q->kv) : q->prompt, held > 0 ? held : q->n_lost);
     if (held > 0)
         kv_seq_anchor(q->kv);
     kv_seq_truncate(q->kv, 0);
+    q->n_lost = 0;
 }
 
 bool session_flush(struct session *s, int32_t timeout_ms)

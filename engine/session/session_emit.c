@@ -74,11 +74,11 @@ void session_emit_done(struct session *s, struct event_list *list, int32_t seq, 
 {
     struct seq *q = &s->seqs[seq];
     buf_clear(&s->text);
-    if (q->state == SEQ_GENERATE && tokenizer_stream_flush(&q->stream, &s->text))
+    if (q->timings.n_generated > 0 && tokenizer_stream_flush(&q->stream, &s->text))
         add_text(s, list, seq, NULL);
     struct eng_event *ev = add(list, EVENT_DONE, seq);
     ev->reason = reason;
-    if (q->state == SEQ_PROMPT || q->state == SEQ_QUEUED)    /* ended before its first token */
+    if (q->state != SEQ_GENERATE && q->timings.n_generated == 0)    /* ended before its first token */
         q->timings.prompt_ms = session_clock_ms() - q->started_ms;
     if (q->timings.n_generated > 0)
         q->timings.generate_ms = session_clock_ms() - q->first_ms;

@@ -16,7 +16,10 @@
  *
  *   IDLE --generate--> QUEUED --match--> PROMPT --last piece--> GENERATE
  *     ^                  |  ^_ while another evaluates what both begin with
- *     +------------------+---------------+------- end, error, cancel ---+ */
+ *     +------------------+---------------+------- end, error, cancel ---+
+ *
+ * When the model is placed anew, what the cache held is lost: who was at work is QUEUED again, with the answer so far
+ * as a part of its prompt (session_recover.c). */
 enum seq_state { SEQ_IDLE, SEQ_QUEUED, SEQ_PROMPT, SEQ_GENERATE };
 
 /* What a sequence drafts from, and what it drafts. */
@@ -37,6 +40,7 @@ struct seq {
     struct kv_seq *kv;
     int32_t *prompt;             /* [n_ctx]; the part past n_fed is still to be evaluated */
     int32_t n_prompt, n_fed;
+    int32_t n_lost;              /* IDLE: tokens, in prompt, that the cache held before the model was placed anew */
     int32_t n_shared;            /* beginning that others will have too */
     int32_t cut;                 /* where this step's piece may not go past, and an anchor is made */
     int32_t awaits, n_common;    /* QUEUED: the sequence that is evaluating the first n_common tokens; -1: none */
@@ -75,6 +79,8 @@ struct session_cache {
     char *dir;                   /* of the store */
     uint64_t cap_bytes;
     bool abandoned;              /* a writer that hangs still reads its pages */
+    bool dead;                   /* of a place the model has left; goes with its last session */
+    uint64_t budget_bytes;       /* that it had when it died */
 };
 
 enum { SESSION_MAX_TRIALS = 16, SESSION_MAX_SEQS = 64, SESSION_MAX_TEXTS = 64 };
@@ -109,9 +115,12 @@ struct session {
     bool any_file;               /* for tests: files whether they save time or not */
     struct session_types types;  /* in force */
     char note[256];              /* why these */
-    int32_t n_ctx, n_seqs, n_batch;
+    int32_t generation;          /* of the model: what cache and scratch are for */
+    int32_t n_ctx, n_seqs;
+    int32_t n_asked;             /* rows of a batch, and */
+    int32_t n_batch;             /* those that there was memory for */
     struct seq *seqs;
-    struct batch_row *rows;      /* [n_batch] */
+    struct batch_row *rows;      /* [n_asked] */
     float *logits;               /* [n_seqs + SPEC_MAX_DRAFT][n_vocab] */
     struct buf text;             /* of one token */
     char spec_note[96];          /* why nothing is drafted */
@@ -126,16 +135,39 @@ struct event_list {
 
 double session_clock_ms(void);
 
+/* session.c */
+/* Errors: ERR_FORMAT for a sequence or token there is not, and for none */
+enum err_code session_check_tokens(const struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
+                                   struct err *e);
+
 /* session_step.c */
-/* Rows for tokens that follow what the sequence holds and the rows it has in the batch; its pages are there already.
+/* Rows for tokens from pos on, where what the sequence holds and has in the batch ends; its pages are there already.
  * Logits are wanted of the last n_logits. */
-void session_add_rows(struct session *s, struct batch *batch, int32_t seq, const int32_t *tokens, int32_t n,
-                      int32_t n_logits);
+void session_add_rows(struct session *s, struct batch *batch, int32_t seq, int32_t pos, const int32_t *tokens,
+                      int32_t n, int32_t n_logits);
+
+/* session_eval.c: as session_eval(), of arguments that are right and of a sequence that has lost nothing. *pages: the
+ * error is about those, not about the place the model is at.
+ * Errors: as session_eval(), and ERR_DEVICE */
+enum err_code session_eval_tokens(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
+                                  float *logits, int32_t n_logits, bool *pages, struct err *e);
+
+/* session_recover.c */
+/* Before anything is evaluated: follows the model to where it is placed now, and makes seq (-1: none) hold again what
+ * it has lost.
+ * Errors: ERR_NOMEM, and those of evaluating */
+enum err_code session_ready(struct session *s, int32_t seq, struct err *e);
+/* After that, or evaluating, failed: true when it is to be tried again, somewhere else (the model has a warning that
+ * says so). seq: the one that was evaluated, -1: those that are busy. False: *why stands. */
+bool session_recover(struct session *s, int32_t seq, struct err *why);
+/* Scratch for the session. Where a device has not enough memory for it, batches are smaller.
+ * Errors: ERR_NOMEM, ERR_DEVICE */
+enum err_code session_reserve(struct session *s, struct err *e);
 
 /* session_spec.c */
 /* Decides how many rows each sequence that generates has in this pass, when without drafts there are n_rows in all and
  * room for so many more. The first time, costs are measured.
- * Errors: ERR_CANCELLED */
+ * Errors: ERR_CANCELLED, ERR_DEVICE */
 enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room, struct err *e);
 /* A token of the answer: guesses are compared with it, and it goes into the index. */
 void session_spec_learn(struct session *s, struct seq *q, int32_t token);

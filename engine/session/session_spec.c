@@ -31,14 +31,14 @@ static bool holds(const struct session *s, int32_t seq, int32_t n_rows)
 /* A pass like those of drafts, of which nothing is kept. */
 static enum err_code time_pass(struct session *s, int32_t seq, int32_t n_rows, double *ms, struct err *e)
 {
-    const struct backend_ops *ops = s->model->engine->backend->ops;
+    const struct backend_ops *ops = s->model->backend->ops;
     struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
     struct kv_seq *kv = s->seqs[seq].kv;
     int32_t tokens[SPEC_MAX_ROWS] = { 0 };
     enum err_code rc = kv_seq_reserve(kv, kv_seq_held(kv) + n_rows, e);
     if (rc != ERR_OK)
         return rc;
-    session_add_rows(s, &batch, seq, tokens, n_rows, n_rows);
+    session_add_rows(s, &batch, seq, kv_seq_held(kv), tokens, n_rows, n_rows);
     double start_ms = session_clock_ms();
     rc = ops->run(s->model->placed, &batch, e);
     *ms = session_clock_ms() - start_ms;
@@ -93,7 +93,7 @@ static void read_note(struct session *s)
     bool ok = folder(s) && session_note_read(s, folder(s), s->types, ".passes", &note) &&
               sscanf(buf_text(&note), "quip passes 2 %" SCNd32 " %15s", &n_threads, tier) == 2 &&
               n_threads == pool_threads(s->model->engine->pool) &&
-              strcmp(tier, s->model->engine->backend->name) == 0;
+              strcmp(tier, s->model->backend->name) == 0;
     for (const char *at = ok ? strchr(buf_text(&note), '\n') : NULL; at; at = strchr(at, '\n')) {
         double ms[SPEC_POINTS];
         char line[512], *number = line;
@@ -118,7 +118,7 @@ static void keep_note(const struct session *s)
     struct buf note = { 0 };
     if (!folder(s) || !spec_costs_known(c))
         return;
-    buf_printf(&note, "quip passes 2 %d %s\n", pool_threads(s->model->engine->pool), s->model->engine->backend->name);
+    buf_printf(&note, "quip passes 2 %d %s\n", pool_threads(s->model->engine->pool), s->model->backend->name);
     for (int32_t i = 0, n_held; (n_held = spec_costs_range(i)) >= 0; i++) {
         if (!spec_costs_measured(c, n_held))
             continue;
@@ -132,7 +132,8 @@ static void keep_note(const struct session *s)
     buf_finish(&note);
 }
 
-/* For a sequence that holds as much as this one. Other errors than a cancel mean that there will be no drafts. */
+/* For a sequence that holds as much as this one. Other errors than a cancel and a device that fails mean that there
+ * will be no drafts. */
 static enum err_code find_costs(struct session *s, int32_t seq, int32_t budget_ms, struct err *e)
 {
     struct session_caches *all = s->model->caches;
@@ -145,7 +146,7 @@ static enum err_code find_costs(struct session *s, int32_t seq, int32_t budget_m
             return ERR_OK;
     }
     enum err_code rc = measure(s, seq, budget_ms, e);
-    if (rc == ERR_CANCELLED)
+    if (rc == ERR_CANCELLED || rc == ERR_DEVICE)
         return rc;
     all->costs_failed = rc != ERR_OK;
     keep_note(s);
@@ -155,9 +156,17 @@ static enum err_code find_costs(struct session *s, int32_t seq, int32_t budget_m
 enum err_code session_measure_passes(struct session *s, int32_t budget_ms, bool again, struct err *e)
 {
     assert(!session_busy(s));
-    enum err_code rc = atomic_load(&s->cancel) ? err_set(e, ERR_CANCELLED, "cancelled") : gguf_changed(s->model->gguf, e);
-    if (rc == ERR_OK)
-        rc = again ? measure(s, 0, budget_ms, e) : find_costs(s, 0, budget_ms, e);
+    struct err why;
+    enum err_code rc;
+    do {
+        rc = atomic_load(&s->cancel) ? err_set(&why, ERR_CANCELLED, "cancelled") : gguf_changed(s->model->gguf, &why);
+        if (rc == ERR_OK)
+            rc = session_ready(s, 0, &why);
+        if (rc == ERR_OK)
+            rc = again ? measure(s, 0, budget_ms, &why) : find_costs(s, 0, budget_ms, &why);
+    } while (rc == ERR_DEVICE && session_recover(s, 0, &why));
+    if (rc != ERR_OK)
+        rc = err_set(e, why.code, "%s", why.text);
     if (rc == ERR_OK && again)
         keep_note(s);
     if (rc == ERR_CANCELLED)
@@ -282,10 +291,10 @@ static enum err_code doubt_costs(struct session *s, int32_t seq, bool likely, bo
         return ERR_OK;
     all->n_refused = 0;
     all->n_refuse = 2 * all->n_refuse < MOST_REFUSE ? 2 * all->n_refuse : MOST_REFUSE;
-    struct err ignored;
-    enum err_code rc = measure(s, seq, LAZY_BUDGET_MS, &ignored);
+    struct err why;
+    enum err_code rc = measure(s, seq, LAZY_BUDGET_MS, &why);
     keep_note(s);
-    return rc == ERR_CANCELLED ? err_set(e, rc, "%s", ignored.text) : ERR_OK;
+    return rc == ERR_CANCELLED || rc == ERR_DEVICE ? err_set(e, rc, "%s", why.text) : ERR_OK;
 }
 
 enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room, struct err *e)

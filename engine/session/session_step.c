@@ -86,13 +86,16 @@ static bool last_needs_more(const struct session *s, int32_t n)
 }
 
 /* The end of its prompt, of what is shared, or of what somebody waits for, whichever comes first. A prompt that is
- * answered again goes on before its last token: one time in 64 that place has to be kept apart from its end. */
+ * answered again goes on before its last token: one time in 64 that place has to be kept apart from its end. In an
+ * answer that is evaluated again its own prompt ends earlier. */
 static int32_t next_cut(const struct session *s, int32_t seq)
 {
     const struct seq *q = &s->seqs[seq];
     int32_t cut = q->n_prompt;
     if (q->n_fed < cut - 1 && last_needs_more(s, cut))
         cut--;
+    if (q->timings.n_prompt > q->n_fed && q->timings.n_prompt < cut)
+        cut = q->timings.n_prompt;
     if (q->n_shared > q->n_fed && q->n_shared < cut)
         cut = q->n_shared;
     for (int32_t i = 0; i < s->n_seqs; i++) {
@@ -105,11 +108,10 @@ static int32_t next_cut(const struct session *s, int32_t seq)
 
 /* ---- one batch ------------------------------------------------------------------------------------ */
 
-void session_add_rows(struct session *s, struct batch *batch, int32_t seq, const int32_t *tokens, int32_t n,
-                      int32_t n_logits)
+void session_add_rows(struct session *s, struct batch *batch, int32_t seq, int32_t pos, const int32_t *tokens,
+                      int32_t n, int32_t n_logits)
 {
     const struct kv_page *pages = kv_seq_table(s->seqs[seq].kv, &batch->table_stride);
-    int32_t pos = kv_seq_held(s->seqs[seq].kv);
     for (int32_t i = 0; i < n; i++)
         s->rows[batch->n_rows++] = (struct batch_row){
             .token = tokens[i], .pos = pos + i, .pages = pages,
@@ -150,11 +152,11 @@ static void add_answer(struct session *s, struct batch *batch, int32_t seq)
     int32_t tokens[1 + SPEC_MAX_DRAFT] = { q->next }, n = q->spec.n_rows;
     for (int32_t i = 1; i < n; i++)
         tokens[i] = q->spec.draft[i - 1].token;
-    session_add_rows(s, batch, seq, tokens, n, n);
+    session_add_rows(s, batch, seq, kv_seq_held(q->kv), tokens, n, n);
 }
 
 /* A sequence for whose cache there is no memory ends; the others go on.
- * Errors: ERR_CANCELLED */
+ * Errors: ERR_CANCELLED, ERR_DEVICE */
 static enum err_code fill_batch(struct session *s, struct batch *batch, int32_t *takes, struct event_list *list,
                                 struct err *e)
 {
@@ -168,13 +170,17 @@ static enum err_code fill_batch(struct session *s, struct batch *batch, int32_t 
             continue;
         if (q->state == SEQ_GENERATE)
             takes[i] = q->spec.n_rows;
-        if (kv_seq_reserve(q->kv, kv_seq_held(q->kv) + takes[i], &full) != ERR_OK) {
+        enum err_code pages = kv_seq_reserve(q->kv, kv_seq_held(q->kv) + takes[i], &full);
+        if (pages == ERR_DEVICE) {
+            rc = err_set(e, pages, "%s", full.text);
+        } else if (pages != ERR_OK) {
             session_emit_done(s, list, i, DONE_ERROR, full.text);
             takes[i] = q->spec.n_rows = 0;
         } else if (q->state == SEQ_GENERATE)
             add_answer(s, batch, i);
         else
-            session_add_rows(s, batch, i, q->prompt + q->n_fed, takes[i], q->n_fed + takes[i] == q->n_prompt);
+            session_add_rows(s, batch, i, q->n_fed, q->prompt + q->n_fed, takes[i],
+                             q->n_fed + takes[i] == q->n_prompt);
     }
     return rc;
 }
@@ -196,11 +202,11 @@ static void sample_one(struct session *s, struct event_list *list, int32_t seq, 
     sampler_accept(q->sampler, result.token);
     session_spec_learn(s, q, result.token);
     double now = session_clock_ms();
-    if (q->state == SEQ_PROMPT) {
+    if (q->timings.n_generated == 0) {
         q->timings.prompt_ms = q->timings.first_ms = now - q->started_ms;
         q->first_ms = now;
-        q->state = SEQ_GENERATE;
     }
+    q->state = SEQ_GENERATE;
     bool drafted = draft && draft->token == result.token;
     q->timings.n_accepted += drafted;
     q->timings.saved_ms += q->spec.token_ms;
@@ -272,31 +278,42 @@ static void take_results(struct session *s, struct event_list *list, const struc
         kv_store_poll(s->cache->store);
 }
 
+/* One batch; what it fails with is in *e. */
+static enum err_code step(struct session *s, struct event_list *list, struct err *e)
+{
+    int32_t takes[SESSION_MAX_SEQS];
+    enum err_code rc = atomic_load(&s->cancel) ? ERR_CANCELLED : gguf_changed(s->model->gguf, e);
+    if (rc == ERR_OK)
+        rc = session_ready(s, -1, e);
+    struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
+    if (rc == ERR_OK)
+        rc = fill_batch(s, &batch, takes, list, e);
+    double start_ms = session_clock_ms();
+    if (rc == ERR_OK && batch.n_rows > 0)
+        rc = s->model->backend->ops->run(s->model->placed, &batch, e);
+    double ms = session_clock_ms() - start_ms;
+    if (rc == ERR_OK) {
+        session_spec_count(s, batch.n_rows, ms);
+        take_results(s, list, &batch, takes, ms);
+    }
+    return rc;
+}
+
 enum err_code session_step(struct session *s, struct eng_event *events, int32_t cap, int32_t *n_events,
                            struct err *e)
 {
     struct event_list list = { .events = events, .cap = cap };
-    struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
-    int32_t takes[SESSION_MAX_SEQS];
     *n_events = 0;
     if (cap < EVENTS_PER_SEQ * s->n_seqs)
         return err_set(e, ERR_FORMAT, "events: room for %d, at least %d wanted", cap, EVENTS_PER_SEQ * s->n_seqs);
     struct err reason;
-    enum err_code rc = atomic_load(&s->cancel) ? ERR_CANCELLED : gguf_changed(s->model->gguf, &reason);
-    if (rc == ERR_OK)
-        rc = fill_batch(s, &batch, takes, &list, &reason);
-    double start_ms = session_clock_ms();
-    if (rc == ERR_OK && batch.n_rows > 0)
-        rc = s->model->engine->backend->ops->run(s->model->placed, &batch, &reason);
-    double ms = session_clock_ms() - start_ms;
-    if (rc == ERR_OK) {
-        session_spec_count(s, batch.n_rows, ms);
-        take_results(s, &list, &batch, takes, ms);
-    } else
-        end_all(s, &list, rc == ERR_CANCELLED ? DONE_CANCELLED : DONE_ERROR,
-                rc == ERR_CANCELLED ? NULL : reason.text);
-    if (rc == ERR_CANCELLED)
+    enum err_code rc = step(s, &list, &reason);
+    if (rc == ERR_CANCELLED) {
+        end_all(s, &list, DONE_CANCELLED, NULL);
         atomic_store(&s->cancel, false);    /* has had its effect */
+    } else if (rc != ERR_OK && !session_recover(s, -1, &reason))    /* else the next step goes on with it */
+        end_all(s, &list, DONE_ERROR, reason.text);
+    model_tell_validation(s->model);
     *n_events = list.n;
     return ERR_OK;
 }

@@ -64,7 +64,7 @@ struct tried_text {
 
 static struct kv_memory *memory_of(const struct tried_text *x)
 {
-    return x->m->engine->backend->kv_memory;
+    return x->m->backend->kv_memory;
 }
 
 static void free_sealed(struct tried_text *x)
@@ -137,14 +137,14 @@ static enum err_code start_text(struct tried_text *x, const struct session *s, s
     if (rc == ERR_OK)
         rc = tokenizer_encode(s->model->tokenizer, text, sizeof text - 1, TOKENIZER_ADD_BOS, &x->ids, e);
     if (rc == ERR_OK)
-        rc = s->model->engine->backend->ops->reserve(s->model->placed, x->piece, x->piece, N_IDS, e);
+        rc = s->model->backend->ops->reserve(s->model->placed, x->piece, x->piece, N_IDS, e);
     return rc;
 }
 
 /* Rows [first, end); the logits of those that count to scores. */
 static enum err_code eval_text(struct tried_text *x, int32_t first, int32_t end, float *scores, struct err *e)
 {
-    const struct backend *b = x->m->engine->backend;
+    const struct backend *b = x->m->backend;
     enum err_code rc = gguf_changed(x->m->gguf, e);
     while (rc == ERR_OK && first < end) {
         struct batch batch = { .rows = x->rows, .table_stride = N_PAGES, .kv = x->layers, .logits = scores };

@@ -81,11 +81,10 @@ void session_types_decide(struct session_types *types, const struct model *m, in
 {
     static const enum kv_type choices[] = { KV_F16, KV_Q8_0, KV_KV4 };
     enum { N_CHOICES = sizeof choices / sizeof *choices };
-    const struct backend_ops *ops = m->engine->backend->ops;
     const struct session_types asked = *types;
     if (asked.k != (enum kv_type)TYPE_OPEN && asked.v != (enum kv_type)TYPE_OPEN)
         return;
-    uint64_t others = ops->weight_bytes(m->placed) + ops->scratch_bytes(m->placed, n_batch, n_seqs, n_ctx);
+    uint64_t others = model_weight_bytes(m) + model_scratch_bytes(m, n_batch, n_seqs, n_ctx);
     uint64_t room = available_bytes / 5 * 4, first = 0;    /* a machine needs some memory for everything else */
     for (int32_t i = 0; i < N_CHOICES; i++) {
         types->k = asked.k == (enum kv_type)TYPE_OPEN ? choices[i] : asked.k;

@@ -13,6 +13,11 @@ static_assert(KV_PAGE == 64 && KV_BLOCK == 32, "page.glsl");
 
 enum { PART_KEYS = TABLE_PART_PAGES * KV_PAGE, MAX_QUERIES = 8 };
 
+bool vulkan_attend_takes(const struct step *s)
+{
+    return s->d_head % 4 == 0 && s->d_head <= KV_MAX_HEAD;
+}
+
 bool vulkan_attend_turns(const struct kv_layer *kv)
 {
     return kv_type_rotated(kv->k);
@@ -67,7 +72,7 @@ static struct vulkan_part part_or(bool used, struct vulkan_part part, struct vul
 void vulkan_record_attn_in(struct vulkan_recording *r, const struct step *s, const struct vulkan_attention *a)
 {
     bool turn = vulkan_attend_turns(a->kv);
-    assert(s->d_head % 4 == 0 && s->d_head <= KV_MAX_HEAD && s->n_head % s->n_kv_head == 0);
+    assert(vulkan_attend_takes(s) && s->n_head % s->n_kv_head == 0);
     const uint32_t spec[] = { (uint32_t)s->d_head, a->rope ? (uint32_t)a->rope->n_rot : 0,
                               a->rope && a->rope->halves, s->q_norm != NULL, s->k_norm != NULL, a->kv->k == KV_F32,
                               turn };

@@ -26,6 +26,9 @@ struct vulkan_attention {
     uint64_t counts_offset;
 };
 
+/* Whether heads of this size can be attended. s: a STEP_ATTN or STEP_ATTN_IN. */
+bool vulkan_attend_takes(const struct step *s);
+
 /* Whether `turned` is written and read. */
 bool vulkan_attend_turns(const struct kv_layer *kv);
 

@@ -22,6 +22,18 @@ static bool is_matrix(const struct program *g, const struct tensor *t)
     return false;
 }
 
+/* Shapes of attention that its shaders are not for. */
+static enum err_code check_heads(const struct program *g, const struct vulkan_card *card, struct err *e)
+{
+    for (int32_t i = 0; i < g->n_steps; i++) {
+        const struct step *s = &g->steps[i];
+        if (s->kind == STEP_ATTN && !vulkan_attend_takes(s))
+            return err_set(e, ERR_UNSUPPORTED, "%s: layer %d: heads of %d values, a multiple of 4 up to %d wanted",
+                           card->name, s->layer, s->d_head, KV_MAX_HEAD);
+    }
+    return ERR_OK;
+}
+
 /* The mapped bytes are on the device now: let the system have the memory back. Reading them again is still right. */
 static void forget_mapped(const struct tensor *t)
 {
@@ -142,6 +154,8 @@ static enum err_code vulkan_place(struct backend *backend, const struct program 
     p->kv = calloc((size_t)program->n_layers, sizeof *p->kv);
     bool ok = p->weights && p->vectors && p->kv;
     enum err_code rc = ok ? ERR_OK : err_set(e, ERR_NOMEM, "no memory to place the model");
+    if (rc == ERR_OK)
+        rc = check_heads(program, p->b->d->card, e);
     if (rc == ERR_OK)
         rc = place_vectors(p, e);
     if (rc == ERR_OK)

@@ -14,7 +14,10 @@ enum { WAIT_SECONDS = 20, WAIT_SECONDS_SOFTWARE = 600 };
 static enum err_code complain(struct vulkan_device *d, struct err *e, const char *what, VkResult r)
 {
     bool memory = r == VK_ERROR_OUT_OF_HOST_MEMORY || r == VK_ERROR_OUT_OF_DEVICE_MEMORY;
-    d->lost |= r == VK_ERROR_DEVICE_LOST;
+    if (r == VK_ERROR_DEVICE_LOST) {
+        d->lost = true;
+        return err_set(e, ERR_DEVICE, "%s: device lost (%s)", d->card->name, vulkan_result_name(r));
+    }
     return err_set(e, memory ? ERR_NOMEM : ERR_DEVICE, "%s: %s failed: %s", d->card->name, what,
                    vulkan_result_name(r));
 }
@@ -342,11 +345,14 @@ static enum err_code send(struct vulkan_device *d, struct vulkan_stage *s, struc
     return submit_copy(d, s->cmd, to, s->buf.buffer, region, &s->done, e);
 }
 
+/* Nothing waits in any of them afterwards, whatever happens: where it was to go need not be there any more. */
 static enum err_code send_all(struct vulkan_device *d, struct err *e)
 {
     enum err_code rc = ERR_OK;
-    for (int i = 0; i < VULKAN_N_STAGES && rc == ERR_OK; i++)
-        rc = send(d, &d->stages[i], e);
+    for (int i = 0; i < VULKAN_N_STAGES; i++) {
+        enum err_code sent = send(d, &d->stages[i], rc == ERR_OK ? e : NULL);
+        rc = rc == ERR_OK ? sent : rc;
+    }
     return rc;
 }
 
@@ -416,6 +422,8 @@ enum err_code vulkan_copy(struct vulkan_device *d, const struct vulkan_buf *to, 
 enum err_code vulkan_read(struct vulkan_device *d, void *bytes, const struct vulkan_buf *from, uint64_t offset,
                           uint64_t n_bytes, struct err *e)
 {
+    if (d->lost)
+        return complain(d, e, "reading", VK_ERROR_DEVICE_LOST);
     if (from->mapped && !from->slow) {
         memcpy(bytes, (const char *)from->mapped + offset, n_bytes);
         return ERR_OK;

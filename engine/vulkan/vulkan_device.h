@@ -78,7 +78,8 @@ struct vulkan_device {
  * Errors: ERR_DEVICE, ERR_NOMEM */
 enum err_code vulkan_device_open(struct vulkan_device **out, struct vulkan_list *list, const struct vulkan_card *card,
                                  struct err *e);
-void vulkan_device_close(struct vulkan_device *d);    /* waits for it; takes NULL */
+/* Waits for it, but leaves one that is stuck as it is. Takes NULL. */
+void vulkan_device_close(struct vulkan_device *d);
 
 /* ---- memory ------------------------------------------------------------------------------------------ */
 

@@ -134,7 +134,7 @@ static enum err_code copy_page(struct kv_memory *m, void *to, const void *from, 
 {
     uint64_t to_offset, from_offset;
     const struct vulkan_kv_region *r = find(of(m), to, &to_offset), *s = find(of(m), from, &from_offset);
-    if (r->buf.mapped && s->buf.mapped && !s->buf.slow) {
+    if (r->buf.mapped && s->buf.mapped && !s->buf.slow && !of(m)->d->lost) {
         memcpy(to, from, n_bytes);
         return ERR_OK;
     }

@@ -9,7 +9,10 @@ static enum err_code complain(struct vulkan_device *d, struct err *e, const char
 {
     bool memory = r == VK_ERROR_OUT_OF_HOST_MEMORY || r == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
                   r == VK_ERROR_OUT_OF_POOL_MEMORY;
-    d->lost |= r == VK_ERROR_DEVICE_LOST;
+    if (r == VK_ERROR_DEVICE_LOST) {
+        d->lost = true;
+        return err_set(e, ERR_DEVICE, "%s: device lost (%s)", d->card->name, vulkan_result_name(r));
+    }
     return err_set(e, memory ? ERR_NOMEM : ERR_DEVICE, "%s: %s failed: %s", d->card->name, what,
                    vulkan_result_name(r));
 }

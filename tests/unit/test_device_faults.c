@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/* A device that has no memory, or is lost: the chat goes on, and a person reads why in one line. Faults are put into
+ * the device of software Vulkan (struct vulkan_faults); what was said is compared with what an undisturbed device, or
+ * the processor, says. */
+#include "tests/support/session_rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/engine_impl.h"
+#include "engine/quant/quant.h"
+#include "engine/vulkan/vulkan_placed.h"
+
+enum { N_IDS = 300, N_ANSWER = 12, N_SEQS = 4 };
+
+static const struct plan small = { .arch = "llama", .n_layers = 2, .n_embd = 64, .n_ff = 64, .n_head = 2,
+                                   .n_kv_head = 1, .d_head = 64, .n_vocab = 150, .n_rot = 64, .rope_base = 10000,
+                                   .embed_scale = 1 };
+
+/* ---- a device, and what goes wrong with it ---------------------------------------------------------------- */
+
+static const char *file_path(struct test *t)
+{
+    static char path[512];
+    snprintf(path, sizeof path, "%s/model.gguf", test_folder(t));
+    return path;
+}
+
+static struct session_options options(int32_t n_seqs, const char *type)
+{
+    return (struct session_options){ .n_ctx = 512, .n_seqs = n_seqs, .n_batch = 64, .kv_type_k = type,
+                                     .kv_type_v = type, .keep_kv_type = true, .cache_ram_bytes = 64 << 20 };
+}
+
+/* device NULL: llvmpipe, with the validation layer where there is one. */
+static struct engine *open_engine(struct test *t, const char *device)
+{
+    struct engine_options o = { .n_threads = 1, .device = device ? device : "llvmpipe", .vulkan_validate = !device };
+    struct engine_info info;
+    struct engine *eng;
+    struct err e;
+    CHECK_INT(t, engine_create(&eng, &o, &e), ERR_OK, "%s", e.text);
+    engine_info(eng, &info);
+    if (!device && !info.device[0]) {    /* perhaps the layer is what is missing */
+        engine_destroy(eng);
+        o.vulkan_validate = false;
+        CHECK_INT(t, engine_create(&eng, &o, &e), ERR_OK, "%s", e.text);
+        engine_info(eng, &info);
+    }
+    if (!device && !info.device[0]) {
+        char note[ERR_TEXT_BYTES];
+        snprintf(note, sizeof note, "%s", info.device_note);
+        engine_destroy(eng);
+        SKIP(t, "%s", note);
+    }
+    return eng;
+}
+
+static bool on_device(const struct engine *eng)
+{
+    return eng->backend != eng->cpu;
+}
+
+static struct vulkan_device *device_of(struct engine *eng)
+{
+    return ((struct vulkan_backend *)eng->backend)->d;
+}
+
+static void open_rig(struct test *t, struct session_rig *rig, const char *device, const struct session_options *o)
+{
+    struct err e;
+    *rig = (struct session_rig){ .engine = open_engine(t, device) };
+    CHECK_INT(t, model_open(&rig->model, rig->engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, session_create(&rig->session, rig->model, o, &e), ERR_OK, "%s", e.text);
+}
+
+static void close_rig(struct test *t, struct session_rig *rig)
+{
+    struct engine_info info;
+    session_destroy(rig->session);
+    model_close(rig->model);
+    engine_info(rig->engine, &info);
+    CHECK_INT(t, info.n_validation, 0, "%s", info.validation);
+    engine_destroy(rig->engine);
+    *rig = (struct session_rig){ 0 };
+}
+
+/* How many warnings there are with this in them. */
+static int32_t n_warnings(const struct model *m, const char *part)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; model_warning(m, i); i++)
+        n += strstr(model_warning(m, i), part) != NULL;
+    return n;
+}
+
+static void check_warnings(struct test *t, const struct model *m, int32_t n_opened, int32_t n_gone_on)
+{
+    int32_t n = 0;    /* but for what there is to say about the file */
+    for (int32_t i = 0; model_warning(m, i); i++)
+        n += !strstr(model_warning(m, i), "chat template");
+    CHECK_INT(t, n_warnings(m, "device lost (VK_ERROR_DEVICE_LOST); opened again"), n_opened);
+    CHECK_INT(t, n_warnings(m, "device lost (VK_ERROR_DEVICE_LOST); this chat goes on on the CPU"), n_gone_on);
+    CHECK_INT(t, n, n_opened + n_gone_on, "%s", n > 0 ? model_warning(m, 1) : "");
+}
+
+/* ---- what is asked ---------------------------------------------------------------------------------------- */
+
+/* Four conversations that begin alike, of different lengths. */
+static void ask_all(struct test *t, struct session_rig *rig, const int32_t *ids, int32_t n_seqs)
+{
+    const struct generate_options ask = session_rig_greedy(N_ANSWER, 0);
+    int32_t prompt[N_IDS];
+    for (int32_t i = 0; i < n_seqs; i++) {
+        int32_t n = 140 + 23 * i;
+        memcpy(prompt, ids, sizeof prompt);
+        for (int32_t j = 70; j < n; j++)
+            prompt[j] = 1 + (prompt[j] + i) % 149;
+        session_rig_start(t, rig, i, prompt, n, &ask);
+    }
+}
+
+static void check_stories(struct test *t, const struct session_story *got, const struct session_story *want,
+                          int32_t n_seqs, const char *what, int k)
+{
+    for (int32_t i = 0; i < n_seqs; i++) {
+        CHECK(t, got[i].ended && got[i].done.reason == DONE_LENGTH, "%s %d: sequence %d: %.*s", what, k, i,
+              got[i].done.n_text, got[i].done.text);
+        CHECK_INT(t, got[i].n_ids, N_ANSWER, "%s %d: sequence %d", what, k, i);
+        CHECK_BYTES(t, got[i].ids, want[i].ids, sizeof got[i].ids, "%s %d: sequence %d", what, k, i);
+        CHECK_INT(t, got[i].done.timings.n_prompt, 140 + 23 * i);
+        CHECK_INT(t, got[i].done.timings.n_generated, N_ANSWER);
+    }
+}
+
+static struct session_story *new_stories(struct test *t)
+{
+    struct session_story *stories = calloc(SESSION_RIG_SEQS, sizeof *stories);
+    CHECK(t, stories != NULL);
+    return stories;
+}
+
+/* What an undisturbed device says; where device is "cpu", the processor. */
+static struct session_story *undisturbed(struct test *t, const char *device, const char *type, const int32_t *ids,
+                                         int32_t n_seqs)
+{
+    struct session_rig rig;
+    const struct session_options o = options(n_seqs, type);
+    struct session_story *stories = new_stories(t);
+    open_rig(t, &rig, device, &o);
+    ask_all(t, &rig, ids, n_seqs);
+    session_rig_run(t, &rig, stories);
+    check_warnings(t, rig.model, 0, 0);
+    close_rig(t, &rig);
+    check_stories(t, stories, stories, n_seqs, "undisturbed", 0);
+    return stories;
+}
+
+static void begin(struct test *t, int32_t *ids)
+{
+    engine_destroy(open_engine(t, NULL));    /* skips the case where there is no device */
+    session_rig_write(t, &small, file_path(t));
+    for (int32_t i = 0; i < N_IDS; i++)
+        ids[i] = 1 + (int32_t)test_below(t, 149);
+}
+
+/* ---- lost -------------------------------------------------------------------------------------------------- */
+
+/* Submit number k is lost, in prompts and in answers; how many there are depends on how long they take. */
+static void check_each_loss(struct test *t, const char *type, int32_t n_seqs)
+{
+    int32_t ids[N_IDS], n_lost = 0;
+    begin(t, ids);
+    struct session_story *want = undisturbed(t, NULL, type, ids, n_seqs);
+    for (int k = 1, reached = 1; reached; k += 1 + k / 2) {
+        struct session_rig rig;
+        const struct session_options o = options(n_seqs, type);
+        struct session_story *got = new_stories(t);
+        open_rig(t, &rig, NULL, &o);
+        device_of(rig.engine)->faults.submit = k;
+        ask_all(t, &rig, ids, n_seqs);
+        session_rig_run(t, &rig, got);
+        reached = rig.engine->n_lost;
+        CHECK(t, on_device(rig.engine) && reached <= 1, "submit %d", k);
+        check_stories(t, got, want, n_seqs, "submit", k);
+        check_warnings(t, rig.model, reached, 0);
+        if (reached && k > 8)    /* submits of the first batch, at most: before its end nothing is held */
+            CHECK_INT(t, n_warnings(rig.model, "tokens evaluated again"), 1, "submit %d: %s", k,
+                      model_warning(rig.model, 1));
+        close_rig(t, &rig);
+        free(got);
+        n_lost += reached;
+    }
+    CHECK(t, n_lost > 4, "only %d submits were lost", n_lost);
+    free(want);
+}
+
+TEST(device_faults_an_answer_goes_on_after_a_loss)
+{
+    check_each_loss(t, "f16", 1);
+}
+
+TEST(device_faults_four_answers_go_on_after_a_loss)
+{
+    check_each_loss(t, "f16", N_SEQS);
+}
+
+TEST(device_faults_four_answers_over_sealed_pages_go_on_after_a_loss)
+{
+    check_each_loss(t, "kv4", N_SEQS);
+}
+
+static void step_once(struct test *t, struct session_rig *rig, struct session_story *stories)
+{
+    struct eng_event events[16 * N_SEQS];
+    struct err e;
+    int32_t n_events;
+    CHECK_INT(t, session_step(rig->session, events, 16 * N_SEQS, &n_events, &e), ERR_OK, "%s", e.text);
+    for (int32_t i = 0; i < n_events; i++) {
+        struct session_story *s = &stories[events[i].seq];
+        CHECK(t, events[i].kind != EVENT_DONE, "%.*s", events[i].n_text, events[i].text);
+        if (events[i].kind == EVENT_TOKEN && events[i].token >= 0)
+            s->ids[s->n_ids++] = events[i].token;
+    }
+}
+
+/* The second loss comes while what the first one cost is evaluated again, or later. */
+TEST(device_faults_lost_twice_goes_on_on_the_processor)
+{
+    static const int seconds[] = { 1, 3, 9 };
+    int32_t ids[N_IDS];
+    begin(t, ids);
+    struct session_story *device = undisturbed(t, NULL, "f16", ids, N_SEQS);
+    struct session_story *cpu = undisturbed(t, "cpu", "f16", ids, N_SEQS);
+    bool same = memcmp(device, cpu, sizeof *cpu) == 0;
+    for (size_t i = 0; i < sizeof seconds / sizeof *seconds; i++) {
+        struct session_rig rig;
+        const struct session_options o = options(N_SEQS, "f16");
+        struct engine_info info;
+        struct session_story *got = new_stories(t);
+        open_rig(t, &rig, NULL, &o);
+        ask_all(t, &rig, ids, N_SEQS);
+        while (got[0].n_ids < 4)
+            step_once(t, &rig, got);
+        device_of(rig.engine)->faults.submit = 1;
+        step_once(t, &rig, got);
+        CHECK_INT(t, rig.engine->n_lost, 1);
+        device_of(rig.engine)->faults.submit = seconds[i];
+        session_rig_run(t, &rig, got);
+        CHECK_INT(t, rig.engine->n_lost, 2);
+        CHECK(t, !on_device(rig.engine) && rig.model->backend == rig.engine->cpu);
+        check_warnings(t, rig.model, 1, 1);
+        for (int32_t s = 0; s < N_SEQS; s++)
+            CHECK(t, got[s].n_ids == N_ANSWER && got[s].done.reason == DONE_LENGTH, "sequence %d", s);
+        for (int32_t s = 0; s < N_SEQS; s++)    /* what was told before the losses is the device's in any case */
+            CHECK_BYTES(t, got[s].ids, device[s].ids, 2 * sizeof *got[s].ids);
+        if (same)
+            check_stories(t, got, cpu, N_SEQS, "second submit", seconds[i]);
+        engine_info(rig.engine, &info);
+        CHECK_TEXT(t, info.device, "");
+        CHECK(t, strstr(info.device_note, "device lost (VK_ERROR_DEVICE_LOST); answering on the CPU"), "%s",
+              info.device_note);
+        ask_all(t, &rig, ids, N_SEQS);    /* a chat goes on for more than one answer */
+        memset(got, 0, SESSION_RIG_SEQS * sizeof *got);
+        session_rig_run(t, &rig, got);
+        check_stories(t, got, cpu, N_SEQS, "afterwards", seconds[i]);
+        check_warnings(t, rig.model, 1, 1);
+        close_rig(t, &rig);
+        free(got);
+    }
+    free(device);
+    free(cpu);
+}
