@@ -11,9 +11,15 @@
  * was stopped in to be over. */
 enum { WAIT_SECONDS = 20, WAIT_SECONDS_SOFTWARE = 600 };
 
+/* The second is what a driver says when it has handed out as many pieces of memory as it can. */
+static bool no_memory(VkResult r)
+{
+    return r == VK_ERROR_OUT_OF_DEVICE_MEMORY || r == VK_ERROR_TOO_MANY_OBJECTS || r == VK_ERROR_OUT_OF_HOST_MEMORY;
+}
+
 static enum err_code complain(struct vulkan_device *d, struct err *e, const char *what, VkResult r)
 {
-    bool memory = r == VK_ERROR_OUT_OF_HOST_MEMORY || r == VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    bool memory = no_memory(r);
     if (r == VK_ERROR_DEVICE_LOST) {
         d->lost = true;
         return err_set(e, ERR_DEVICE, "%s: device lost (%s)", d->card->name, vulkan_result_name(r));
@@ -228,7 +234,7 @@ enum err_code vulkan_buf_create(struct vulkan_device *d, struct vulkan_buf *out,
     }
     if (r != VK_SUCCESS) {
         vulkan_buf_destroy(d, &b);
-        if (r == VK_ERROR_OUT_OF_DEVICE_MEMORY || r == VK_ERROR_OUT_OF_HOST_MEMORY)
+        if (no_memory(r))
             return err_set(e, ERR_NOMEM, "%s: no memory for %.0f MiB beside %.0f MiB in use", d->card->name,
                            (double)n_bytes / 1048576.0, (double)d->allocated_bytes / 1048576.0);
         return complain(d, e, "memory for a buffer", r);

@@ -157,6 +157,32 @@ TEST(forward_on_vulkan_with_quantised_weights)
     check_plans(t, QUANT_Q8_0, NULL, device, "f16", 1e-4);
 }
 
+/* Against the processor with a cache of the same types: what a page is sealed to, and when, is the same. */
+TEST(forward_on_vulkan_with_sealed_caches)
+{
+    static const char *const kv_types[] = { "q8_0", "kv4", "kv3" };
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        struct plan_model model;
+        struct logits_rig rig;
+        char path[512];
+        int32_t ids[N_TOKENS];
+        const char *kv = kv_types[i % 3];
+        make_case(t, &model, &plans[i], QUANT_F32, path, ids);
+        open_on(t, &rig, path, "exact", NULL, kv);
+        float *want = evaluate(t, &rig, ids);
+        logits_rig_close(&rig);
+        open_on(t, &rig, path, NULL, device, kv);
+        float *got = evaluate(t, &rig, ids);
+        double nmse = test_nmse(got, want, (size_t)N_TOKENS * (size_t)plans[i].n_vocab);
+        printf("%-7s %s %s cache  NMSE %.2e\n", plans[i].arch, device, kv, nmse);
+        CHECK(t, nmse <= 1e-6, "%s (plan %zu): NMSE %.3g", plans[i].arch, i, nmse);
+        logits_rig_close(&rig);
+        free(want);
+        free(got);
+        plan_model_finish(&model);
+    }
+}
+
 TEST(forward_on_vulkan_gives_the_same_bits_in_pieces)
 {
     static const char *const kv_types[] = { "f16", "q8_0", "kv4" };

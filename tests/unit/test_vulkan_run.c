@@ -13,7 +13,7 @@
 #include "tests/support/plan_model.h"
 #include "tests/support/vulkan_rig.h"
 
-enum { N_CTX = 384, STRIDE = N_CTX / KV_PAGE, MAX_LAYERS = 4, MAX_SEQS = 20 };
+enum { N_CTX = 384, STRIDE = N_CTX / KV_PAGE, MAX_LAYERS = 4, MAX_SEQS = 34 };
 
 /* Layers with a window and without, heads that share a key, a norm behind matrices. */
 static const struct plan plan = {
@@ -25,7 +25,7 @@ static const struct plan plan = {
 struct rig {
     struct vulkan_rig vulkan;
     struct test *t;
-    struct backend *backend;
+    struct backend *backend, *other;    /* other: for what is wanted, with memory of its own */
     struct gguf *gguf;
     struct arena arena;
     struct program *program;
@@ -62,6 +62,7 @@ static void open_rig(struct test *t, struct rig *r, bool unmapped)
     plan_model_write(t, &model, &plan, path);
     plan_model_finish(&model);
     CHECK_INT(t, vulkan_backend_create(&r->backend, r->vulkan.list, r->vulkan.d->card, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, vulkan_backend_create(&r->other, r->vulkan.list, r->vulkan.d->card, &e), ERR_OK, "%s", e.text);
     ((struct vulkan_backend *)r->backend)->d->faults.unmapped = unmapped;
     CHECK_INT(t, gguf_open(&r->gguf, path, &e), ERR_OK, "%s", e.text);
     CHECK_INT(t, arch_build(r->gguf, &r->arena, &r->program, &h, &e), ERR_OK, "%s", e.text);
@@ -76,6 +77,7 @@ static void close_rig(struct rig *r)
     gguf_close(r->gguf);
     arena_finish(&r->arena);
     r->backend->ops->destroy(r->backend);
+    r->other->ops->destroy(r->other);
     vulkan_rig_close(&r->vulkan);
 }
 
@@ -165,16 +167,17 @@ static void check_seq(const struct rig *r, const struct seq *s, const float *got
     struct seq *own = calloc(1, sizeof *own);
     float *want = malloc((size_t)N_CTX * (size_t)plan.n_vocab * sizeof *want);
     CHECK(r->t, own && want);
+    alone.backend = r->other;
     memcpy(alone.kv, s->kv, sizeof alone.kv);
     begin(&alone, own);
     memcpy(own->ids, s->ids, sizeof own->ids);
-    place(&alone, r->backend, &alone.placed, 64, N_CTX);
+    place(&alone, alone.backend, &alone.placed, 64, N_CTX);
     while (own->n < s->n) {
         int32_t rows = s->n - own->n < 64 ? s->n - own->n : 64;
-        evaluate(&alone, r->backend, alone.placed, &own, &rows, 1, false, want + (int64_t)own->n * plan.n_vocab);
+        evaluate(&alone, alone.backend, alone.placed, &own, &rows, 1, false, want + (int64_t)own->n * plan.n_vocab);
     }
     CHECK_NMSE(r->t, got, want + (int64_t)(s->n - n) * plan.n_vocab, (size_t)n * (size_t)plan.n_vocab, 1e-4, "%s", what);
-    r->backend->ops->unplace(alone.placed);
+    alone.backend->ops->unplace(alone.placed);
     end(&alone, own);
     free(own);
     free(want);
@@ -252,8 +255,8 @@ TEST(vulkan_run_on_a_card_whose_memory_the_host_does_not_see)
     check_story(t, KV_KV3, KV_Q8_0, true);
 }
 
-/* The table of pages has room for sixteen. */
-TEST(vulkan_run_of_twenty_sequences_at_once)
+/* The table of pages has room for sixteen, a piece for 32 of these rows. */
+TEST(vulkan_run_of_more_sequences_than_the_table_holds)
 {
     struct rig r;
     struct seq *s[MAX_SEQS];
@@ -263,13 +266,14 @@ TEST(vulkan_run_of_twenty_sequences_at_once)
     float *logits = malloc((size_t)256 * (size_t)plan.n_vocab * sizeof *logits);
     CHECK(t, logits != NULL);
     for (int32_t i = 0; i < MAX_SEQS; i++)
-        n[i] = 1 + i % 12;
+        n[i] = 1 + i % 7;
+    r.placed->ms_per_row = 0.01;    /* so that pieces are as large as may be */
     evaluate(&r, r.backend, r.placed, s, n, MAX_SEQS, false, logits);
     for (int32_t i = 0; i < MAX_SEQS; i++)
         n[i] = 1;
-    evaluate(&r, r.backend, r.placed, s, n, MAX_SEQS, false, logits);
-    check_batch(&r, s, n, MAX_SEQS, "of twenty");
-    check_batch(&r, s + 3, n, 2, "two of twenty");
+    r.placed->ms_per_row = 0.01;
+    check_batch(&r, s, n, MAX_SEQS, "of all");
+    check_batch(&r, s + 3, n, 2, "of two");
     for (int32_t i = 0; i < MAX_SEQS; i++)
         end(&r, s[i]);
     free(logits);
@@ -297,7 +301,8 @@ TEST(vulkan_run_of_two_sessions_with_caches_of_different_types)
     close_rig(&r);
 }
 
-/* Pages that are given back and taken anew are found at the same place in the host's eyes, not in the device's. */
+/* Pages that are given back and taken anew are found at the same place in the host's eyes, not in the device's: there
+ * something else lies now. */
 TEST(vulkan_run_finds_pages_that_have_moved)
 {
     struct rig r;
@@ -305,6 +310,10 @@ TEST(vulkan_run_finds_pages_that_have_moved)
     open_rig(t, &r, true);
     struct vulkan_kv *kv = &((struct vulkan_backend *)r.backend)->kv;
     struct seq *seqs = new_seqs(&r, &a, 1);
+    size_t n_bytes = 2 * STRIDE * page_bytes(a, &r);
+    char *mark = malloc(n_bytes), *left = malloc(n_bytes);
+    CHECK(t, mark && left);
+    memset(mark, 0x5a, n_bytes);
     check_batch(&r, &a, (const int32_t[]){ 64 }, 1, "before");
     for (int i = 0; i < 3; i++) {
         const void *region = a->region;
@@ -312,15 +321,19 @@ TEST(vulkan_run_finds_pages_that_have_moved)
         struct vulkan_buf between;
         struct err e = { 0 };
         end(&r, a);
-        CHECK_INT(t, vulkan_buf_create(kv->d, &between, 2 * STRIDE * page_bytes(a, &r), VULKAN_LOCAL, &e), ERR_OK, "%s",
-                  e.text);
+        CHECK_INT(t, vulkan_buf_create(kv->d, &between, n_bytes, VULKAN_LOCAL, &e), ERR_OK, "%s", e.text);
+        CHECK_INT(t, vulkan_write(kv->d, &between, 0, mark, n_bytes, &e), ERR_OK, "%s", e.text);
         begin(&r, a);
         printf("the same region %d, the same address %d\n", region == a->region,
                address == vulkan_kv_address(kv, a->region));
         check_batch(&r, &a, (const int32_t[]){ 64 }, 1, "after");
+        CHECK_INT(t, vulkan_read(kv->d, left, &between, 0, n_bytes, &e), ERR_OK, "%s", e.text);
+        CHECK_BYTES(t, left, mark, n_bytes, "what is not the sequence's");
         vulkan_buf_destroy(kv->d, &between);
     }
     end(&r, a);
+    free(mark);
+    free(left);
     free(seqs);
     close_rig(&r);
 }
