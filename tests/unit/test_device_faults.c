@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/engine_impl.h"
-#include "engine/quant/quant.h"
+#include "engine/session/session_impl.h"
 #include "engine/vulkan/vulkan_placed.h"
 
 enum { N_IDS = 300, N_ANSWER = 12, N_SEQS = 4 };
@@ -270,4 +269,240 @@ TEST(device_faults_lost_twice_goes_on_on_the_processor)
     }
     free(device);
     free(cpu);
+}
+
+/* Logits after tokens that were evaluated before the loss are those after tokens that were not lost. */
+TEST(device_faults_eval_holds_what_it_held)
+{
+    enum { PIECE = 50, N_PIECES = 4, N_VOCAB = 150 };
+    static float want[2][N_PIECES][N_VOCAB], got[N_VOCAB];
+    static const char *const devices[] = { NULL, "cpu" };
+    int32_t ids[N_IDS];
+    const struct session_options o = options(2, "kv4");
+    struct session_rig rig;
+    struct err e;
+    begin(t, ids);
+    for (int d = 0; d < 2; d++) {
+        open_rig(t, &rig, devices[d], &o);
+        for (int i = 0; i < N_PIECES; i++)
+            CHECK_INT(t, session_eval(rig.session, 1, ids + i * PIECE, PIECE, want[d][i], 1, &e), ERR_OK);
+        close_rig(t, &rig);
+    }
+    open_rig(t, &rig, NULL, &o);
+    for (int i = 0; i < N_PIECES; i++) {
+        if (i == 1 || i == 3)
+            device_of(rig.engine)->faults.submit = i;
+        CHECK_INT(t, session_eval(rig.session, 1, ids + i * PIECE, PIECE, got, 1, &e), ERR_OK, "%s", e.text);
+        CHECK_BYTES(t, got, want[i == 3][i], sizeof got, "piece %d", i);
+    }
+    check_warnings(t, rig.model, 1, 1);
+    CHECK_INT(t, n_warnings(rig.model, "opened again, 50 tokens evaluated again"), 1);
+    CHECK_INT(t, n_warnings(rig.model, "on the CPU, 150 tokens evaluated again"), 1);
+    CHECK_INT(t, session_truncate(rig.session, 1, 190), 190);
+    close_rig(t, &rig);
+
+    open_rig(t, &rig, NULL, &o);    /* a sequence that is idle at the loss is evaluated again when it is asked for */
+    CHECK_INT(t, session_eval(rig.session, 1, ids, PIECE, NULL, 0, &e), ERR_OK);
+    device_of(rig.engine)->faults.submit = 1;
+    CHECK_INT(t, session_eval(rig.session, 0, ids, 1, NULL, 0, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, session_truncate(rig.session, 1, 40), 40);
+    CHECK_INT(t, session_eval(rig.session, 1, ids + 40, 10, NULL, 0, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, session_eval(rig.session, 1, ids + PIECE, PIECE, got, 1, &e), ERR_OK, "%s", e.text);
+    CHECK_BYTES(t, got, want[0][1], sizeof got);
+    close_rig(t, &rig);
+}
+
+TEST(device_faults_measuring_and_trying_go_on_after_a_loss)
+{
+    int32_t ids[N_IDS];
+    struct session_options o = options(1, "kv4");
+    struct session_rig rig;
+    struct err e;
+    begin(t, ids);
+    open_rig(t, &rig, NULL, &o);
+    device_of(rig.engine)->faults.submit = 2;    /* there are two passes, however long they take */
+    CHECK_INT(t, session_measure_passes(rig.session, 20, true, &e), ERR_OK, "%s", e.text);
+    CHECK(t, session_pass_ms(rig.session, 1) > 0);
+    check_warnings(t, rig.model, 1, 0);
+    device_of(rig.engine)->faults.submit = 2;
+    CHECK_INT(t, session_measure_passes(rig.session, 20, true, &e), ERR_OK, "%s", e.text);
+    check_warnings(t, rig.model, 1, 1);
+    close_rig(t, &rig);
+
+    struct plan letters = small;    /* the text that types are tried on has tokens then */
+    letters.letters = true;
+    session_rig_write(t, &letters, file_path(t));
+    o.keep_kv_type = false;
+    rig = (struct session_rig){ .engine = open_engine(t, NULL) };
+    CHECK_INT(t, model_open(&rig.model, rig.engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    device_of(rig.engine)->faults.submit = 2;
+    CHECK_INT(t, session_create(&rig.session, rig.model, &o, &e), ERR_OK, "%s", e.text);
+    check_warnings(t, rig.model, 1, 0);
+    CHECK_INT(t, rig.model->caches->n_trials, 1);
+    close_rig(t, &rig);
+}
+
+/* Drafts, and the passes that find out what they cost, among what is lost. */
+TEST(device_faults_drafts_change_nothing)
+{
+    int32_t ids[N_IDS], prompt[200];
+    struct generate_options ask = session_rig_greedy(N_ANSWER, 0);
+    const struct session_options o = options(1, "f16");
+    struct session_story want = { 0 };
+    begin(t, ids);
+    for (int i = 0; i < 200; i++)
+        prompt[i] = ids[i % 7];
+    for (int k = 0; k <= 40; k += 8) {
+        struct session_rig rig;
+        open_rig(t, &rig, NULL, &o);
+        ask.spec = k % 16 ? SPEC_AUTO : 3;
+        device_of(rig.engine)->faults.submit = k;
+        struct session_story got = session_rig_ask(t, &rig, 0, prompt, 200, &ask);
+        if (k == 0)
+            want = got;
+        CHECK_BYTES(t, got.ids, want.ids, sizeof got.ids, "submit %d", k);
+        check_warnings(t, rig.model, rig.engine->n_lost, 0);
+        close_rig(t, &rig);
+    }
+}
+
+TEST(device_faults_of_one_model_are_followed_by_the_other)
+{
+    int32_t ids[N_IDS];
+    const struct session_options o = options(N_SEQS, "f16");
+    struct session_rig rig, other;
+    struct err e;
+    begin(t, ids);
+    struct session_story *want = undisturbed(t, NULL, "f16", ids, N_SEQS), *got = new_stories(t);
+    open_rig(t, &rig, NULL, &o);
+    other = rig;
+    CHECK_INT(t, model_open(&other.model, rig.engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, session_create(&other.session, other.model, &o, &e), ERR_OK, "%s", e.text);
+    ask_all(t, &rig, ids, N_SEQS);
+    ask_all(t, &other, ids, N_SEQS);
+    while (got[0].n_ids < 4)
+        step_once(t, &other, got);
+    device_of(rig.engine)->faults.submit = 3;
+    struct session_story *first = new_stories(t);
+    session_rig_run(t, &rig, first);
+    session_rig_run(t, &other, got);
+    check_stories(t, first, want, N_SEQS, "first", 0);
+    check_stories(t, got, want, N_SEQS, "other", 0);
+    CHECK_INT(t, rig.engine->n_lost, 1);
+    check_warnings(t, rig.model, 1, 0);
+    check_warnings(t, other.model, 1, 0);
+    session_destroy(other.session);
+    model_close(other.model);
+    close_rig(t, &rig);
+    free(first);
+    free(got);
+    free(want);
+}
+
+/* ---- no memory, and what the device cannot do ------------------------------------------------------------- */
+
+/* Allocation number k fails, for every k while there are any: the answer is the device's or the processor's, or, when
+ * it is pages in mid-answer, ends with words that say which memory. */
+TEST(device_faults_every_allocation_fails_once)
+{
+    int32_t ids[N_IDS], n_cpu = 0, n_device = 0, n_ended = 0;
+    struct generate_options ask = session_rig_greedy(4, 0);
+    struct session_options o = options(1, "f16");
+    struct session_story want[2];
+    begin(t, ids);
+    o.n_batch = 32;    /* there is no smaller one */
+    for (int d = 0; d < 2; d++) {
+        struct session_rig rig;
+        open_rig(t, &rig, d ? "cpu" : NULL, &o);
+        want[d] = session_rig_ask(t, &rig, 0, ids, 6, &ask);
+        close_rig(t, &rig);
+    }
+    for (int k = 1, struck = 1; struck; k++) {
+        struct session_rig rig = { .engine = open_engine(t, NULL) };
+        struct session_story *got = new_stories(t);
+        struct err e;
+        device_of(rig.engine)->faults.allocate = k;
+        CHECK_INT(t, model_open(&rig.model, rig.engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%d: %s", k, e.text);
+        CHECK_INT(t, session_create(&rig.session, rig.model, &o, &e), ERR_OK, "%d: %s", k, e.text);
+        bool loaded = device_of(rig.engine)->faults.allocate > 0, cpu = rig.model->backend == rig.engine->cpu;
+        CHECK(t, loaded != cpu, "allocation %d", k);
+        CHECK_INT(t, n_warnings(rig.model, "; this model runs on the CPU"), cpu);
+        CHECK_INT(t, n_warnings(rig.model, "llvmpipe"), cpu, "%s", model_warning(rig.model, 1));
+        session_rig_start(t, &rig, 0, ids, 6, &ask);
+        session_rig_run(t, &rig, got);
+        struck = device_of(rig.engine)->faults.allocate == 0;
+        if (got[0].done.reason == DONE_ERROR) {
+            CHECK(t, loaded && struck && strstr(got[0].done.text, "KV cache of 6 tokens: llvmpipe"), "%d: %s", k,
+                  got[0].done.text);
+            n_ended++;
+            got[0] = session_rig_ask(t, &rig, 0, ids, 6, &ask);    /* there is memory again */
+        }
+        CHECK_INT(t, got[0].n_ids, 4, "allocation %d", k);
+        CHECK_BYTES(t, got[0].ids, want[cpu].ids, sizeof got[0].ids, "allocation %d", k);
+        n_cpu += cpu;
+        n_device += !cpu;
+        close_rig(t, &rig);
+        free(got);
+    }
+    printf("%d on the processor, %d on the device, %d of them without pages at first\n", n_cpu, n_device, n_ended);
+    CHECK(t, n_cpu > 15 && n_device > n_ended && n_ended > 0);
+}
+
+TEST(device_faults_batches_are_smaller_where_memory_is_short)
+{
+    int32_t ids[N_IDS];
+    const struct session_options o = options(1, "f16");
+    struct session_rig rig = { .engine = NULL };
+    struct session_story story;
+    struct generate_options ask = session_rig_greedy(4, 0);
+    float logits[2][150];
+    struct err e;
+    begin(t, ids);
+    open_rig(t, &rig, NULL, &o);
+    CHECK_INT(t, session_eval(rig.session, 0, ids, 64, logits[0], 1, &e), ERR_OK, "%s", e.text);
+    close_rig(t, &rig);
+    rig = (struct session_rig){ .engine = open_engine(t, NULL) };
+    CHECK_INT(t, model_open(&rig.model, rig.engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    device_of(rig.engine)->faults.allocate = 3;
+    CHECK_INT(t, session_create(&rig.session, rig.model, &o, &e), ERR_OK, "%s", e.text);
+    CHECK(t, rig.model->backend == rig.engine->backend && on_device(rig.engine));
+    CHECK_INT(t, n_warnings(rig.model, "; prompts are read 32 tokens at a time"), 1);
+    CHECK_INT(t, session_eval(rig.session, 0, ids, 64, logits[1], 1, &e), ERR_OK, "%s", e.text);
+    CHECK_BYTES(t, logits[1], logits[0], sizeof logits[0]);
+    story = session_rig_ask(t, &rig, 0, ids, 100, &ask);
+    CHECK_INT(t, story.n_ids, 4);
+    close_rig(t, &rig);
+}
+
+TEST(device_faults_heads_that_the_device_cannot_attend_go_to_the_processor)
+{
+    static const struct plan odd = { .arch = "llama", .n_layers = 1, .n_embd = 64, .n_ff = 64, .n_head = 2,
+                                     .n_kv_head = 1, .d_head = 18, .n_vocab = 150, .n_rot = 18, .rope_base = 10000,
+                                     .embed_scale = 1 };
+    int32_t ids[N_IDS];
+    const struct session_options o = options(1, "f16");
+    const struct generate_options ask = session_rig_greedy(4, 0);
+    struct session_rig rig;
+    begin(t, ids);
+    session_rig_write(t, &odd, file_path(t));
+    open_rig(t, &rig, NULL, &o);
+    CHECK_INT(t, n_warnings(rig.model, "layer 0: heads of 18 values, a multiple of 4 up to 512 wanted; this model runs "
+                                       "on the CPU"), 1, "%s", model_warning(rig.model, 1));
+    CHECK_INT(t, session_rig_ask(t, &rig, 0, ids, 20, &ask).n_ids, 4);
+    CHECK_INT(t, rig.engine->n_lost, 0);
+    close_rig(t, &rig);
+}
+
+TEST(device_faults_that_the_validation_layer_finds_are_told)
+{
+    int32_t ids[N_IDS];
+    const struct session_options o = options(1, "f16");
+    const struct generate_options ask = session_rig_greedy(4, 0);
+    struct session_rig rig;
+    begin(t, ids);
+    open_rig(t, &rig, NULL, &o);
+    snprintf(rig.engine->vulkan->message, sizeof rig.engine->vulkan->message, "VUID-0: made by a test");
+    session_rig_ask(t, &rig, 0, ids, 20, &ask);
+    CHECK_INT(t, n_warnings(rig.model, "Vulkan's validation layer: VUID-0: made by a test"), 1);
+    close_rig(t, &rig);
 }
