@@ -102,12 +102,12 @@ TEST(doctor_as_json_has_every_device_with_what_it_is_for)
     CHECK(t, strstr(text_at(all, "asked", "note"), "Big Card (open)") != NULL, "%s", r.s.out);
     CHECK(t, json_integer_value(json_object_get(json_object_get(all, "memory"), "bytes")) > 0, "%s", r.s.out);
     json_t *devices = json_object_get(all, "devices"), *first = json_array_get(devices, 0);
-    CHECK_INT(t, json_array_size(devices), 8);
+    CHECK_INT(t, json_array_size(devices), 11);
     CHECK_TEXT(t, json_string_value(json_object_get(first, "id")), "vulkan:0");
     CHECK_TEXT(t, json_string_value(json_object_get(first, "kind")), "discrete");
     CHECK_TEXT(t, json_string_value(json_array_get(json_object_get(first, "has"), 1)), "subgroup sums");
-    CHECK(t, json_is_false(json_object_get(json_array_get(devices, 5), "usable")));
-    CHECK_TEXT(t, json_string_value(json_object_get(json_array_get(devices, 5), "problem")),
+    CHECK(t, json_is_false(json_object_get(json_array_get(devices, 6), "usable")));
+    CHECK_TEXT(t, json_string_value(json_object_get(json_array_get(devices, 6), "problem")),
                "lacks storageBuffer8BitAccess");
     json_t *heap = json_array_get(json_object_get(first, "heaps"), 1);
     CHECK_INT(t, json_integer_value(json_object_get(heap, "free")), 21ll << 30);
