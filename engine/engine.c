@@ -134,6 +134,8 @@ enum err_code engine_create(struct engine **out, const struct engine_options *o,
     if (!eng)
         return err_set(e, ERR_NOMEM, "no memory for the engine");
     eng->cpu_tier = cpu_tier_name(tier);
+    eng->n_gpu_layers = o->n_gpu_layers;
+    eng->n_ctx = o->n_ctx;
     int32_t cores = cpuid_cores();
     enum err_code rc = pool_create(&eng->pool, o->n_threads ? o->n_threads
                                                : cores < POOL_MAX_THREADS ? cores : POOL_MAX_THREADS, e);
@@ -219,6 +221,8 @@ void engine_info(const struct engine *eng, struct engine_info *out)
         out->device_driver = eng->card->driver;
         out->device_total_bytes = eng->card->local_bytes;
         out->device_free_bytes = free_bytes[vulkan_card_heap(eng->card)];
+        out->device_shares = engine_device_shares(eng);
+        out->device_is_software = eng->card->kind == VULKAN_SOFTWARE;
     }
     if (eng->vulkan) {
         out->n_validation = eng->vulkan->n_messages;
@@ -227,6 +231,20 @@ void engine_info(const struct engine *eng, struct engine_info *out)
     out->memory_total_bytes = kernel_figure("/proc/meminfo", "MemTotal");
     out->memory_available_bytes = kernel_figure("/proc/meminfo", "MemAvailable");
     out->memory_resident_bytes = kernel_figure("/proc/self/status", "VmRSS");
+}
+
+bool engine_device_shares(const struct engine *eng)
+{
+    return eng->card && (eng->card->unified || eng->card->kind == VULKAN_SOFTWARE);
+}
+
+uint64_t engine_device_room(const struct engine_info *info)
+{
+    static const uint64_t LEAST = 512u << 20;
+    uint64_t reserve = info->device_total_bytes / 10;
+    if (reserve < LEAST && !info->device_is_software)
+        reserve = LEAST;
+    return info->device_free_bytes > reserve ? info->device_free_bytes - reserve : 0;
 }
 
 enum { FEATURES_BYTES = 160 };

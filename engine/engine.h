@@ -42,6 +42,10 @@ struct engine_options {
      * fails: it is opened anew, once, then the processor goes on with what sequences were doing, and
      * model_warning() has a line. */
     const char *device;
+    /* Layers of a model that the device has, its last ones, with the head; the processor has the others. 0: as many as
+     * fit (engine_layers.c); as many as the model has, or more: all. */
+    int32_t n_gpu_layers;
+    int32_t n_ctx;                /* the context that room is left for then; 0: as in session_options */
     const char *vulkan_loader;    /* library of Vulkan's loader, by name or path; NULL: the system's */
     bool vulkan_validate;         /* with Vulkan's validation layer: slow, for finding mistakes of quip */
 };
@@ -55,6 +59,8 @@ struct engine_info {
     const char *device_driver;    /* "NVIDIA 550.54"; "" */
     const char *device_note;      /* why a device that was asked for, or that "auto" would take, is not used; "" */
     uint64_t device_total_bytes, device_free_bytes;         /* of its own memory, at the call; 0 without device */
+    bool device_shares;           /* its memory is the machine's */
+    bool device_is_software;
     uint64_t memory_total_bytes, memory_available_bytes;    /* of the machine, at the call */
     uint64_t memory_resident_bytes;                         /* of this process, at the call */
     int32_t n_validation;         /* what the validation layer had to say so far: so many messages, */
@@ -131,6 +137,7 @@ struct model_info {
     double bits_per_weight;      /* tensor bytes * 8 / parameters */
     int32_t n_vocab;
     int32_t n_layers;            /* these are 0 when opened with less than MODEL_RUN */
+    int32_t n_device_layers;     /* of these, on the device: all with the head, or the last ones with it, or 0 */
     int32_t n_embd;
     int32_t n_ctx_train;         /* longest context the model was made for */
     int32_t n_metadata, n_tensors;

@@ -25,18 +25,24 @@ enum { ENGINE_MAX_LOSSES = 2 };
 struct engine {
     struct pool *pool;
     struct backend *backend;         /* what models are placed on: a device, or cpu */
-    struct backend *cpu;             /* takes what the device does not */
+    struct backend *cpu;             /* takes what the device does not, a model's first layers or all */
     struct backend *lost[ENGINE_MAX_LOSSES];    /* devices that failed: models may still have to leave them */
     int32_t n_lost;
     const char *cpu_tier;            /* of the processor, also when a device computes */
+    int32_t n_gpu_layers, n_ctx;     /* as in engine_options */
     struct vulkan_list *vulkan;      /* NULL: there is no device */
     const struct vulkan_card *card;  /* NULL: the processor computes */
     char device_note[ERR_TEXT_BYTES];
 };
 
-/* engine.c: what a use of this backend failed with. When it is the device that models are placed on, it is opened anew,
+/* engine.c: what a use of this device failed with. When it is the device that models are placed on, it is opened anew,
  * or the processor takes its place; eng->backend says which. Models leave a lost backend one by one (model_recover). */
 void engine_lose_device(struct engine *eng, const struct backend *b, const struct err *why);
+/* What a device's own memory has for models now: what is free, but for a reserve that the rest of the machine may
+ * want. 0 without a device. */
+uint64_t engine_device_room(const struct engine_info *info);
+/* As in engine_info, which reads files of the kernel. */
+bool engine_device_shares(const struct engine *eng);
 /* The first message of Vulkan's validation layer; "": none. */
 const char *engine_validation(const struct engine *eng);
 
@@ -60,7 +66,9 @@ struct model {
 
     struct hparams hparams;          /* MODEL_RUN */
     struct program *program;
-    struct backend *backend;         /* where it is placed; */
+    struct backend *backend;         /* where it is placed: the engine's cpu, device, or split; */
+    struct backend *device;          /* the engine's when it was placed: has all layers or the last; NULL: none */
+    struct backend *split;           /* of the processor and the device; NULL: one has all layers */
     struct placed *placed;           /* NULL: nowhere, after a device failed and there was no memory elsewhere */
     int32_t generation;              /* raised by each placing: sessions of an earlier one have to follow */
     uint64_t placed_bytes;           /* memory that placing took, not to be counted as taken by others */
@@ -69,10 +77,12 @@ struct model {
     bool content_known;
 };
 
-/* engine_place.c: places the program on what the engine computes with; on the processor what the device does not take,
- * with a warning that says why.
+/* engine_place.c: places the program where engine_layers.c says; all of it on the processor when the device does not
+ * take its layers, with a warning that says why.
  * Errors: those of the processor */
 enum err_code model_place(struct model *m, struct err *e);
+/* It is nowhere then; it may be so before. */
+void model_unplace(struct model *m);
 /* After a use of the placed model, or of pages for it, failed: places it elsewhere, where another place may be better.
  * The caches of its sessions are given up. how: the failure and what was done about it, in a line.
  * False: the failure stands, or what placing failed with, in *why */
@@ -82,9 +92,22 @@ void model_tell_validation(struct model *m);
 /* Tries again to place a model that is nowhere.
  * Errors: as model_place() */
 enum err_code model_placed(struct model *m, struct err *e);
-/* Of the backend; 0 for a model that is nowhere. */
-uint64_t model_scratch_bytes(const struct model *m, int32_t max_rows, int32_t max_logits, int32_t n_ctx);
-uint64_t model_weight_bytes(const struct model *m);
+/* What the model has where, nothing when it is nowhere; a device whose memory is the machine's has nothing of its own.
+ * The last three as in reserve(); all 0: weights alone. */
+struct model_bytes {
+    uint64_t host_weights, host_scratch, device_weights, device_scratch;
+    bool shares;
+};
+void model_placed_bytes(const struct model *m, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
+                        struct model_bytes *out);
+
+/* engine_layers.c: how many of the model's layers, its last ones, the device is to have: as many as were asked for, or
+ * layers_choose(). 0 without a device. */
+int32_t layers_for_device(struct model *m);
+/* How many unless somebody says; warns of the model where that is not all. */
+int32_t layers_choose(struct model *m, const struct engine_info *info);
+/* How many of the last layers, with the head, fit into so many bytes at this context; *all: what all of them take. */
+int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, uint64_t *all);
 
 /* engine_text.c: vocabulary and chat template out of the metadata. */
 enum err_code model_open_text(struct model *m, struct err *e);

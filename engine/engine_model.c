@@ -156,8 +156,7 @@ void model_close(struct model *m)
     if (!m)
         return;
     session_caches_destroy(m->caches);
-    if (m->placed)
-        m->backend->ops->unplace(m->placed);
+    model_unplace(m);
     model_close_text(m);
     buf_finish(&m->value_text);
     gguf_close(m->gguf);
@@ -201,13 +200,15 @@ void model_memory(const struct model *m, int32_t n_ctx, int32_t n_seqs, const ch
 {
     const struct program *p = m->program;
     *out = (struct model_memory){ .weight_bytes = m->info.tensor_bytes };
+    struct model_bytes own;
     struct kv_layer *layers = p ? calloc((size_t)p->n_layers, sizeof *layers) : NULL;
     if (!layers)
         return;
+    model_placed_bytes(m, DEFAULT_BATCH, n_seqs, n_ctx, &own);
     session_layers_by_name(layers, m, kv_type_k, kv_type_v, n_ctx, n_seqs);
-    out->weight_bytes = model_weight_bytes(m);
+    out->weight_bytes = own.host_weights + own.device_weights;
     out->kv_bytes = (uint64_t)n_seqs * kv_cache_estimate(layers, p->n_layers, n_ctx);
-    out->scratch_bytes = model_scratch_bytes(m, DEFAULT_BATCH, n_seqs, n_ctx);
+    out->scratch_bytes = own.host_scratch + own.device_scratch;
     free(layers);
 }
 

@@ -71,10 +71,15 @@ static const char *arithmetic(const char *backend)
 static void add_computing(XXH3_state_t *h, const struct model *m, const struct kv_layer *layers, int32_t n_layers)
 {
     const struct program *p = m->program;
-    const char *how = arithmetic(m->backend->name);
+    const char *how = arithmetic(m->device ? m->device->name : m->backend->name);
     add_int(h, NAMESPACE_VERSION);
     add_int(h, KV_PAGE);
     add(h, how, strlen(how) + 1);
+    if (m->split) {    /* where a model is cut is seen in the bits of all layers behind */
+        how = arithmetic(m->engine->cpu_tier);
+        add_int(h, p->n_layers - m->info.n_device_layers);
+        add(h, how, strlen(how) + 1);
+    }
     add_int(h, p->n_ropes);
     for (int32_t i = 0; i < p->n_ropes; i++) {
         const struct rope *r = &p->ropes[i];

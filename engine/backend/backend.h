@@ -62,6 +62,8 @@ struct backend_ops {
     /* Evaluates a batch. ERR_CANCELLED, within some 50 ms, when cancel was seen: KV of these rows, and
      * pages they complete, are not valid then. */
     enum err_code (*run)(struct placed *placed, const struct batch *batch, struct err *e);
+    /* Where the pages of a layer lie; NULL: in the host's memory. Optional: all in kv_memory. */
+    struct kv_memory *(*kv_memory_of)(const struct backend *b, int32_t layer);
     void (*destroy)(struct backend *b);
 };
 
@@ -70,5 +72,10 @@ struct backend {
     const char *name;
     struct kv_memory *kv_memory;    /* where the pages of its batches lie; NULL: the host's memory */
 };
+
+static inline struct kv_memory *backend_kv_memory(const struct backend *b, int32_t layer)
+{
+    return b->ops->kv_memory_of ? b->ops->kv_memory_of(b, layer) : b->kv_memory;
+}
 
 #endif

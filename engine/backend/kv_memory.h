@@ -11,6 +11,7 @@
  * them and to the backend that offers the memory, but there need not be anything at that address.
  *
  * NULL, wherever one is asked for, is the host's memory: pages may be read and written like anything else.
+ * Pages of a cache's layers may lie in KV_MEMORIES of them, the first layers in one, the others in another.
  *
  * Thread  the engine's. At these calls the device does nothing with pages: a batch is through when run() returns
  * Faults  ERR_DEVICE: what was to be written or copied to may have any content. A device that is lost stays lost, and
@@ -30,7 +31,7 @@ struct kv_memory_ops {
     enum err_code (*copy)(struct kv_memory *m, void *to, const void *from, size_t n_bytes, struct err *e);
 };
 
-enum { KV_MEMORY_ALIGN = 256 };
+enum { KV_MEMORY_ALIGN = 256, KV_MEMORIES = 2 };
 
 struct kv_memory {
     const struct kv_memory_ops *ops;

@@ -75,11 +75,14 @@ float kv_sign(int32_t component);
 /* Levels of kv3, symmetric: the Lloyd-Max quantiser of a normal distribution scaled to +-127. */
 extern const int8_t kv3_level[8];
 
+struct kv_memory;
+
 /* One layer's cache. */
 struct kv_layer {
     enum kv_type k, v;    /* KV_F32 only both */
     int32_t n_head, d_head;
     int32_t window;       /* keys a query sees, its own among them; 0: all */
+    struct kv_memory *memory;    /* where its pages lie (kv_memory.h); NULL: in the host's */
 };
 
 /* A layer needs no sealed pages when both its types are what is open. */

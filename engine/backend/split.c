@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/backend/split.h"
 
+#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct split_backend {
     struct backend base;
-    struct backend *first, *last;
+    struct backend *halves[2];
     int32_t n_first;
+    char name[64];
 };
 
 struct placed {
@@ -16,12 +18,13 @@ struct placed {
     struct step *steps;          /* of both */
     struct placed *halves[2];    /* each its backend's own */
     float *x;                    /* [max_rows][n_embd], what crosses */
+    struct batch_row *rows;      /* [max_rows], with the pages of the last layers */
     int32_t max_rows;
 };
 
-static const struct backend *half(const struct split_backend *b, int i)
+static const struct backend_ops *ops_of(const struct placed *p, int i)
 {
-    return i == 0 ? b->first : b->last;
+    return p->b->halves[i]->ops;
 }
 
 static bool is_first(const struct split_backend *b, const struct step *s)
@@ -35,10 +38,29 @@ static void split_unplace(struct placed *p)
         return;
     for (int i = 0; i < 2; i++)
         if (p->halves[i])
-            half(p->b, i)->ops->unplace(p->halves[i]);
+            ops_of(p, i)->unplace(p->halves[i]);
     free(p->steps);
     free(p->x);
+    free(p->rows);
     free(p);
+}
+
+/* The half's steps, at out, and the program they make. */
+static void cut(struct placed *p, const struct program *program, int half, struct step *out)
+{
+    int32_t n_first = p->b->n_first, n = 0;
+    p->programs[half] = *program;
+    p->programs[half].steps = out;
+    for (int32_t i = 0; i < program->n_steps; i++) {
+        const struct step *s = &program->steps[i];
+        if (is_first(p->b, s) != (half == 0))
+            continue;
+        out[n] = *s;
+        out[n++].layer -= half == 1 && s->kind != STEP_HEAD ? n_first : 0;
+    }
+    p->programs[half].n_steps = n;
+    p->programs[half].n_layers = half == 0 ? n_first : program->n_layers - n_first;
+    p->programs[half].kv += half == 0 ? 0 : n_first;
 }
 
 static enum err_code split_place(struct backend *backend, const struct program *program, struct placed **out,
@@ -52,22 +74,14 @@ static enum err_code split_place(struct backend *backend, const struct program *
         free(steps);
         return err_set(e, ERR_NOMEM, "no memory to place the model");
     }
+    assert(b->n_first > 0 && b->n_first < program->n_layers);
     p->b = b;
     p->steps = steps;
-    int32_t n = 0;
-    for (int i = 0; i < 2; i++) {
-        p->programs[i] = *program;
-        p->programs[i].steps = steps + n;
-        for (int32_t j = 0; j < program->n_steps; j++)
-            if (is_first(b, &program->steps[j]) == (i == 0))
-                steps[n++] = program->steps[j];
-        p->programs[i].n_steps = n - (i == 0 ? 0 : p->programs[0].n_steps);
-    }
+    cut(p, program, 0, steps);
+    cut(p, program, 1, steps + p->programs[0].n_steps);
     enum err_code rc = ERR_OK;
-    for (int i = 1; i >= 0 && rc == ERR_OK; i--) {    /* the one that may not fit before the one that always does */
-        struct backend *on = i == 0 ? b->first : b->last;
-        rc = on->ops->place(on, &p->programs[i], &p->halves[i], e);
-    }
+    for (int i = 1; i >= 0 && rc == ERR_OK; i--)    /* the one that may not fit before the one that always does */
+        rc = b->halves[i]->ops->place(b->halves[i], &p->programs[i], &p->halves[i], e);
     if (rc != ERR_OK) {
         split_unplace(p);
         return rc;
@@ -76,44 +90,75 @@ static enum err_code split_place(struct backend *backend, const struct program *
     return ERR_OK;
 }
 
+/* The first half has no head, and so no logits. */
 static enum err_code split_reserve(struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
                                    struct err *e)
 {
     if (max_rows > p->max_rows) {
-        float *x = realloc(p->x, (size_t)max_rows * (size_t)p->programs[0].n_embd * sizeof *x);
-        if (!x)
+        float *x = calloc((size_t)max_rows * (size_t)p->programs[0].n_embd, sizeof *x);
+        struct batch_row *rows = calloc((size_t)max_rows, sizeof *rows);
+        if (!x || !rows) {
+            free(x);
+            free(rows);
             return err_set(e, ERR_NOMEM, "no memory for %d rows", max_rows);
+        }
+        free(p->x);
+        free(p->rows);
         p->x = x;
+        p->rows = rows;
         p->max_rows = max_rows;
     }
     enum err_code rc = ERR_OK;
     for (int i = 0; i < 2 && rc == ERR_OK; i++)
-        rc = half(p->b, i)->ops->reserve(p->halves[i], max_rows, max_logits, n_ctx, e);
+        rc = ops_of(p, i)->reserve(p->halves[i], max_rows, i == 0 ? 0 : max_logits, n_ctx, e);
     return rc;
+}
+
+void split_bytes(const struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx, struct split_bytes *out)
+{
+    for (int i = 0; i < 2; i++) {
+        out->weight_bytes[i] = ops_of(p, i)->weight_bytes(p->halves[i]);
+        out->scratch_bytes[i] = max_rows > 0 ? ops_of(p, i)->scratch_bytes(p->halves[i], max_rows, i == 0 ? 0 : max_logits,
+                                                                           n_ctx) : 0;
+    }
+    out->scratch_bytes[0] += (uint64_t)max_rows * ((uint64_t)p->programs[0].n_embd * sizeof *p->x + sizeof *p->rows);
 }
 
 static uint64_t split_scratch_bytes(const struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx)
 {
-    uint64_t bytes = (uint64_t)max_rows * (uint64_t)p->programs[0].n_embd * sizeof(float);
-    for (int i = 0; i < 2; i++)
-        bytes += half(p->b, i)->ops->scratch_bytes(p->halves[i], max_rows, max_logits, n_ctx);
-    return bytes;
+    struct split_bytes bytes;
+    split_bytes(p, max_rows, max_logits, n_ctx, &bytes);
+    return bytes.scratch_bytes[0] + bytes.scratch_bytes[1];
 }
 
 static uint64_t split_weight_bytes(const struct placed *p)
 {
-    return p->b->first->ops->weight_bytes(p->halves[0]) + p->b->last->ops->weight_bytes(p->halves[1]);
+    return ops_of(p, 0)->weight_bytes(p->halves[0]) + ops_of(p, 1)->weight_bytes(p->halves[1]);
 }
 
 static enum err_code split_run(struct placed *p, const struct batch *batch, struct err *e)
 {
-    struct batch batches[2] = { *batch, *batch };
-    batches[0].x_out = p->x;
-    batches[1].x_in = p->x;
-    enum err_code rc = ERR_OK;
-    for (int i = 0; i < 2 && rc == ERR_OK; i++)
-        rc = half(p->b, i)->ops->run(p->halves[i], &batches[i], e);
-    return rc;
+    int32_t n_first = p->b->n_first;
+    struct batch first = *batch, last = *batch;
+    assert(batch->n_rows <= p->max_rows);
+    first.n_logits = 0;
+    first.logits = NULL;
+    first.x_out = p->x;
+    last.x_in = p->x;
+    last.kv += n_first;
+    last.rows = p->rows;
+    for (int32_t r = 0; r < batch->n_rows; r++) {
+        p->rows[r] = batch->rows[r];
+        p->rows[r].pages += (int64_t)n_first * batch->table_stride;
+    }
+    enum err_code rc = ops_of(p, 0)->run(p->halves[0], &first, e);
+    return rc == ERR_OK ? ops_of(p, 1)->run(p->halves[1], &last, e) : rc;
+}
+
+static struct kv_memory *split_kv_memory(const struct backend *backend, int32_t layer)
+{
+    const struct split_backend *b = (const struct split_backend *)backend;
+    return layer < b->n_first ? b->halves[0]->kv_memory : b->halves[1]->kv_memory;
 }
 
 static void split_destroy(struct backend *b)
@@ -128,6 +173,7 @@ static const struct backend_ops split_ops = {
     .scratch_bytes = split_scratch_bytes,
     .weight_bytes = split_weight_bytes,
     .run = split_run,
+    .kv_memory_of = split_kv_memory,
     .destroy = split_destroy,
 };
 
@@ -137,9 +183,10 @@ enum err_code split_backend_create(struct backend **out, struct backend *first, 
     struct split_backend *b = calloc(1, sizeof *b);
     if (!b)
         return err_set(e, ERR_NOMEM, "no memory for a split backend");
-    b->base = (struct backend){ .ops = &split_ops, .name = last->name };
-    b->first = first;
-    b->last = last;
+    snprintf(b->name, sizeof b->name, "%s:%d+%s", first->name, n_first, last->name);
+    b->base = (struct backend){ .ops = &split_ops, .name = b->name };
+    b->halves[0] = first;
+    b->halves[1] = last;
     b->n_first = n_first;
     *out = &b->base;
     return ERR_OK;

@@ -180,12 +180,21 @@ static enum err_code cpu_place(struct backend *backend, const struct program *pr
 
 /* ---- what it takes -------------------------------------------------------------------------------- */
 
+static bool is_embedding(const struct program *p, const struct tensor *t)
+{
+    return p->n_steps > 0 && p->steps[0].kind == STEP_EMBED && p->steps[0].w[0] == t;
+}
+
+/* Of a program that is a part of one only the matrices it has; vectors are few bytes. */
 static uint64_t cpu_weight_bytes(const struct placed *p)
 {
     uint64_t bytes = p->interleaved_bytes;
-    for (int32_t i = 0; i < p->program->n_tensors; i++)
-        if (!p->weights[i].packed)    /* the mapped bytes of the others have been given back */
-            bytes += p->program->tensors[i].n_bytes;
+    for (int32_t i = 0; i < p->program->n_tensors; i++) {
+        const struct tensor *t = &p->program->tensors[i];
+        bool here = p->weights[i].data || t->n_rows == 1 || is_embedding(p->program, t);
+        if (here && !p->weights[i].packed)    /* the mapped bytes of the others have been given back */
+            bytes += t->n_bytes;
+    }
     return bytes;
 }
 

@@ -122,7 +122,14 @@ static void embed(struct cpu_run *run, const struct step *s, int32_t thread, int
         if (s->scale != 1.0f)
             p->b->vec.scale(x, s->scale, n_embd);
     }
-    /* Sines and cosines of the whole batch, once for each kind of RoPE the program has. */
+}
+
+/* Sines and cosines of the whole batch, once for each kind of RoPE the program has. */
+static void angles(struct cpu_run *run, int32_t thread, int32_t n_threads)
+{
+    struct placed *p = run->placed;
+    int32_t row0, row1;
+    pool_share(run->batch->n_rows, 1, thread, n_threads, &row0, &row1);
     for (int32_t i = 0; i < p->program->n_ropes; i++) {
         const struct rope *rope = &p->program->ropes[i];
         for (int32_t r = row0; r < row1; r++) {
@@ -325,6 +332,9 @@ void cpu_run_thread(void *arg, int32_t thread, int32_t n_threads)
 {
     struct cpu_run *run = arg;
     const struct program *program = run->placed->program;
+    angles(run, thread, n_threads);
+    if (run->batch->x_in)    /* no EMBED step comes before they are used */
+        pool_barrier(run->placed->b->pool);
     for (int32_t i = 0; i < program->n_steps; i++) {
         const struct step *s = &program->steps[i];
         switch (s->kind) {

@@ -14,9 +14,10 @@ static void free_buf(struct kv_cache *kv, struct kv_block *b, int k)
     kv_slab_give(&kv->slabs[k], b->buf[k]);
     b->buf[k] = NULL;
     kv->cached_bytes -= kv_cost(&kv->shape, k);
+    kv->device_bytes -= kv->slabs[k].memory ? kv_cost(&kv->shape, k) : 0;
 }
 
-bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint8_t mask, struct err *e)
+bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint16_t mask, struct err *e)
 {
     for (int k = 0; k < KV_BUFS; k++) {
         if (!(mask >> k & 1) || b->buf[k])
@@ -25,6 +26,7 @@ bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint8_t mask, struct
         if (!b->buf[k])
             return false;
         kv->cached_bytes += kv_cost(&kv->shape, k);
+        kv->device_bytes += kv->slabs[k].memory ? kv_cost(&kv->shape, k) : 0;
     }
     return true;
 }
@@ -39,11 +41,11 @@ bool kv_block_populate(struct kv_cache *kv, struct err *e)
     return true;
 }
 
-uint8_t kv_block_present(const struct kv_block *b)
+uint16_t kv_block_present(const struct kv_block *b)
 {
-    uint8_t mask = 0;
+    uint16_t mask = 0;
     for (int k = 0; k < KV_BUFS; k++)
-        mask |= (uint8_t)((b->buf[k] != NULL) << k);
+        mask |= (uint16_t)((b->buf[k] != NULL) << k);
     return mask;
 }
 
@@ -65,7 +67,7 @@ void kv_block_trim(struct kv_cache *kv, struct kv_block *b)
             free_buf(kv, b, k);
 }
 
-void kv_block_hold(struct kv_cache *kv, struct kv_block *b, uint8_t mask)
+void kv_block_hold(struct kv_cache *kv, struct kv_block *b, uint16_t mask)
 {
     for (int k = 0; k < KV_BUFS; k++) {
         if (!(mask >> k & 1))
@@ -89,7 +91,7 @@ static void last_hold(struct kv_cache *kv, struct kv_block *b, int k)
     kv->n_sealed -= k % 2 == KV_SEALED && --b->n_sealed_held == 0;
 }
 
-void kv_block_unhold(struct kv_cache *kv, struct kv_block *b, uint8_t mask)
+void kv_block_unhold(struct kv_cache *kv, struct kv_block *b, uint16_t mask)
 {
     for (int k = 0; k < KV_BUFS; k++)
         if (mask >> k & 1 && --b->n_holds[k] == 0) {
@@ -99,20 +101,20 @@ void kv_block_unhold(struct kv_cache *kv, struct kv_block *b, uint8_t mask)
         }
 }
 
-void kv_block_pin(struct kv_block *b, uint8_t mask)
+void kv_block_pin(struct kv_block *b, uint16_t mask)
 {
     for (int k = 0; k < KV_BUFS; k++)
         b->n_pins[k] += mask >> k & 1;
 }
 
-void kv_block_unpin(struct kv_cache *kv, struct kv_block *b, uint8_t mask)
+void kv_block_unpin(struct kv_cache *kv, struct kv_block *b, uint16_t mask)
 {
     for (int k = 0; k < KV_BUFS; k++)
         b->n_pins[k] -= mask >> k & 1;
     kv_block_trim(kv, b);
 }
 
-void kv_block_give(struct kv_cache *kv, struct kv_block *b, struct kv_block *twin, uint8_t mask)
+void kv_block_give(struct kv_cache *kv, struct kv_block *b, struct kv_block *twin, uint16_t mask)
 {
     for (int k = 0; k < KV_BUFS; k++) {
         if (!(mask >> k & 1) || twin->buf[k])
@@ -129,7 +131,7 @@ void kv_block_give(struct kv_cache *kv, struct kv_block *b, struct kv_block *twi
 
 /* ---- blocks ---------------------------------------------------------------------------------------- */
 
-struct kv_block *kv_block_new(struct kv_cache *kv, int32_t page, uint8_t mask, struct err *e)
+struct kv_block *kv_block_new(struct kv_cache *kv, int32_t page, uint16_t mask, struct err *e)
 {
     struct kv_block *b = calloc(1, sizeof *b);
     if (!b) {
@@ -216,7 +218,7 @@ void kv_block_add_path(struct kv_cache *kv, struct kv_block *b)
     unlist(kv, b);
 }
 
-void kv_block_drop_path(struct kv_cache *kv, struct kv_block *b, const struct kv_path *path, uint8_t mask,
+void kv_block_drop_path(struct kv_cache *kv, struct kv_block *b, const struct kv_path *path, uint16_t mask,
                         bool wanted)
 {
     bool before = shared(b);
@@ -268,7 +270,7 @@ int32_t kv_block_wanted(const struct kv_cache *kv, const struct kv_block *b, con
     return wanted < KV_PAGE ? wanted : KV_PAGE;
 }
 
-struct kv_block *kv_block_twin(struct kv_block *parent, const struct kv_block *b, uint8_t mask)
+struct kv_block *kv_block_twin(struct kv_block *parent, const struct kv_block *b, uint16_t mask)
 {
     for (struct kv_block *c = parent->child; c; c = c->next)
         if (c != b && c->n_tokens >= b->n_tokens &&

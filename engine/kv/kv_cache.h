@@ -29,12 +29,12 @@
 struct kv_cache;
 struct kv_seq;
 
-/* layers is copied. memory is where pages lie (NULL: the host's), and outlives the cache: then pages, and so tables of
- * sequences, are for the backend that offers it. A device that fails fails the calls that take memory or copy a page,
- * and nothing else; whether what is held can still be read is the backend's to say.
+/* layers is copied. The memories that their pages lie in outlive the cache: then pages, and so tables of sequences, are
+ * for the backend that offers them. A device that fails fails the calls that take memory or copy a page, and nothing
+ * else; whether what is held can still be read is the backend's to say.
  * Errors: ERR_NOMEM */
 enum err_code kv_cache_create(struct kv_cache **out, const struct kv_layer *layers, int32_t n_layers,
-                              struct kv_memory *memory, uint64_t budget_bytes, struct err *e);
+                              uint64_t budget_bytes, struct err *e);
 void kv_cache_destroy(struct kv_cache *kv);    /* after its sequences and images; takes NULL */
 const struct kv_layer *kv_cache_layers(const struct kv_cache *kv, int32_t *n_layers);
 void kv_cache_set_budget(struct kv_cache *kv, uint64_t budget_bytes);
@@ -50,6 +50,7 @@ struct kv_stats {
     uint64_t used_bytes;         /* all pages that sequences hold */
     uint64_t cached_bytes;       /* pages only the budget keeps, anchors' among them */
     uint64_t budget_bytes;
+    uint64_t device_bytes;       /* of used and cached, those that do not lie in the host's memory */
 };
 void kv_cache_stats(const struct kv_cache *kv, struct kv_stats *out);
 
@@ -90,7 +91,8 @@ void kv_seq_anchor(struct kv_seq *s);
 /* ---- images: what a file holds ---------------------------------------------------------------------- */
 
 /* Everything needed to resume after n_tokens, as a list of pieces of the host's memory whose sizes and order follow
- * from the layers and n_tokens alone: the pages themselves, or copies when pages lie in a device's memory. */
+ * from the layers' types and shapes and n_tokens alone, wherever pages lie: the pages themselves, or copies when some
+ * lie in a device's memory. */
 struct kv_image {
     int32_t n_tokens;
     const int32_t *tokens;

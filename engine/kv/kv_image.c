@@ -2,8 +2,8 @@
 /* Images. An image holds blocks as a sequence does: those of the sequence it was taken of, or, made for
  * filling, blocks of its own that no tree has yet. The block a sequence still writes to is copied.
  *
- * Pages in a device's memory are for the engine's thread alone, but pieces are read and filled by others: then they
- * are copies on the host. What an image is taken of is read at once, and it holds no block; what was filled is
+ * Pages in a device's memory are for the engine's thread alone, but pieces are read and filled by others: then all
+ * of them are copies on the host. What an image is taken of is read at once, and it holds no block; what was filled is
  * written to the image's blocks when it is committed, before any of them can be found. */
 #include <assert.h>
 #include <stdlib.h>
@@ -41,6 +41,18 @@ void kv_image_drop(struct kv_image *image)
     free(h);
 }
 
+/* Of a block's pieces, in the order of kinds and forms; buffers of a kind and form in both memories are one piece, for
+ * a file is the same wherever pages lie. */
+enum { N_PIECES = 2 * KV_KINDS };
+
+static size_t piece_bytes(const struct kv_cache *kv, uint16_t mask, int i)
+{
+    size_t n_bytes = 0;
+    for (int k = i; k < KV_BUFS; k += N_PIECES)
+        n_bytes += mask >> k & 1 ? kv->shape.groups[k / 2].bytes[k % 2] : 0;
+    return n_bytes;
+}
+
 /* Without blocks yet. */
 static struct held *create(struct kv_cache *kv, const int32_t *tokens, int32_t n_tokens)
 {
@@ -64,27 +76,26 @@ static struct held *create(struct kv_cache *kv, const int32_t *tokens, int32_t n
     memcpy(h->tokens, tokens, (size_t)n_tokens * sizeof *tokens);
     for (size_t j = 0; j < n_pages; j++) {
         h->path.masks[j] = kv_mask(&kv->shape, &want, (int32_t)j);
-        for (int k = 0; k < KV_BUFS; k++)
-            if (h->path.masks[j] >> k & 1) {
-                n_pieces++;
-                n_bytes += kv->shape.groups[k / 2].bytes[k % 2];
-            }
+        for (int i = 0; i < N_PIECES; i++) {
+            n_bytes += piece_bytes(kv, h->path.masks[j], i);
+            n_pieces += piece_bytes(kv, h->path.masks[j], i) > 0;
+        }
     }
     h->image.pieces = calloc((size_t)n_pieces, sizeof *h->image.pieces);
-    if (kv->memory)
+    if (!kv->hosted)
         h->copies = malloc(n_bytes);
-    if (!h->image.pieces || (kv->memory && !h->copies)) {
+    if (!h->image.pieces || (!kv->hosted && !h->copies)) {
         kv_image_drop(&h->image);
         return NULL;
     }
     return h;
 }
 
-/* The next piece: a copy of buffer k of this block, or that buffer. */
-static const struct kv_piece *put_piece(struct held *h, const struct kv_block *b, int k)
+/* The next piece, the i-th of the page's block b: a copy of buffers, or the one buffer itself. */
+static const struct kv_piece *put_piece(struct held *h, const struct kv_block *b, int i)
 {
     struct kv_piece *p = &h->image.pieces[h->image.n_pieces++];
-    *p = (struct kv_piece){ b->buf[k], h->image.kv->shape.groups[k / 2].bytes[k % 2] };
+    *p = (struct kv_piece){ b->buf[i], piece_bytes(h->image.kv, h->path.masks[b->page], i) };
     if (h->copies) {
         p->bytes = h->copies + h->n_copied;
         h->n_copied += p->n_bytes;
@@ -98,9 +109,9 @@ static void put_block(struct held *h, struct kv_block *b)
     h->path.blocks[page] = b;
     kv_block_add_path(h->image.kv, b);
     kv_block_hold(h->image.kv, b, h->path.masks[page]);
-    for (int k = 0; k < KV_BUFS; k++)
-        if (h->path.masks[page] >> k & 1)
-            put_piece(h, b, k);
+    for (int i = 0; i < N_PIECES; i++)
+        if (piece_bytes(h->image.kv, h->path.masks[page], i) > 0)
+            put_piece(h, b, i);
 }
 
 /* A block of the image's own, with the tokens of its page. */
@@ -158,22 +169,37 @@ static bool hold_pages(struct held *h, const struct kv_seq *s, struct err *e)
     return true;
 }
 
+/* The buffers of a piece, from the block or to it. bufs: where in the piece each of them stands. */
+static enum err_code move_piece(const struct held *h, const struct kv_piece *p, const struct kv_block *b, int i, bool read,
+                                void *bufs[KV_BUFS], struct err *e)
+{
+    const struct kv_cache *kv = h->image.kv;
+    char *at = p->bytes;
+    enum err_code rc = ERR_OK;
+    for (int k = i; k < KV_BUFS && rc == ERR_OK; k += N_PIECES) {
+        const struct kv_group *group = &kv->shape.groups[k / 2];
+        if (!(h->path.masks[b->page] >> k & 1))
+            continue;
+        bufs[k] = at;
+        rc = read ? kv_memory_read(group->memory, at, b->buf[k], group->bytes[k % 2], e)
+                  : kv_memory_write(group->memory, b->buf[k], at, group->bytes[k % 2], e);
+        at += group->bytes[k % 2];
+    }
+    return rc;
+}
+
 static bool copy_pages(struct held *h, const struct kv_seq *s, struct err *e)
 {
     struct kv_cache *kv = h->image.kv;
     int32_t n = s->path.n_tokens;
     h->path.n_tokens = 0;    /* as a path it holds nothing */
     for (int32_t j = 0; j < kv_pages(n); j++) {
+        const struct kv_block *b = s->path.blocks[j];
         void *bufs[KV_BUFS] = { NULL };
-        for (int k = 0; k < KV_BUFS; k++) {
-            const struct kv_block *b = s->path.blocks[j];
-            if (!(h->path.masks[j] >> k & 1))
-                continue;
-            const struct kv_piece *p = put_piece(h, b, k);
-            bufs[k] = p->bytes;
-            if (kv_memory_read(kv->memory, p->bytes, b->buf[k], p->n_bytes, e) != ERR_OK)
+        for (int i = 0; i < N_PIECES; i++)
+            if (piece_bytes(kv, h->path.masks[j], i) > 0 &&
+                move_piece(h, put_piece(h, b, i), b, i, true, bufs, e) != ERR_OK)
                 return false;
-        }
         if (j == n / KV_PAGE)
             clear_behind(kv, bufs, n % KV_PAGE);
     }
@@ -185,14 +211,11 @@ static enum err_code write_pages(const struct held *h, struct err *e)
 {
     const struct kv_piece *p = h->image.pieces;
     enum err_code rc = ERR_OK;
+    void *ignored[KV_BUFS];
     for (int32_t j = 0; j < h->path.n_pages; j++)
-        for (int k = 0; k < KV_BUFS; k++) {
-            if (!(h->path.masks[j] >> k & 1))
-                continue;
-            if (rc == ERR_OK)
-                rc = kv_memory_write(h->image.kv->memory, h->path.blocks[j]->buf[k], p->bytes, p->n_bytes, e);
-            p++;
-        }
+        for (int i = 0; i < N_PIECES && rc == ERR_OK; i++)
+            if (piece_bytes(h->image.kv, h->path.masks[j], i) > 0)
+                rc = move_piece(h, p++, h->path.blocks[j], i, false, ignored, e);
     return rc;
 }
 
@@ -207,7 +230,7 @@ enum err_code kv_image_of(struct kv_image **out, struct kv_seq *s, struct err *e
                        "others must not go on from it", s->rough_at);
     struct err why = no_memory;
     struct held *h = create(kv, s->tokens, n);
-    bool ok = h && (kv->memory ? copy_pages(h, s, &why) : hold_pages(h, s, &why));
+    bool ok = h && (kv->hosted ? hold_pages(h, s, &why) : copy_pages(h, s, &why));
     if (!ok) {
         kv_image_drop(h ? &h->image : NULL);
         return err_set(e, why.code, "image of %d tokens: %s", n, why.text);
@@ -251,7 +274,7 @@ enum err_code kv_image_commit_take(struct kv_image *image, struct err *e)
     }
     for (int32_t j = 0; j < h->path.n_pages; j++) {
         struct kv_block *b = h->path.blocks[j];
-        uint8_t mask = h->path.masks[j];
+        uint16_t mask = h->path.masks[j];
         struct kv_block *twin = kv_block_twin(parent, b, mask);
         if (twin) {
             kv_block_add_path(kv, twin);

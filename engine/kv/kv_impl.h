@@ -11,9 +11,10 @@
  *                 |          \----- block 2' (17)    still growing, or where a path ended
  *                 \----- block 1''                   kept by an anchor, or by the budget
  *
- * Layers fall into groups: with a window or without, with a sealed form or without. A block has one buffer per
- * group and form, in which the pages of the group's layers stand one after the other; so what windows leave
- * behind, and open forms that are sealed, can be freed apart.
+ * Layers are of four kinds: with a window or without, with a sealed form or without. Those of a kind whose pages lie
+ * in the same memory are a group. A block has one buffer per group and form, in which the pages of the group's layers
+ * stand one after the other; so what windows leave behind, and open forms that are sealed, can be freed apart. Who
+ * needs which buffers follows from the kind, so both memories have those of a kind together.
  *
  * The BODY of a page is the form in which it stays for good: sealed, but open for the first page and where
  * layers do not seal. Layers without a window keep the body as long as the block is there. Any other buffer
@@ -25,14 +26,16 @@
  * reach, so that it can be rewound into the pages L-1 and L. To resume at n takes less, and that is what an
  * anchor pins and an image has. */
 enum { KV_OPEN, KV_SEALED };
-enum { KV_GROUPS = 4, KV_BUFS = 2 * KV_GROUPS };    /* buffer of group g in form f: 2 * g + f */
+enum { KV_KINDS = 4, KV_GROUPS = KV_MEMORIES * KV_KINDS };    /* group of a kind in memory m: m * KV_KINDS + kind */
+enum { KV_BUFS = 2 * KV_GROUPS };                             /* buffer of group g in form f: 2 * g + f */
 enum { KV_NOT_ROUGH = INT32_MAX };
 enum { KV_MAX_REDO = 2 * KV_PAGE };                  /* tokens evaluated again rather than read sealed */
 
 struct kv_group {
     bool seals;
-    int32_t window;      /* the widest of its layers; 0: none has one */
+    int32_t window;      /* the widest of its kind, in both memories; 0: none has one */
     size_t bytes[2];     /* by form; [KV_OPEN] is 0 in a group without layers */
+    struct kv_memory *memory;
 };
 
 struct kv_shape {
@@ -61,7 +64,7 @@ struct kv_anchor {
 struct kv_path {
     struct kv_path *prev, *next;
     struct kv_block **blocks;
-    uint8_t *masks;         /* buffers held, a bit each */
+    uint16_t *masks;         /* buffers held, a bit each */
     int32_t n_pages;        /* of them, blocks taken for tokens to come */
     int32_t n_tokens;
 };
@@ -92,13 +95,13 @@ struct kv_cache {
     } *slots;                                 /* where each layer stands in its group's buffers */
     int32_t n_layers;
     struct kv_shape shape;
-    struct kv_memory *memory;                 /* NULL: the host's */
+    bool hosted;                              /* all pages lie in the host's memory */
     struct kv_slab slabs[KV_BUFS];            /* where buffers are taken from */
     struct kv_block root;                     /* page -1, of no tokens */
     struct kv_path *paths;
     struct kv_anchor *oldest_anchor, *newest_anchor;
     struct kv_block *oldest_leaf, *newest_leaf;
-    uint64_t use, used_bytes, cached_bytes, budget_bytes;
+    uint64_t use, used_bytes, cached_bytes, budget_bytes, device_bytes;
     int32_t n_open, n_sealed, n_shared, n_cached;
 };
 
@@ -107,7 +110,7 @@ struct kv_seq {
     struct kv_cache *kv;
     struct kv_page *table;       /* [n_layers][max_pages] */
     struct kv_block **next;      /* [max_pages], a path in the making */
-    uint8_t *next_masks;
+    uint16_t *next_masks;
     int32_t *tokens;             /* [n_ctx] */
     int32_t n_ctx, max_pages;
     int32_t n_reserved;          /* tokens there is room for */
@@ -130,11 +133,12 @@ struct kv_want {
 };
 
 void kv_shape_init(struct kv_shape *shape, const struct kv_layer *layers, int32_t n_layers);
-int32_t kv_group_of(const struct kv_layer *layer);
+/* Of layer i. */
+int32_t kv_group_of(const struct kv_layer *layers, int32_t i);
 /* rough_at: KV_NOT_ROUGH, or where open forms end to be there. */
 struct kv_want kv_want_resume(int32_t n, int32_t rough_at);
 struct kv_want kv_want_seq(int32_t n, int32_t n_reserved, int32_t rough_at);
-uint8_t kv_mask(const struct kv_shape *shape, const struct kv_want *want, int32_t page);
+uint16_t kv_mask(const struct kv_shape *shape, const struct kv_want *want, int32_t page);
 /* Before this page (the first apart) only bodies of layers without a window are wanted. */
 int32_t kv_want_low(const struct kv_shape *shape, const struct kv_want *want);
 static inline int kv_body(const struct kv_group *group, int32_t page)
@@ -149,24 +153,24 @@ static inline int32_t kv_pages(int32_t n_tokens)
 /* ---- blocks: kv_block.c ---------------------------------------------------------------------------- */
 
 /* Not linked, held by nobody; NULL with an error. Buffers of mask are there, to be populated. */
-struct kv_block *kv_block_new(struct kv_cache *kv, int32_t page, uint8_t mask, struct err *e);
+struct kv_block *kv_block_new(struct kv_cache *kv, int32_t page, uint16_t mask, struct err *e);
 void kv_block_free(struct kv_cache *kv, struct kv_block *b);
 /* Makes the buffers of mask that are not there; false with an error (then kv_block_trim). */
-bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint8_t mask, struct err *e);
+bool kv_block_fill(struct kv_cache *kv, struct kv_block *b, uint16_t mask, struct err *e);
 /* After all of kv_block_new and kv_block_fill that a step takes: populates their buffers, many at once because
  * that is what makes huge pages cheap. False with an error: then as if the last of those calls had failed. */
 bool kv_block_populate(struct kv_cache *kv, struct err *e);
-uint8_t kv_block_present(const struct kv_block *b);
+uint16_t kv_block_present(const struct kv_block *b);
 /* Frees buffers that nobody needs. */
 void kv_block_trim(struct kv_cache *kv, struct kv_block *b);
-void kv_block_hold(struct kv_cache *kv, struct kv_block *b, uint8_t mask);
-void kv_block_unhold(struct kv_cache *kv, struct kv_block *b, uint8_t mask);
-void kv_block_pin(struct kv_block *b, uint8_t mask);
-void kv_block_unpin(struct kv_cache *kv, struct kv_block *b, uint8_t mask);
+void kv_block_hold(struct kv_cache *kv, struct kv_block *b, uint16_t mask);
+void kv_block_unhold(struct kv_cache *kv, struct kv_block *b, uint16_t mask);
+void kv_block_pin(struct kv_block *b, uint16_t mask);
+void kv_block_unpin(struct kv_cache *kv, struct kv_block *b, uint16_t mask);
 void kv_block_link(struct kv_cache *kv, struct kv_block *b, struct kv_block *parent);
 void kv_block_add_path(struct kv_cache *kv, struct kv_block *b);
 /* One path less; with what it held. wanted: false when nothing is kept for the budget's sake. */
-void kv_block_drop_path(struct kv_cache *kv, struct kv_block *b, const struct kv_path *path, uint8_t mask,
+void kv_block_drop_path(struct kv_cache *kv, struct kv_block *b, const struct kv_path *path, uint16_t mask,
                         bool wanted);
 void kv_block_count_anchor(struct kv_cache *kv, struct kv_block *b, int32_t add);    /* and its parents */
 /* After a change of who holds it: frees it, and parents, when it is of no use, else sees that it stands in the
@@ -176,9 +180,9 @@ void kv_block_settle(struct kv_cache *kv, struct kv_block *b, bool wanted);
 int32_t kv_block_wanted(const struct kv_cache *kv, const struct kv_block *b, const struct kv_path *path);
 /* A linked block that has the tokens of b under the same parent, and could stand for it with the buffers of
  * mask; NULL. */
-struct kv_block *kv_block_twin(struct kv_block *parent, const struct kv_block *b, uint8_t mask);
+struct kv_block *kv_block_twin(struct kv_block *parent, const struct kv_block *b, uint16_t mask);
 /* Gives twin the buffers of mask that it lacks; b, held by path alone, must not be used afterwards. */
-void kv_block_give(struct kv_cache *kv, struct kv_block *b, struct kv_block *twin, uint8_t mask);
+void kv_block_give(struct kv_cache *kv, struct kv_block *b, struct kv_block *twin, uint16_t mask);
 
 /* ---- the tree: kv_tree.c --------------------------------------------------------------------------- */
 

@@ -1,18 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/kv/kv_impl.h"
 
-int32_t kv_group_of(const struct kv_layer *layer)
+static int32_t kind_of(const struct kv_layer *layer)
 {
     return (kv_layer_seals(layer) ? 2 : 0) + (layer->window > 0 ? 1 : 0);
+}
+
+int32_t kv_group_of(const struct kv_layer *layers, int32_t i)
+{
+    return (layers[i].memory != layers[0].memory ? KV_KINDS : 0) + kind_of(&layers[i]);
 }
 
 void kv_shape_init(struct kv_shape *shape, const struct kv_layer *layers, int32_t n_layers)
 {
     *shape = (struct kv_shape){ 0 };
+    int32_t windows[KV_KINDS] = { 0 };
     for (int32_t i = 0; i < n_layers; i++) {
-        struct kv_group *group = &shape->groups[kv_group_of(&layers[i])];
+        int32_t *window = &windows[kind_of(&layers[i])];
+        *window = layers[i].window > *window ? layers[i].window : *window;
+    }
+    for (int32_t i = 0; i < n_layers; i++) {
+        struct kv_group *group = &shape->groups[kv_group_of(layers, i)];
         group->seals = kv_layer_seals(&layers[i]);
-        group->window = layers[i].window > group->window ? layers[i].window : group->window;
+        group->window = windows[kind_of(&layers[i])];
+        group->memory = layers[i].memory;
         group->bytes[KV_OPEN] += kv_open_bytes(&layers[i]);
         group->bytes[KV_SEALED] += kv_sealed_bytes(&layers[i]);
     }
@@ -43,17 +54,17 @@ struct kv_want kv_want_seq(int32_t n, int32_t n_reserved, int32_t rough_at)
                              .open_from = not_before(last - 2, rough_at), .n_full = n_reserved };
 }
 
-uint8_t kv_mask(const struct kv_shape *shape, const struct kv_want *want, int32_t page)
+uint16_t kv_mask(const struct kv_shape *shape, const struct kv_want *want, int32_t page)
 {
-    uint8_t mask = 0;
+    uint16_t mask = 0;
     for (int g = 0; g < KV_GROUPS; g++) {
         const struct kv_group *group = &shape->groups[g];
         if (group->bytes[KV_OPEN] == 0 || page < reach(group, want->first_row))
             continue;
         if (kv_body(group, page) == KV_OPEN || page >= want->open_from)
-            mask |= (uint8_t)(1 << (2 * g + KV_OPEN));
+            mask |= (uint16_t)(1 << (2 * g + KV_OPEN));
         if (kv_body(group, page) == KV_SEALED && (page + 1) * KV_PAGE <= want->n_full)
-            mask |= (uint8_t)(1 << (2 * g + KV_SEALED));
+            mask |= (uint16_t)(1 << (2 * g + KV_SEALED));
     }
     return mask;
 }

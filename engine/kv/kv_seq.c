@@ -112,7 +112,7 @@ static int32_t own_low(const struct kv_seq *s)
     return kv_want_low(&s->kv->shape, &want);
 }
 
-static void *in_buf(const struct kv_block *b, uint8_t mask, const struct kv_slot *slot, int form)
+static void *in_buf(const struct kv_block *b, uint16_t mask, const struct kv_slot *slot, int form)
 {
     int k = 2 * slot->group + form;
     return mask >> k & 1 ? (char *)b->buf[k] + slot->offset[form] : NULL;
@@ -121,7 +121,7 @@ static void *in_buf(const struct kv_block *b, uint8_t mask, const struct kv_slot
 static void show_page(struct kv_seq *s, int32_t page)
 {
     const struct kv_block *b = page < s->path.n_pages ? s->path.blocks[page] : NULL;
-    uint8_t mask = b ? s->path.masks[page] : 0;
+    uint16_t mask = b ? s->path.masks[page] : 0;
     for (int32_t i = 0; i < s->kv->n_layers; i++)
         s->table[(int64_t)i * s->max_pages + page] = (struct kv_page){
             .open = in_buf(b, mask, &s->kv->slots[i], KV_OPEN),
@@ -136,12 +136,12 @@ static void refresh(struct kv_seq *s, int32_t from)
     struct kv_want want = own_want(s);
     for (int32_t j = from > 0 ? from : 0; j < s->path.n_pages; j++) {
         struct kv_block *b = s->path.blocks[j];
-        uint8_t before = s->path.masks[j];
-        uint8_t mask = kv_mask(&s->kv->shape, &want, j) & kv_block_present(b);
+        uint16_t before = s->path.masks[j];
+        uint16_t mask = kv_mask(&s->kv->shape, &want, j) & kv_block_present(b);
         if (mask == before)
             continue;
-        kv_block_hold(s->kv, b, mask & (uint8_t)~before);
-        kv_block_unhold(s->kv, b, before & (uint8_t)~mask);
+        kv_block_hold(s->kv, b, mask & (uint16_t)~before);
+        kv_block_unhold(s->kv, b, before & (uint16_t)~mask);
         s->path.masks[j] = mask;
         show_page(s, j);
     }
@@ -239,7 +239,7 @@ static bool copy_tail(struct kv_seq *s, struct kv_block *to, const struct kv_blo
     to->n_tokens = slot;
     for (int g = 0; g < KV_GROUPS; g++)
         if (to->buf[2 * g + KV_OPEN] &&
-            kv_memory_copy(s->kv->memory, to->buf[2 * g + KV_OPEN], from->buf[2 * g + KV_OPEN],
+            kv_memory_copy(s->kv->shape.groups[g].memory, to->buf[2 * g + KV_OPEN], from->buf[2 * g + KV_OPEN],
                            s->kv->shape.groups[g].bytes[KV_OPEN], e) != ERR_OK)
             return false;
     return true;

@@ -193,7 +193,7 @@ static bool costs(const struct kv_cache *kv, const struct kv_anchor *a)
     if (a->block->n_paths == 0)
         return true;
     for (const struct kv_block *b = a->block; b->page >= low; b = b->parent) {
-        uint8_t mask = kv_mask(&kv->shape, &want, b->page);
+        uint16_t mask = kv_mask(&kv->shape, &want, b->page);
         for (int k = 0; k < KV_BUFS; k++)
             if (mask >> k & 1 && b->n_holds[k] == 0)
                 return true;

@@ -34,18 +34,6 @@ static enum err_code read_options(struct session *s, const struct session_option
     return session_types_find(&s->types, o->kv_type_k, o->kv_type_v, e);
 }
 
-/* Of all caches of the model: a session made anew mostly takes the place of the one there is. */
-static uint64_t cache_bytes(const struct model *m)
-{
-    uint64_t bytes = 0;
-    for (const struct session_cache *c = m->caches->first; c; c = c->next) {
-        struct kv_stats kv;
-        kv_cache_stats(c->kv, &kv);
-        bytes += kv.used_bytes + kv.cached_bytes;
-    }
-    return bytes;
-}
-
 /* From the types asked for to those in force. */
 static enum err_code choose_types(struct session *s, const struct session_options *o, struct session_trial *trial,
                                   struct err *e)
@@ -55,8 +43,8 @@ static enum err_code choose_types(struct session *s, const struct session_option
     if (rc != ERR_OK)
         return rc;
     s->note[0] = '\0';
-    session_types_decide(&s->types, m, s->n_ctx, s->n_seqs, s->n_batch, session_memory_available(m) + cache_bytes(m),
-                         s->note, sizeof s->note);
+    session_types_decide(&s->types, m, s->n_ctx, s->n_seqs, s->n_batch, session_memory_available(m), s->note,
+                         sizeof s->note);
     session_types_fit(&s->types, m->program, s->note, sizeof s->note);
     if (o->keep_kv_type || !(kv_type_sealed(s->types.k) || kv_type_sealed(s->types.v)))
         return ERR_OK;
@@ -246,16 +234,18 @@ int32_t session_held(const struct session *s, int32_t seq, const int32_t *tokens
 
 void session_stats(const struct session *s, struct session_stats *out)
 {
+    struct model_bytes own;
     struct kv_stats kv;
     struct kv_store_stats files = { 0 };
+    model_placed_bytes(s->model, s->n_batch, s->n_seqs + SPEC_MAX_DRAFT, s->n_ctx, &own);
     kv_cache_stats(s->cache->kv, &kv);
     if (s->use_files && s->cache->store)
         kv_store_stats(s->cache->store, &files);
     *out = (struct session_stats){
         .n_ctx = s->n_ctx,
         .kv_bytes = kv.used_bytes,
-        .kv_full_bytes = session_kv_bytes(s->model->program, s->types, s->n_ctx, s->n_seqs),
-        .scratch_bytes = model_scratch_bytes(s->model, s->n_batch, s->n_seqs + SPEC_MAX_DRAFT, s->n_ctx),
+        .kv_full_bytes = session_kv_bytes(s->model, s->types, s->n_ctx, s->n_seqs),
+        .scratch_bytes = own.host_scratch + own.device_scratch,
         .kv_type_k = kv_type_name(s->types.k),
         .kv_type_v = kv_type_name(s->types.v),
         .kv_note = s->note,

@@ -83,7 +83,7 @@ static void open_files(struct session *s, const struct session_options *o)
 static bool has_layers(const struct session_cache *c, const struct kv_layer *layers)
 {
     for (int32_t i = 0; i < c->n_layers; i++)
-        if (c->layers[i].k != layers[i].k || c->layers[i].v != layers[i].v)
+        if (c->layers[i].k != layers[i].k || c->layers[i].v != layers[i].v || c->layers[i].memory != layers[i].memory)
             return false;
     return true;
 }
@@ -105,12 +105,12 @@ static void drop_unused(struct session_caches *all)
 }
 
 static enum err_code make_cache(struct session_caches *all, const struct kv_layer *layers, int32_t n_layers,
-                                struct kv_memory *memory, struct session_cache **out, struct err *e)
+                                struct session_cache **out, struct err *e)
 {
     struct session_cache *c = calloc(1, sizeof *c);
     if (!c)
         return err_set(e, ERR_NOMEM, "no memory for the KV cache");
-    enum err_code rc = kv_cache_create(&c->kv, layers, n_layers, memory, 0, e);
+    enum err_code rc = kv_cache_create(&c->kv, layers, n_layers, 0, e);
     if (rc != ERR_OK) {
         free(c);
         return rc;
@@ -129,19 +129,19 @@ enum err_code session_cache_take(struct session *s, const struct session_options
     struct kv_layer *layers = calloc((size_t)p->n_layers, sizeof *layers);
     if (!layers)
         return err_set(e, ERR_NOMEM, "no memory for the KV cache");
-    session_layers(layers, p, s->types);
+    session_layers(layers, s->model, s->types);
     struct session_cache *c = all->first;
     while (c && (c->dead || !has_layers(c, layers)))
         c = c->next;
-    enum err_code rc = c ? ERR_OK
-                         : make_cache(all, layers, p->n_layers, s->model->backend->kv_memory, &c, e);
+    enum err_code rc = c ? ERR_OK : make_cache(all, layers, p->n_layers, &c, e);
     free(layers);
     if (rc != ERR_OK)
         return rc;
     c->n_sessions++;
     s->cache = c;
     drop_unused(all);
-    kv_cache_set_budget(c->kv, o->cache_ram_bytes);
+    c->budget_bytes = o->cache_ram_bytes;
+    kv_cache_set_budget(c->kv, session_cache_budget(s, o->cache_ram_bytes));
     if (o->cache_dir) {
         open_files(s, o);
         s->use_files = c->store != NULL;
@@ -164,10 +164,6 @@ void session_cache_leave(struct session *s)
 void session_caches_retire(struct session_caches *all, bool measured_elsewhere)
 {
     for (struct session_cache *c = all ? all->first : NULL; c; c = c->next) {
-        struct kv_stats kv;
-        kv_cache_stats(c->kv, &kv);
-        if (!c->dead)
-            c->budget_bytes = kv.budget_bytes;
         c->dead = true;
         kv_cache_set_budget(c->kv, 0);
     }

@@ -80,7 +80,7 @@ struct session_cache {
     uint64_t cap_bytes;
     bool abandoned;              /* a writer that hangs still reads its pages */
     bool dead;                   /* of a place the model has left; goes with its last session */
-    uint64_t budget_bytes;       /* that it had when it died */
+    uint64_t budget_bytes;       /* that was asked for */
 };
 
 enum { SESSION_MAX_TRIALS = 16, SESSION_MAX_SEQS = 64, SESSION_MAX_TEXTS = 64 };
@@ -189,17 +189,23 @@ void session_emit_done(struct session *s, struct event_list *list, int32_t seq, 
 /* Errors: ERR_UNSUPPORTED for a name nobody knows, and for f32 with anything else. */
 enum err_code session_types_find(struct session_types *out, const char *type_k, const char *type_v,
                                  struct err *e);
-/* The one place where layers are made from types: kv3 is kv4 in the first two and the last two layers. */
-void session_layers(struct kv_layer *out, const struct program *p, struct session_types types);
+/* The one place where layers are made from types, in the memories where the backend has them: kv3 is kv4 in the first two and the last two layers. */
+void session_layers(struct kv_layer *out, const struct model *m, struct session_types types);
 /* Replaces types that the model's heads cannot be sealed in by f16, and says so in note. */
 void session_types_fit(struct session_types *types, const struct program *p, char *note, size_t note_bytes);
 /* What a session takes beside the weights and its scratch. 0: no memory to find out. */
-uint64_t session_kv_bytes(const struct program *p, struct session_types types, int32_t n_ctx, int32_t n_seqs);
+uint64_t session_kv_bytes(const struct model *m, struct session_types types, int32_t n_ctx, int32_t n_seqs);
+/* Of the host's memory, and of a device's own. */
+struct session_bytes {
+    uint64_t host, device;
+};
 /* Decides types that are left open by the memory that is available to this model all in all. */
 void session_types_decide(struct session_types *types, const struct model *m, int32_t n_ctx, int32_t n_seqs,
-                          int32_t n_batch, uint64_t available_bytes, char *note, size_t note_bytes);
-/* What is free now and what the model's own weights take. */
-uint64_t session_memory_available(const struct model *m);
+                          int32_t n_batch, struct session_bytes available, char *note, size_t note_bytes);
+/* Of the bytes that prefixes may have beside what is in use, those that a device's own memory has left. */
+uint64_t session_cache_budget(const struct session *s, uint64_t asked_bytes);
+/* What is free now, and what the model's own weights and caches take. */
+struct session_bytes session_memory_available(const struct model *m);
 
 /* session_note.c */
 /* Appends to out. False when there is no such note; what is in one is not to be trusted. */

@@ -19,7 +19,7 @@ static bool file_name(const struct session *s, const char *dir, struct session_t
     struct kv_layer *layers = calloc((size_t)p->n_layers, sizeof *layers);
     if (!layers)
         return false;
-    session_layers(layers, p, types);
+    session_layers(layers, s->model, types);
     enum err_code rc = model_kv_key(s->model, layers, p->n_layers, &key, NULL);
     free(layers);
     buf_printf(out, "%s/", dir);

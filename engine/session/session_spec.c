@@ -89,9 +89,9 @@ static void read_note(struct session *s)
     struct spec_costs *c = &s->model->caches->costs;
     struct buf note = { 0 };
     int32_t n_threads;
-    char tier[16];
+    char tier[32];
     bool ok = folder(s) && session_note_read(s, folder(s), s->types, ".passes", &note) &&
-              sscanf(buf_text(&note), "quip passes 2 %" SCNd32 " %15s", &n_threads, tier) == 2 &&
+              sscanf(buf_text(&note), "quip passes 2 %" SCNd32 " %31s", &n_threads, tier) == 2 &&
               n_threads == pool_threads(s->model->engine->pool) &&
               strcmp(tier, s->model->backend->name) == 0;
     for (const char *at = ok ? strchr(buf_text(&note), '\n') : NULL; at; at = strchr(at, '\n')) {

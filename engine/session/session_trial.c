@@ -51,34 +51,40 @@ static const char text[] =
 
 /* ---- one text, twice ------------------------------------------------------------------------------ */
 
+/* Pages of a form, one region for all layers of a memory. */
+struct tried_pages {
+    struct kv_memory *memory[KV_MEMORIES];
+    void *region[KV_MEMORIES];
+};
+
 struct tried_text {
     const struct model *m;
     int32_t piece;
     struct tokenizer_ids ids;
     struct kv_layer *layers;    /* [n_layers] in the types of the moment */
-    struct kv_page *table;      /* [n_layers][N_PAGES], in these regions: */
-    void *open, *sealed;
+    struct kv_page *table;      /* [n_layers][N_PAGES], in these: */
+    struct tried_pages open, sealed;
     struct batch_row rows[PIECE];
     float *want, *got;          /* [N_SCORED][n_vocab] */
 };
 
-static struct kv_memory *memory_of(const struct tried_text *x)
+static void free_pages(struct tried_pages *pages)
 {
-    return x->m->backend->kv_memory;
+    for (int i = 0; i < KV_MEMORIES; i++)
+        kv_memory_destroy(pages->memory[i], pages->region[i]);
+    *pages = (struct tried_pages){ 0 };
 }
 
 static void free_sealed(struct tried_text *x)
 {
     for (int32_t i = 0; i < x->m->program->n_layers * N_PAGES; i++)
         x->table[i].sealed = NULL;
-    kv_memory_destroy(memory_of(x), x->sealed);
-    x->sealed = NULL;
+    free_pages(&x->sealed);
 }
 
 static void finish_text(struct tried_text *x)
 {
-    if (x->m)
-        kv_memory_destroy(memory_of(x), x->open);
+    free_pages(&x->open);
     free(x->table);
     free(x->layers);
     free(x->want);
@@ -86,36 +92,41 @@ static void finish_text(struct tried_text *x)
     tokenizer_ids_finish(&x->ids);
 }
 
-static enum err_code take_open(struct tried_text *x, struct err *e)
+/* All open forms; of sealed ones that of page 1: no row reads another one sealed. */
+static size_t layer_bytes(const struct kv_layer *layer, bool sealed)
 {
-    int32_t n_layers = x->m->program->n_layers;
-    size_t n_bytes = 0;
-    for (int32_t i = 0; i < n_layers; i++)
-        n_bytes += N_PAGES * kv_open_bytes(&x->layers[i]);
-    enum err_code rc = kv_memory_create(memory_of(x), n_bytes, &x->open, e);
-    char *at = x->open;
-    for (int32_t i = 0; at && i < n_layers * N_PAGES; i++) {
-        x->table[i].open = at;
-        at += kv_open_bytes(&x->layers[i / N_PAGES]);
-    }
-    return rc;
+    return sealed ? kv_sealed_bytes(layer) : N_PAGES * kv_open_bytes(layer);
 }
 
-/* Of page 1: no row reads another one sealed. */
-static enum err_code take_sealed(struct tried_text *x, struct err *e)
+static void show_layer(struct kv_page *table, const struct kv_layer *layer, bool sealed, char *at)
 {
-    int32_t n_layers = x->m->program->n_layers;
-    size_t n_bytes = 0;
-    for (int32_t i = 0; i < n_layers; i++)
-        n_bytes += kv_sealed_bytes(&x->layers[i]);
-    enum err_code rc = n_bytes > 0 ? kv_memory_create(memory_of(x), n_bytes, &x->sealed, e) : ERR_OK;
-    char *at = x->sealed;
-    for (int32_t i = 0; at && i < n_layers; i++) {
-        if (kv_layer_seals(&x->layers[i]))
-            x->table[i * N_PAGES + 1].sealed = at;
-        at += kv_sealed_bytes(&x->layers[i]);
+    if (sealed && kv_layer_seals(layer))
+        table[1].sealed = at;
+    for (int32_t j = 0; !sealed && j < N_PAGES; j++)
+        table[j].open = at + (size_t)j * kv_open_bytes(layer);
+}
+
+static enum err_code take_pages(struct tried_text *x, bool sealed, struct err *e)
+{
+    struct tried_pages *pages = sealed ? &x->sealed : &x->open;
+    int32_t n_layers = x->m->program->n_layers, first = 0, end = 0;
+    for (int i = 0; i < KV_MEMORIES && first < n_layers; i++, first = end) {
+        size_t n_bytes = 0;
+        for (; end < n_layers && x->layers[end].memory == x->layers[first].memory; end++)
+            n_bytes += layer_bytes(&x->layers[end], sealed);
+        if (n_bytes == 0)
+            continue;
+        pages->memory[i] = x->layers[first].memory;
+        enum err_code rc = kv_memory_create(pages->memory[i], n_bytes, &pages->region[i], e);
+        if (rc != ERR_OK)
+            return rc;
+        char *at = pages->region[i];
+        for (int32_t layer = first; layer < end; layer++) {
+            show_layer(x->table + (size_t)layer * N_PAGES, &x->layers[layer], sealed, at);
+            at += layer_bytes(&x->layers[layer], sealed);
+        }
     }
-    return rc;
+    return ERR_OK;
 }
 
 static enum err_code start_text(struct tried_text *x, const struct session *s, struct err *e)
@@ -130,10 +141,10 @@ static enum err_code start_text(struct tried_text *x, const struct session *s, s
     x->got = calloc(n_scores, sizeof *x->got);
     bool ok = x->layers && x->table && x->want && x->got;
     if (ok)
-        session_layers(x->layers, p, (struct session_types){ KV_F16, KV_F16 });
+        session_layers(x->layers, s->model, (struct session_types){ KV_F16, KV_F16 });
     if (!ok)
         return err_set(e, ERR_NOMEM, "no memory to try KV cache types");
-    enum err_code rc = take_open(x, e);
+    enum err_code rc = take_pages(x, false, e);
     if (rc == ERR_OK)
         rc = tokenizer_encode(s->model->tokenizer, text, sizeof text - 1, TOKENIZER_ADD_BOS, &x->ids, e);
     if (rc == ERR_OK)
@@ -186,8 +197,8 @@ static double divergence(const struct tried_text *x)
 
 static enum err_code try_types(struct tried_text *x, struct session_types types, double *kl, struct err *e)
 {
-    session_layers(x->layers, x->m->program, types);
-    enum err_code rc = take_sealed(x, e);
+    session_layers(x->layers, x->m, types);
+    enum err_code rc = take_pages(x, true, e);
     if (rc == ERR_OK)
         rc = eval_text(x, 2 * KV_PAGE - 1, 2 * KV_PAGE, NULL, e);    /* seals the page */
     if (rc == ERR_OK)

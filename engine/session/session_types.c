@@ -33,12 +33,14 @@ static enum kv_type type_of_layer(enum kv_type type, int32_t layer, int32_t n_la
     return type == KV_KV3 && boundary ? KV_KV4 : type;
 }
 
-void session_layers(struct kv_layer *out, const struct program *p, struct session_types types)
+void session_layers(struct kv_layer *out, const struct model *m, struct session_types types)
 {
+    const struct program *p = m->program;
     for (int32_t i = 0; i < p->n_layers; i++) {
         out[i] = p->kv[i];
         out[i].k = type_of_layer(types.k, i, p->n_layers);
         out[i].v = type_of_layer(types.v, i, p->n_layers);
+        out[i].memory = backend_kv_memory(m->backend, i);
     }
 }
 
@@ -58,46 +60,91 @@ void session_types_fit(struct session_types *types, const struct program *p, cha
     fit(&types->v, p, note, note_bytes);
 }
 
-uint64_t session_kv_bytes(const struct program *p, struct session_types types, int32_t n_ctx, int32_t n_seqs)
+/* Of layers [first, end) of the model. */
+static uint64_t kv_bytes(const struct model *m, struct session_types types, int32_t n_ctx, int32_t n_seqs, int32_t first,
+                         int32_t end)
 {
-    struct kv_layer *layers = calloc((size_t)p->n_layers, sizeof *layers);
+    struct kv_layer *layers = calloc((size_t)m->program->n_layers, sizeof *layers);
     if (!layers)
         return 0;
-    session_layers(layers, p, types);
-    uint64_t bytes = (uint64_t)n_seqs * kv_cache_estimate(layers, p->n_layers, n_ctx);
+    session_layers(layers, m, types);
+    uint64_t bytes = (uint64_t)n_seqs * kv_cache_estimate(layers + first, end - first, n_ctx);
     free(layers);
     return bytes;
 }
 
-uint64_t session_memory_available(const struct model *m)
+uint64_t session_kv_bytes(const struct model *m, struct session_types types, int32_t n_ctx, int32_t n_seqs)
+{
+    return kv_bytes(m, types, n_ctx, n_seqs, 0, m->program->n_layers);
+}
+
+/* ---- by the memory there is ------------------------------------------------------------------------ */
+
+struct session_bytes session_memory_available(const struct model *m)
 {
     struct engine_info info;
+    struct model_bytes own;
+    struct session_bytes caches = { 0 };
     engine_info(m->engine, &info);
-    return info.memory_available_bytes + m->placed_bytes;
+    model_placed_bytes(m, 0, 0, 0, &own);
+    for (const struct session_cache *c = m->caches ? m->caches->first : NULL; c; c = c->next) {
+        struct kv_stats kv;    /* of all caches: a session made anew mostly takes the place of the one there is */
+        kv_cache_stats(c->kv, &kv);
+        uint64_t on_device = info.device_shares ? 0 : kv.device_bytes;
+        caches.host += kv.used_bytes + kv.cached_bytes - on_device;
+        caches.device += on_device;
+    }
+    return (struct session_bytes){ info.memory_available_bytes + m->placed_bytes + caches.host,
+                                   engine_device_room(&info) + own.device_weights + caches.device };
+}
+
+/* Weights, scratch and pages. */
+static struct session_bytes needed(const struct model *m, struct session_types types, int32_t n_ctx, int32_t n_seqs,
+                                   int32_t n_batch)
+{
+    int32_t n_layers = m->program->n_layers;
+    struct model_bytes own;
+    model_placed_bytes(m, n_batch, n_seqs, n_ctx, &own);
+    int32_t n_host = own.shares ? n_layers : n_layers - m->info.n_device_layers;
+    return (struct session_bytes){
+        own.host_weights + own.host_scratch + kv_bytes(m, types, n_ctx, n_seqs, 0, n_host),
+        own.device_weights + own.device_scratch + kv_bytes(m, types, n_ctx, n_seqs, n_host, n_layers),
+    };
+}
+
+uint64_t session_cache_budget(const struct session *s, uint64_t asked_bytes)
+{
+    struct session_bytes all = needed(s->model, s->types, s->n_ctx, s->n_seqs, s->n_batch);
+    if (all.device == 0)
+        return asked_bytes;
+    uint64_t room = session_memory_available(s->model).device, left = room > all.device ? room - all.device : 0;
+    return left < asked_bytes ? left : asked_bytes;
 }
 
 void session_types_decide(struct session_types *types, const struct model *m, int32_t n_ctx, int32_t n_seqs,
-                          int32_t n_batch, uint64_t available_bytes, char *note, size_t note_bytes)
+                          int32_t n_batch, struct session_bytes available, char *note, size_t note_bytes)
 {
     static const enum kv_type choices[] = { KV_F16, KV_Q8_0, KV_KV4 };
     enum { N_CHOICES = sizeof choices / sizeof *choices };
     const struct session_types asked = *types;
     if (asked.k != (enum kv_type)TYPE_OPEN && asked.v != (enum kv_type)TYPE_OPEN)
         return;
-    uint64_t others = model_weight_bytes(m) + model_scratch_bytes(m, n_batch, n_seqs, n_ctx);
-    uint64_t room = available_bytes / 5 * 4, first = 0;    /* a machine needs some memory for everything else */
+    uint64_t host_room = available.host / 5 * 4;    /* a machine needs some memory for everything else */
+    struct session_bytes first = { 0 };
     for (int32_t i = 0; i < N_CHOICES; i++) {
         types->k = asked.k == (enum kv_type)TYPE_OPEN ? choices[i] : asked.k;
         types->v = asked.v == (enum kv_type)TYPE_OPEN ? choices[i] : asked.v;
-        uint64_t bytes = others + session_kv_bytes(m->program, *types, n_ctx, n_seqs);
+        struct session_bytes bytes = needed(m, *types, n_ctx, n_seqs, n_batch);
         if (i == 0)
             first = bytes;
-        if (bytes <= room || i == N_CHOICES - 1) {
-            if (i > 0)
-                snprintf(note, note_bytes, "%s taken: with f16 %.1f GiB would be needed, %.1f GiB may be used",
-                         kv_type_name(choices[i]), (double)first / (1u << 30), (double)room / (1u << 30));
-            return;
-        }
+        if ((bytes.host > host_room || bytes.device > available.device) && i < N_CHOICES - 1)
+            continue;
+        bool device = first.device > available.device;
+        if (i > 0)
+            snprintf(note, note_bytes, "%s taken: with f16 %.1f GiB%s would be needed, %.1f GiB may be used",
+                     kv_type_name(choices[i]), (double)(device ? first.device : first.host) / (1u << 30),
+                     device ? " of the device" : "", (double)(device ? available.device : host_room) / (1u << 30));
+        return;
     }
 }
 
@@ -111,5 +158,5 @@ void session_layers_by_name(struct kv_layer *out, const struct model *m, const c
     session_types_decide(&types, m, n_ctx, n_seqs, DEFAULT_BATCH, session_memory_available(m), ignored,
                          sizeof ignored);
     session_types_fit(&types, m->program, ignored, sizeof ignored);
-    session_layers(out, m->program, types);
+    session_layers(out, m, types);
 }

@@ -231,13 +231,20 @@ static enum err_code find(struct placed *p, struct vulkan_body **list, const str
     return ERR_OK;
 }
 
+static bool same_types(const struct placed *p, const struct kv_layer *kv)
+{
+    int32_t i = 0;
+    while (i < p->program->n_layers && p->kv[i].k == kv[i].k && p->kv[i].v == kv[i].v)
+        i++;
+    return i == p->program->n_layers;
+}
+
 enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32_t n_rows, VkCommandBuffer *out,
                               struct err *e)
 {
-    size_t n_bytes = (size_t)p->program->n_layers * sizeof *kv;
-    if (memcmp(p->kv, kv, n_bytes) != 0) {    /* another session's types */
+    if (!same_types(p, kv)) {    /* another session's */
         forget(&p->bodies);
-        memcpy(p->kv, kv, n_bytes);
+        memcpy(p->kv, kv, (size_t)p->program->n_layers * sizeof *kv);
     }
     return find(p, &p->bodies, kv, n_rows, out, e);
 }

@@ -50,7 +50,7 @@ TEST(cache_command_lists_and_clears)
     CHECK(t, strstr(s.out, dir) != NULL, "%s", s.out);
     CHECK(t, access(dir, F_OK) != 0, "looking makes nothing");
 
-    CHECK_INT(t, kv_cache_create(&kv, kv_images_layers, KV_IMAGES_LAYERS, NULL, 0, &e), ERR_OK);
+    CHECK_INT(t, kv_cache_create(&kv, kv_images_layers, KV_IMAGES_LAYERS, 0, &e), ERR_OK);
     struct kv_store_options one = kv_images_options(dir, 1), two = kv_images_options(dir, 2);
     two.model = "Evil \033[2J Two";
     two.file = "evil\033[2J-2";
@@ -131,7 +131,7 @@ _Noreturn static void write_for_ever(const char *dir, int to_parent, uint64_t se
     struct kv_store *st;
     struct err e;
     struct kv_store_options o = kv_images_options(dir, 1);
-    if (kv_cache_create(&kv, kv_images_layers, KV_IMAGES_LAYERS, NULL, 0, &e) != ERR_OK ||
+    if (kv_cache_create(&kv, kv_images_layers, KV_IMAGES_LAYERS, 0, &e) != ERR_OK ||
         kv_store_open(&st, &o, &e) != ERR_OK)
         _exit(1);
     int32_t n_left = 0;
@@ -204,7 +204,7 @@ TEST(cache_survives_writers_that_are_killed)
     char dir[512];
     int n_left = 0, n_files = 0;
     snprintf(dir, sizeof dir, "%s/killed/kv", test_folder(t));
-    CHECK_INT(t, kv_cache_create(&kv, kv_images_layers, KV_IMAGES_LAYERS, NULL, 0, &e), ERR_OK);
+    CHECK_INT(t, kv_cache_create(&kv, kv_images_layers, KV_IMAGES_LAYERS, 0, &e), ERR_OK);
     for (int i = 0; i < KILLS; i++) {
         int pipes[2], status;
         char what = i % 2 ? WRITTEN : BEGUN, byte;

@@ -19,7 +19,7 @@ static void open_on(struct test *t, struct logits_rig *rig, const char *path, co
                     const struct session_options *o)
 {
     if (device)
-        logits_rig_open_on(t, rig, path, device, o);
+        logits_rig_open_on(t, rig, path, device, 0, o);
     else
         logits_rig_open(t, rig, path, tier, o);
 }

@@ -409,7 +409,7 @@ static void check_open(struct test *t, const struct open_case *c, enum kv_type t
 {
     struct world w;
     struct rows r;
-    world_open(&w, t, (struct kv_layer){ type, type, c->n_kv, c->d, c->window }, c->ratio);
+    world_open(&w, t, (struct kv_layer){ type, type, c->n_kv, c->d, c->window, NULL }, c->ratio);
     w.step.cap = c->cap;
     rows_place(&w, &r, c->n_rows, c->pos, 70);
     world_upload(&w);
@@ -444,7 +444,7 @@ TEST(vulkan_attn_open_pages_of_f32_equal_softmax_in_double)
 static void check_lengths(struct test *t, int window)
 {
     struct world w;
-    world_open(&w, t, (struct kv_layer){ KV_F16, KV_F16, 1, 16, window }, 2);
+    world_open(&w, t, (struct kv_layer){ KV_F16, KV_F16, 1, 16, window, NULL }, 2);
     fill(&w, 0, 0, 304);
     for (int pos = 0; pos < 304; pos += 19) {
         struct rows r;
@@ -555,13 +555,13 @@ static void check_in(struct test *t, struct kv_layer kv, int n_rot, bool halves,
 
 TEST(vulkan_attn_in_finishes_queries_and_stores_keys_and_values)
 {
-    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 2, 64, 0 }, 0, false, false, false);
-    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 1, 128, 0 }, 128, true, true, true);
-    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 2, 80, 0 }, 32, true, false, false);
-    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 1, 96, 0 }, 64, false, false, true);
-    check_in(t, (struct kv_layer){ KV_F32, KV_F32, 2, 64, 0 }, 64, false, true, false);
-    check_in(t, (struct kv_layer){ KV_F32, KV_F32, 1, 272, 0 }, 0, false, false, false);
-    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 1, 512, 0 }, 512, true, true, true);
+    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 2, 64, 0, NULL }, 0, false, false, false);
+    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 1, 128, 0, NULL }, 128, true, true, true);
+    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 2, 80, 0, NULL }, 32, true, false, false);
+    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 1, 96, 0, NULL }, 64, false, false, true);
+    check_in(t, (struct kv_layer){ KV_F32, KV_F32, 2, 64, 0, NULL }, 64, false, true, false);
+    check_in(t, (struct kv_layer){ KV_F32, KV_F32, 1, 272, 0, NULL }, 0, false, false, false);
+    check_in(t, (struct kv_layer){ KV_F16, KV_F16, 1, 512, 0, NULL }, 512, true, true, true);
 }
 
 /* ---- alone and together --------------------------------------------------------------------------------- */
@@ -602,10 +602,10 @@ static void check_alone(struct test *t, struct kv_layer kv, int ratio, int pos, 
 
 TEST(vulkan_attn_a_row_alone_and_in_a_batch_have_the_same_bits)
 {
-    check_alone(t, (struct kv_layer){ KV_F16, KV_F16, 2, 64, 0 }, 3, 252, 8);
-    check_alone(t, (struct kv_layer){ KV_F16, KV_F16, 1, 64, 200 }, 12, 509, 8);
-    check_alone(t, (struct kv_layer){ KV_KV4, KV_KV4, 1, 64, 0 }, 3, 381, 7);
-    check_alone(t, (struct kv_layer){ KV_KV3, KV_Q8_0, 1, 64, 0 }, 3, 509, 7);
+    check_alone(t, (struct kv_layer){ KV_F16, KV_F16, 2, 64, 0, NULL }, 3, 252, 8);
+    check_alone(t, (struct kv_layer){ KV_F16, KV_F16, 1, 64, 200, NULL }, 12, 509, 8);
+    check_alone(t, (struct kv_layer){ KV_KV4, KV_KV4, 1, 64, 0, NULL }, 3, 381, 7);
+    check_alone(t, (struct kv_layer){ KV_KV3, KV_Q8_0, 1, 64, 0, NULL }, 3, 509, 7);
 }
 
 /* ---- sealed pages --------------------------------------------------------------------------------------- */
@@ -641,17 +641,17 @@ TEST(vulkan_attn_sealed_pages_equal_softmax_in_double)
     static const int sizes[] = { 64, 80, 96, 128, 144, 48, 256, 16, 512, 272 };
     for (int i = 1; i < N_KV_TYPES * N_KV_TYPES; i++) {
         struct kv_layer kv = { kv_types[i / N_KV_TYPES], kv_types[i % N_KV_TYPES], 2, sizes[i % 10],
-                               i % 3 == 1 ? 200 : 0 };
+                               i % 3 == 1 ? 200 : 0, NULL };
         check_sealed(t, kv, 1 + i % 4, i % 4 == 2 ? 20.0f : 0, false);
     }
 }
 
 TEST(vulkan_attn_a_form_that_is_absent_is_replaced_by_the_other)
 {
-    check_sealed(t, (struct kv_layer){ KV_KV4, KV_KV4, 1, 64, 0 }, 2, 0, true);
-    check_sealed(t, (struct kv_layer){ KV_KV3, KV_Q8_0, 2, 96, 0 }, 2, 0, true);
-    check_sealed(t, (struct kv_layer){ KV_F16, KV_KV3, 1, 128, 150 }, 2, 0, true);
-    check_sealed(t, (struct kv_layer){ KV_Q4_0, KV_F16, 1, 80, 0 }, 2, 0, true);
+    check_sealed(t, (struct kv_layer){ KV_KV4, KV_KV4, 1, 64, 0, NULL }, 2, 0, true);
+    check_sealed(t, (struct kv_layer){ KV_KV3, KV_Q8_0, 2, 96, 0, NULL }, 2, 0, true);
+    check_sealed(t, (struct kv_layer){ KV_F16, KV_KV3, 1, 128, 150, NULL }, 2, 0, true);
+    check_sealed(t, (struct kv_layer){ KV_Q4_0, KV_F16, 1, 80, 0, NULL }, 2, 0, true);
 }
 
 TEST(vulkan_attn_parts_follow_from_position_and_window)

@@ -129,7 +129,7 @@ TEST(vulkan_kv_bytes_where_they_are_not)
 static void check_cache(struct test *t, bool staged)
 {
     enum { N = 200, N_LAYERS = 2 };
-    static const struct kv_layer layers[N_LAYERS] = {
+    struct kv_layer layers[N_LAYERS] = {
         { .k = KV_KV4, .v = KV_KV4, .n_head = 2, .d_head = 64 },
         { .k = KV_F16, .v = KV_F16, .n_head = 1, .d_head = 64 },
     };
@@ -144,7 +144,8 @@ static void check_cache(struct test *t, bool staged)
     vulkan_kv_init(&kv, rig.d, staged);
     for (int32_t i = 0; i < N; i++)
         tokens[i] = (int32_t)test_below(t, 100);
-    CHECK_INT(t, kv_cache_create(&cache, layers, N_LAYERS, &kv.memory, 1 << 30, &e), ERR_OK);
+    layers[0].memory = layers[1].memory = &kv.memory;
+    CHECK_INT(t, kv_cache_create(&cache, layers, N_LAYERS, 1 << 30, &e), ERR_OK);
     CHECK_INT(t, kv_seq_create(&s, cache, N, &e), ERR_OK);
     CHECK_INT(t, kv_seq_create(&other, cache, N, &e), ERR_OK);
     CHECK(t, kv_seq_reserve(s, N - 10, &e) == ERR_OK, "%s", e.text);

@@ -88,7 +88,7 @@ int __wrap_madvise(void *at, size_t size, int advice)
 
 /* ---- the model -------------------------------------------------------------------------------------- */
 
-enum { N_STEPS = 10000, N_SEQS = 4, N_CTX = 700, N_FILES = 4, N_OLD = 12, N_KEPT = 64 };
+enum { MAX_LAYERS = 6, N_STEPS = 10000, N_SEQS = 4, N_CTX = 700, N_FILES = 4, N_OLD = 12, N_KEPT = 64 };
 static const uint64_t ROOT = 0x5EED;
 
 struct history {
@@ -117,11 +117,12 @@ struct saving {
 struct walk {
     struct test *t;
     const char *name;
-    const struct kv_layer *layers;
+    struct kv_layer layers[MAX_LAYERS];
     int32_t n_layers, step;
     char at[96];    /* the step, for messages */
     bool failures, lean;    /* lean: the budget is never large */
-    struct kv_fake_memory device, *m;    /* NULL: the host's memory */
+    struct kv_fake_memory device;
+    enum kv_fake_place place;
     struct kv_cache *kv;
     struct member seqs[N_SEQS];
     struct history old[N_OLD];
@@ -149,7 +150,7 @@ static uint64_t seed_at(const int32_t *tokens, int32_t pos)
 /* Lets an allocation fail, or a call for the device. */
 static void arm(struct walk *w)
 {
-    bool fail = w->failures && below(w, 3) == 0, device = fail && w->m && below(w, 2);
+    bool fail = w->failures && below(w, 3) == 0, device = fail && w->place != KV_FAKE_HOST && below(w, 2);
     failed = w->device.failed = false;
     countdown = fail && !device ? 1 + (int32_t)below(w, 6) : 0;
     w->device.fail_in = device ? 1 + (int32_t)below(w, 12) : 0;
@@ -289,7 +290,7 @@ static void check_seqs(struct walk *w)
         struct member *m = &w->seqs[i];
         CHECK_INT(w->t, kv_seq_held(m->s), m->h.n, "%s", w->at);
         CHECK_BYTES(w->t, kv_seq_tokens(m->s), m->h.tokens, (size_t)m->h.n * sizeof *m->h.tokens, "%s", w->at);
-        CHECK_INT(w->t, kv_fake_check(w->m, m->s, w->layers, w->n_layers, m->h.n, m->h.n, m->seeds,
+        CHECK_INT(w->t, kv_fake_check(m->s, w->layers, w->n_layers, m->h.n, m->h.n, m->seeds,
                                       kv_seq_rough(m->s)), -1,
                   "%s, sequence %d at %d", w->at, i, m->h.n);
     }
@@ -339,11 +340,11 @@ static void step_append(struct walk *w, struct member *m, int32_t n)
         m->seeds[pos] = kv_fake_seed(pos > 0 ? m->seeds[pos - 1] : ROOT, m->h.tokens[pos]);
         if (kv_seq_rough(m->s) && held == pos)
             m->seeds[pos] ^= ++w->taints << 20;
-        kv_fake_row(w->m, m->s, w->layers, w->n_layers, pos, m->seeds[pos]);
+        kv_fake_row(m->s, w->layers, w->n_layers, pos, m->seeds[pos]);
     }
     if (end > held) {
         int32_t row = held + (int32_t)below(w, (uint32_t)(end - held));
-        CHECK_INT(w->t, kv_fake_check(w->m, m->s, w->layers, w->n_layers, row, row + 1, m->seeds,
+        CHECK_INT(w->t, kv_fake_check(m->s, w->layers, w->n_layers, row, row + 1, m->seeds,
                                       kv_seq_rough(m->s)), -1,
                   "%s: row %d of a batch from %d to %d", w->at, row, held, end);
     }
@@ -546,17 +547,19 @@ static void one_step(struct walk *w)
         w->n_kept = 0;
 }
 
+static const char *const places[KV_FAKE_PLACES] = { "", ", of a device", ", split" };
+
 static void run_walk(struct test *t, const char *name, const struct kv_layer *layers, int32_t n_layers,
-                     bool failures, bool lean, bool device)
+                     bool failures, bool lean, enum kv_fake_place place)
 {
     struct walk *w = calloc(1, sizeof *w);
     struct err e;
-    *w = (struct walk){ .t = t, .name = name, .layers = layers, .n_layers = n_layers, .failures = failures,
-                        .lean = lean };
-    all_on_device = device;
+    *w = (struct walk){ .t = t, .name = name, .n_layers = n_layers, .failures = failures, .lean = lean,
+                        .place = place };
+    all_on_device = place == KV_FAKE_DEVICE;
     kv_fake_memory_init(&w->device, 1 << 18);
-    w->m = device ? &w->device : NULL;
-    CHECK_INT(t, kv_cache_create(&w->kv, layers, n_layers, device ? &w->device.memory : NULL, 1 << 30, &e), ERR_OK);
+    kv_fake_layers(w->layers, layers, n_layers, &w->device, place);
+    CHECK_INT(t, kv_cache_create(&w->kv, w->layers, n_layers, 1 << 30, &e), ERR_OK);
     for (int32_t i = 0; i < N_SEQS; i++)
         w->seqs[i].s = new_seq(w);
     for (w->step = 0; w->step < N_STEPS; w->step++) {
@@ -579,7 +582,7 @@ static void run_walk(struct test *t, const char *name, const struct kv_layer *la
     kv_cache_destroy(w->kv);
     kv_fake_memory_finish(&w->device);
     printf("%s%s, seed %llu: %d steps, %lld matches found something, %lld moves ended rough, %lld images loaded, "
-           "%lld calls failed\n", name, device ? ", of a device" : "", (unsigned long long)t->seed, N_STEPS,
+           "%lld calls failed\n", name, places[place], (unsigned long long)t->seed, N_STEPS,
            (long long)w->n_found, (long long)w->n_rough, (long long)w->n_loaded, (long long)w->n_failed);
     CHECK(t, w->n_found > 100 && w->n_loaded > 100, "the walk went nowhere");
     free(w);
@@ -601,57 +604,57 @@ static const struct kv_layer layers_all[] = {
     PLAIN(KV_F16), PLAIN(KV_KV4), WINDOW(KV_F16, 130), WINDOW(KV_Q8_0, 70),
 };
 
-TEST_BOTH(kv_walk_f16)
+TEST_PLACES(kv_walk_f16)
 {
-    run_walk(t, "f16", layers_f16, 2, false, false, device);
+    run_walk(t, "f16", layers_f16, 2, false, false, place);
 }
 
-TEST_BOTH(kv_walk_kv4)
+TEST_PLACES(kv_walk_kv4)
 {
-    run_walk(t, "kv4", layers_kv4, 2, false, false, device);
+    run_walk(t, "kv4", layers_kv4, 2, false, false, place);
 }
 
-TEST_BOTH(kv_walk_mixed_windows)
+TEST_PLACES(kv_walk_mixed_windows)
 {
-    run_walk(t, "kv4, 5 of 6 layers with a window", layers_mixed, 6, false, false, device);
+    run_walk(t, "kv4, 5 of 6 layers with a window", layers_mixed, 6, false, false, place);
 }
 
-TEST_BOTH(kv_walk_mixed_windows_f16)
+TEST_PLACES(kv_walk_mixed_windows_f16)
 {
-    run_walk(t, "f16, 2 of 3 layers with a window", layers_mixed_f16, 3, false, false, device);
+    run_walk(t, "f16, 2 of 3 layers with a window", layers_mixed_f16, 3, false, false, place);
 }
 
-TEST_BOTH(kv_walk_window_smaller_than_a_page)
+TEST_PLACES(kv_walk_window_smaller_than_a_page)
 {
-    run_walk(t, "q8_0, window 40", layers_narrow, 2, false, false, device);
+    run_walk(t, "q8_0, window 40", layers_narrow, 2, false, false, place);
 }
 
-TEST_BOTH(kv_walk_windows_alone)
+TEST_PLACES(kv_walk_windows_alone)
 {
-    run_walk(t, "windows alone", layers_window, 2, false, false, device);
+    run_walk(t, "windows alone", layers_window, 2, false, false, place);
 }
 
-TEST_BOTH(kv_walk_every_kind_of_layer)
+TEST_PLACES(kv_walk_every_kind_of_layer)
 {
-    run_walk(t, "every kind of layer", layers_all, 4, false, false, device);
+    run_walk(t, "every kind of layer", layers_all, 4, false, false, place);
 }
 
-TEST_BOTH(kv_walk_kv4_little_budget)
+TEST_PLACES(kv_walk_kv4_little_budget)
 {
-    run_walk(t, "kv4, little budget", layers_kv4, 2, false, true, device);
+    run_walk(t, "kv4, little budget", layers_kv4, 2, false, true, place);
 }
 
-TEST_BOTH(kv_walk_mixed_windows_little_budget)
+TEST_PLACES(kv_walk_mixed_windows_little_budget)
 {
-    run_walk(t, "kv4, 5 of 6 layers with a window, little budget", layers_mixed, 6, true, true, device);
+    run_walk(t, "kv4, 5 of 6 layers with a window, little budget", layers_mixed, 6, true, true, place);
 }
 
-TEST_BOTH(kv_walk_kv4_allocations_fail)
+TEST_PLACES(kv_walk_kv4_allocations_fail)
 {
-    run_walk(t, "kv4, allocations fail", layers_kv4, 2, true, false, device);
+    run_walk(t, "kv4, allocations fail", layers_kv4, 2, true, false, place);
 }
 
-TEST_BOTH(kv_walk_every_kind_of_layer_allocations_fail)
+TEST_PLACES(kv_walk_every_kind_of_layer_allocations_fail)
 {
-    run_walk(t, "every kind of layer, allocations fail", layers_all, 4, true, false, device);
+    run_walk(t, "every kind of layer, allocations fail", layers_all, 4, true, false, place);
 }

@@ -7,8 +7,8 @@
 
 /* Stands in for a backend, of f16 pages: they are filled with words that follow from a seed per token (of all
  * tokens up to it, say), the layer and the slot, so that a page in the wrong place, of another history or of
- * another time is told apart. The sealed form is a checksum of the open one. m is the memory that the sequence's cache
- * was given; NULL: the host's. */
+ * another time is told apart. The sealed form is a checksum of the open one. Memories of layers, where they have one, are
+ * fake ones. */
 
 static inline uint32_t kv_fake_mix(uint64_t x)
 {
@@ -46,14 +46,14 @@ static inline uint32_t kv_fake_sum(const uint64_t *seeds, int32_t layer)
 }
 
 /* Row at pos, the last of its page with the sealing. */
-static inline void kv_fake_row(const struct kv_fake_memory *m, const struct kv_seq *s, const struct kv_layer *layers,
-                               int32_t n_layers, int32_t pos, uint64_t seed)
+static inline void kv_fake_row(const struct kv_seq *s, const struct kv_layer *layers, int32_t n_layers,
+                               int32_t pos, uint64_t seed)
 {
     int32_t stride, page = pos / KV_PAGE, slot = pos % KV_PAGE;
     const struct kv_page *table = kv_seq_table(s, &stride);
     for (int32_t i = 0; i < n_layers; i++) {
         const struct kv_page *p = &table[(int64_t)i * stride + page];
-        void *open = kv_fake_bytes(m, p->open);
+        void *open = kv_fake_bytes(&layers[i], p->open);
         for (int which = 0; which < 2; which++)
             *kv_fake_at(open, &layers[i], slot, which) = kv_fake_word(seed, i, which);
         if (slot != KV_PAGE - 1 || !p->sealed)
@@ -62,7 +62,7 @@ static inline void kv_fake_row(const struct kv_fake_memory *m, const struct kv_s
         for (int32_t k = 0; k < KV_PAGE; k++)
             for (int which = 0; which < 2; which++)
                 sum = sum * 0x100000001B3u + *kv_fake_at(open, &layers[i], k, which);
-        uint32_t *sealed = kv_fake_bytes(m, p->sealed);
+        uint32_t *sealed = kv_fake_bytes(&layers[i], p->sealed);
         sealed[0] = sealed[kv_sealed_bytes(&layers[i]) / 4 - 1] = kv_fake_mix(sum);
     }
 }
@@ -70,9 +70,8 @@ static inline void kv_fake_row(const struct kv_fake_memory *m, const struct kv_s
 /* What a row at pos would read of the n tokens that are there (pos >= n: all before it): -1 when all is as
  * the seeds say, else the first page that is not. rough: a page but the first may be
  * there in the sealed form alone though pos would have it open. */
-static inline int32_t kv_fake_check(const struct kv_fake_memory *m, const struct kv_seq *s,
-                                    const struct kv_layer *layers, int32_t n_layers, int32_t pos, int32_t n,
-                                    const uint64_t *seeds, bool rough)
+static inline int32_t kv_fake_check(const struct kv_seq *s, const struct kv_layer *layers, int32_t n_layers, int32_t pos,
+                                    int32_t n, const uint64_t *seeds, bool rough)
 {
     int32_t stride;
     const struct kv_page *table = kv_seq_table(s, &stride);
@@ -83,7 +82,7 @@ static inline int32_t kv_fake_check(const struct kv_fake_memory *m, const struct
             const struct kv_page *p = &table[(int64_t)i * stride + page];
             bool open = kv_reads_open(pos, page) && !(rough && page > 0 && !p->open);
             if (open || !kv_layer_seals(l)) {
-                void *bytes = kv_fake_bytes(m, p->open);
+                void *bytes = kv_fake_bytes(l, p->open);
                 if (!bytes)
                     return page;
                 for (int32_t k = page * KV_PAGE; k < n && k < (page + 1) * KV_PAGE; k++)
@@ -91,7 +90,7 @@ static inline int32_t kv_fake_check(const struct kv_fake_memory *m, const struct
                         if (*kv_fake_at(bytes, l, k % KV_PAGE, which) != kv_fake_word(seeds[k], i, which))
                             return page;
             } else {
-                const uint32_t *sealed = kv_fake_bytes(m, p->sealed);
+                const uint32_t *sealed = kv_fake_bytes(l, p->sealed);
                 uint32_t sum = kv_fake_sum(seeds + page * KV_PAGE, i);
                 if (!sealed || sealed[0] != sum || sealed[kv_sealed_bytes(l) / 4 - 1] != sum)
                     return page;

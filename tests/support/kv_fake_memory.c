@@ -31,12 +31,22 @@ static struct kv_fake_region *region_of(const struct kv_fake_memory *m, const vo
     return r;
 }
 
-void *kv_fake_bytes(const struct kv_fake_memory *m, const void *page)
+void *kv_fake_bytes(const struct kv_layer *layer, const void *page)
 {
+    const struct kv_fake_memory *m = (const struct kv_fake_memory *)layer->memory;
     if (!m || !page)
         return (void *)page;
     struct kv_fake_region *r = region_of(m, page);
     return r->bytes + ((const char *)page - r->begin);
+}
+
+void kv_fake_layers(struct kv_layer *out, const struct kv_layer *layers, int32_t n_layers, struct kv_fake_memory *m,
+                    enum kv_fake_place place)
+{
+    for (int32_t i = 0; i < n_layers; i++) {
+        out[i] = layers[i];
+        out[i].memory = place == KV_FAKE_DEVICE || (place == KV_FAKE_SPLIT && i >= n_layers / 2) ? &m->memory : NULL;
+    }
 }
 
 /* Where the device has a range that is whole. */

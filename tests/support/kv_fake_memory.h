@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "engine/backend/kv_memory.h"
+#include "engine/backend/kv_page.h"
 #include "tests/support/test.h"
 
 /* Memory of a device that the host does not see. Addresses are reserved and out of reach, so that whoever reads or
@@ -34,8 +35,16 @@ void kv_fake_memory_init(struct kv_fake_memory *m, size_t region_bytes);
 /* Aborts when a region is left. */
 void kv_fake_memory_finish(struct kv_fake_memory *m);
 
-/* What the device sees at this address; the page itself when m is NULL, the host's memory. */
-void *kv_fake_bytes(const struct kv_fake_memory *m, const void *page);
+/* What the device sees at this address; the page itself when the layer's pages lie in the host's memory. */
+void *kv_fake_bytes(const struct kv_layer *layer, const void *page);
+
+/* Where pages lie: in the host's memory, a device's, or those of the first half of the layers in the one and the others
+ * in the other. */
+enum kv_fake_place { KV_FAKE_HOST, KV_FAKE_DEVICE, KV_FAKE_SPLIT, KV_FAKE_PLACES };
+
+/* Copies the layers, with memories. */
+void kv_fake_layers(struct kv_layer *out, const struct kv_layer *layers, int32_t n_layers, struct kv_fake_memory *m,
+                    enum kv_fake_place place);
 
 /* A case with pages in the host's memory, and one with pages in a device's. */
 #define TEST_BOTH(name)                                      \
@@ -49,5 +58,22 @@ void *kv_fake_bytes(const struct kv_fake_memory *m, const void *page);
         name##_in(t, true);                                  \
     }                                                        \
     static void name##_in(struct test *t, bool device)
+
+/* A case for every place. */
+#define TEST_PLACES(name)                                             \
+    static void name##_in(struct test *t, enum kv_fake_place place);  \
+    TEST(name)                                                        \
+    {                                                                 \
+        name##_in(t, KV_FAKE_HOST);                                   \
+    }                                                                 \
+    TEST(name##_of_a_device)                                          \
+    {                                                                 \
+        name##_in(t, KV_FAKE_DEVICE);                                 \
+    }                                                                 \
+    TEST(name##_split)                                                \
+    {                                                                 \
+        name##_in(t, KV_FAKE_SPLIT);                                  \
+    }                                                                 \
+    static void name##_in(struct test *t, enum kv_fake_place place)
 
 #endif

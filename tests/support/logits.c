@@ -28,14 +28,16 @@ void logits_rig_open(struct test *t, struct logits_rig *rig, const char *path, c
 }
 
 void logits_rig_open_on(struct test *t, struct logits_rig *rig, const char *path, const char *device,
-                        const struct session_options *o)
+                        int32_t n_gpu_layers, const struct session_options *o)
 {
     struct engine_info info;
-    open_engine(t, rig, &(struct engine_options){ .device = device, .vulkan_validate = true });
+    struct engine_options options = { .device = device, .n_gpu_layers = n_gpu_layers, .vulkan_validate = true };
+    open_engine(t, rig, &options);
     engine_info(rig->engine, &info);
     if (!info.device[0]) {    /* perhaps the validation layer is what is missing */
         engine_destroy(rig->engine);
-        open_engine(t, rig, &(struct engine_options){ .device = device });
+        options.vulkan_validate = false;
+        open_engine(t, rig, &options);
         engine_info(rig->engine, &info);
     }
     if (!info.device[0]) {

@@ -67,7 +67,7 @@ static void open_on(struct test *t, struct logits_rig *rig, const char *path, co
 {
     const struct session_options o = { .n_ctx = 300, .kv_type_k = kv_type, .kv_type_v = kv_type, .keep_kv_type = true };
     if (device)
-        logits_rig_open_on(t, rig, path, device, &o);
+        logits_rig_open_on(t, rig, path, device, 0, &o);
     else
         logits_rig_open(t, rig, path, tier, &o);
 }

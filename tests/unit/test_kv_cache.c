@@ -13,30 +13,36 @@ static const struct kv_layer f16[2] = { PLAIN(KV_F16), ODD(KV_F16, KV_F16) };
 static const struct kv_layer kv4[2] = { PLAIN(KV_KV4), ODD(KV_Q8_0, KV_F16) };
 static const struct kv_layer windows[3] = { WINDOW(KV_KV4, 128), PLAIN(KV_KV4), WINDOW(KV_KV4, 40) };
 
-enum { N_CTX = 1000, LARGE = 1 << 30, REGION = 1 << 16 };
+enum { MAX_LAYERS = 6, N_CTX = 1000, LARGE = 1 << 30, REGION = 1 << 16 };
 
 struct rig {
     struct test *t;
-    struct kv_fake_memory device, *m;    /* NULL: the host's memory */
+    struct kv_fake_memory device;
     struct kv_cache *kv;
-    const struct kv_layer *layers;
+    struct kv_layer layers[MAX_LAYERS];
     int32_t n_layers;
     struct kv_seq *s[4];
     int32_t text[N_CTX];    /* a text of many tokens */
 };
 
-static void open_rig(struct test *t, bool device, struct rig *r, const struct kv_layer *layers, int32_t n_layers,
-                     uint64_t budget)
+static void open_in(struct test *t, enum kv_fake_place place, struct rig *r, const struct kv_layer *layers,
+                    int32_t n_layers, uint64_t budget)
 {
     struct err e;
-    *r = (struct rig){ .t = t, .layers = layers, .n_layers = n_layers };
+    *r = (struct rig){ .t = t, .n_layers = n_layers };
     kv_fake_memory_init(&r->device, REGION);
-    r->m = device ? &r->device : NULL;
-    CHECK_INT(t, kv_cache_create(&r->kv, layers, n_layers, device ? &r->device.memory : NULL, budget, &e), ERR_OK);
+    kv_fake_layers(r->layers, layers, n_layers, &r->device, place);
+    CHECK_INT(t, kv_cache_create(&r->kv, r->layers, n_layers, budget, &e), ERR_OK);
     for (int i = 0; i < 4; i++)
         CHECK_INT(t, kv_seq_create(&r->s[i], r->kv, N_CTX, &e), ERR_OK);
     for (int32_t i = 0; i < N_CTX; i++)
         r->text[i] = (int32_t)test_below(t, 1000);
+}
+
+static void open_rig(struct test *t, bool device, struct rig *r, const struct kv_layer *layers, int32_t n_layers,
+                     uint64_t budget)
+{
+    open_in(t, device ? KV_FAKE_DEVICE : KV_FAKE_HOST, r, layers, n_layers, budget);
 }
 
 static void close_rig(struct rig *r)
@@ -76,7 +82,7 @@ static void feed(struct rig *r, struct kv_seq *s, const int32_t *tokens, int32_t
         end = held + piece < n ? held + piece : n;
         CHECK_INT(r->t, kv_seq_reserve(s, end, &e), ERR_OK);
         for (int32_t pos = held; pos < end; pos++)
-            kv_fake_row(r->m, s, r->layers, r->n_layers, pos, seeds[pos]);
+            kv_fake_row(s, r->layers, r->n_layers, pos, seeds[pos]);
         kv_seq_append(s, tokens + held, end - held);
     }
 }
@@ -88,7 +94,7 @@ static void check_holds(struct rig *r, const struct kv_seq *s, const int32_t *to
     seeds_of(seeds, tokens, n);
     CHECK_INT(r->t, kv_seq_held(s), n);
     CHECK_BYTES(r->t, kv_seq_tokens(s), tokens, (size_t)n * sizeof *tokens);
-    CHECK_INT(r->t, kv_fake_check(r->m, s, r->layers, r->n_layers, n, n, seeds, kv_seq_rough(s)), -1, "at %d", n);
+    CHECK_INT(r->t, kv_fake_check(s, r->layers, r->n_layers, n, n, seeds, kv_seq_rough(s)), -1, "at %d", n);
 }
 
 /* Goes to what is found of n tokens, which must be found; evaluates the rest. */

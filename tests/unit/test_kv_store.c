@@ -30,7 +30,7 @@ static void rig_make(struct test *t, struct rig *r, const char *name)
 {
     struct err e;
     memset(r, 0, sizeof *r);
-    CHECK_INT(t, kv_cache_create(&r->kv, kv_images_layers, KV_IMAGES_LAYERS, NULL, 0, &e), ERR_OK);
+    CHECK_INT(t, kv_cache_create(&r->kv, kv_images_layers, KV_IMAGES_LAYERS, 0, &e), ERR_OK);
     snprintf(r->dir, sizeof r->dir, "%s/%s/kv", test_folder(t), name);
     kv_images_tokens(r->tokens, MAX_TOKENS, 1);
     kv_images_tokens(r->others, MAX_TOKENS, 2);
@@ -779,23 +779,23 @@ TEST(kv_store_keeps_what_a_device_holds)
     rig_make(t, &r, "device");
     for (int32_t i = 0; i < N; i++)
         seeds[i] = kv_fake_seed(i > 0 ? seeds[i - 1] : 7, r.tokens[i]);
-    for (int from = 0; from < 2; from++) {
+    for (int from = 0; from < KV_FAKE_PLACES; from++) {
         struct kv_store_options o = kv_images_options(r.dir, (uint8_t)(1 + from));
         struct kv_store *st = open_store(t, &o);
-        for (int into = -1; into < 2; into++) {    /* written, then read into the host's memory, and a device's */
-            struct kv_fake_memory *device = (into < 0 ? from : into) == 1 ? &m : NULL;
+        for (int into = -1; into < KV_FAKE_PLACES; into++) {    /* written, then read into every place */
+            struct kv_layer layers[KV_IMAGES_LAYERS];
             struct kv_store_entry entry;
             struct kv_cache *kv;
             struct kv_seq *s;
             struct kv_image *image;
             kv_fake_memory_init(&m, 1 << 20);
-            CHECK_INT(t, kv_cache_create(&kv, kv_images_layers, KV_IMAGES_LAYERS, device ? &m.memory : NULL, 1 << 30,
-                                         &e), ERR_OK);
+            kv_fake_layers(layers, kv_images_layers, KV_IMAGES_LAYERS, &m, (enum kv_fake_place)(into < 0 ? from : into));
+            CHECK_INT(t, kv_cache_create(&kv, layers, KV_IMAGES_LAYERS, 1 << 30, &e), ERR_OK);
             CHECK_INT(t, kv_seq_create(&s, kv, N + 1, &e), ERR_OK);
             if (into < 0) {
                 CHECK_INT(t, kv_seq_reserve(s, N, &e), ERR_OK);
                 for (int32_t i = 0; i < N; i++)
-                    kv_fake_row(device, s, kv_images_layers, KV_IMAGES_LAYERS, i, seeds[i]);
+                    kv_fake_row(s, layers, KV_IMAGES_LAYERS, i, seeds[i]);
                 kv_seq_append(s, r.tokens, N);
                 CHECK_INT(t, kv_image_of(&image, s, &e), ERR_OK);
                 kv_store_save_take(st, image, 100);
@@ -807,7 +807,7 @@ TEST(kv_store_keeps_what_a_device_holds)
                 CHECK_INT(t, kv_store_load(st, &entry, image, NULL, &e), ERR_OK, "%s", e.text);
                 CHECK_INT(t, kv_image_commit_take(image, &e), ERR_OK);
                 CHECK_INT(t, kv_seq_match(s, r.tokens, N), N);
-                CHECK_INT(t, kv_fake_check(device, s, kv_images_layers, KV_IMAGES_LAYERS, N, N, seeds, false), -1,
+                CHECK_INT(t, kv_fake_check(s, layers, KV_IMAGES_LAYERS, N, N, seeds, false), -1,
                           "from %d into %d", from, into);
             }
             kv_seq_destroy(s);

@@ -377,8 +377,8 @@ TEST(session_cache_types_by_the_memory_there_is)
     open_small(t, &rig, &small, &o);
     enum { N_CTX = 1 << 20 };
     CHECK_INT(t, session_types_find(&open, "auto", "auto", NULL), ERR_OK);
-    uint64_t half = session_kv_bytes(rig.model->program, (struct session_types){ KV_F16, KV_F16 }, N_CTX, 2);
-    uint64_t q8 = session_kv_bytes(rig.model->program, (struct session_types){ KV_Q8_0, KV_Q8_0 }, N_CTX, 2);
+    uint64_t half = session_kv_bytes(rig.model, (struct session_types){ KV_F16, KV_F16 }, N_CTX, 2);
+    uint64_t q8 = session_kv_bytes(rig.model, (struct session_types){ KV_Q8_0, KV_Q8_0 }, N_CTX, 2);
     struct model_memory memory;
     model_memory(rig.model, N_CTX, 2, NULL, NULL, &memory);
     uint64_t others = memory.weight_bytes + memory.scratch_bytes;
@@ -390,12 +390,13 @@ TEST(session_cache_types_by_the_memory_there_is)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         types = open;
         note[0] = '\0';
-        session_types_decide(&types, rig.model, N_CTX, 2, DEFAULT_BATCH, cases[i].available, note, sizeof note);
+        session_types_decide(&types, rig.model, N_CTX, 2, DEFAULT_BATCH, (struct session_bytes){ .host = cases[i].available },
+                             note, sizeof note);
         CHECK(t, types.k == cases[i].want && types.v == cases[i].want, "case %zu: %s", i, kv_type_name(types.k));
         CHECK(t, (note[0] != '\0') == (cases[i].want != KV_F16), "case %zu: '%s'", i, note);
     }
     CHECK_INT(t, session_types_find(&types, "kv3", "auto", NULL), ERR_OK);
-    session_types_decide(&types, rig.model, N_CTX, 2, DEFAULT_BATCH, 0, note, sizeof note);
+    session_types_decide(&types, rig.model, N_CTX, 2, DEFAULT_BATCH, (struct session_bytes){ 0 }, note, sizeof note);
     CHECK(t, types.k == KV_KV3 && types.v == KV_KV4, "what was asked for by name stays");
     struct session_options sane = options(1, "auto");
     session_rig_change(t, &rig, &sane);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* Which layers of a model a device is to have; engine_place.c places them. A person says how many, or as many are taken
+ * as fit: the last ones, with the head, for the rows that want logits end there, and all of a model is the same as its
+ * last n layers.
+ *
+ *     free memory of the device - reserve >= weights of the last n layers and the head + their keys and values as f16
+ *                                            at the context wanted + scratch
+ *
+ * What a device computes crosses back once per batch, so a few layers on it cost more than they bring: below a third
+ * of them the processor has all. */
+#include "engine/engine_impl.h"
+#include "engine/kv/kv_cache.h"
+
+enum { LEAST_PART = 3 };
+
+/* The weights of the last n layers and the head. */
+static uint64_t weight_bytes(const struct program *p, int32_t n)
+{
+    uint64_t bytes = 0;
+    for (int32_t i = 0; i < p->n_steps; i++) {
+        const struct step *s = &p->steps[i];
+        bool there = s->kind == STEP_HEAD || (s->kind != STEP_EMBED && s->layer >= p->n_layers - n);
+        for (int j = 0; there && j < 3 && s->w[j]; j++)
+            bytes += s->w[j]->n_bytes;
+    }
+    return bytes;
+}
+
+/* Before anything is placed no backend can say: rows of DEFAULT_BATCH, some logits, partial attention. */
+static uint64_t scratch_bytes(const struct program *p)
+{
+    static const uint64_t PARTS = 64 << 20;
+    enum { N_LOGITS = 40 };
+    uint64_t row = 4 * (uint64_t)p->n_embd + (uint64_t)p->max_cols + 3 * (uint64_t)p->max_q +
+                   2 * (uint64_t)p->max_kv + 2 * (uint64_t)p->max_ff;
+    return (DEFAULT_BATCH * row + N_LOGITS * (uint64_t)p->n_vocab) * sizeof(float) + PARTS;
+}
+
+int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, uint64_t *all)
+{
+    int32_t fit = 0;
+    for (int32_t n = 1; n <= p->n_layers; n++) {
+        *all = weight_bytes(p, n) + kv_cache_estimate(p->kv + (p->n_layers - n), n, n_ctx) + scratch_bytes(p);
+        if (*all <= room)
+            fit = n;
+    }
+    return fit;
+}
+
+int32_t layers_choose(struct model *m, const struct engine_info *info)
+{
+    const struct program *p = m->program;
+    uint64_t all = 0;
+    int32_t train = m->info.n_ctx_train, n_ctx = m->engine->n_ctx;
+    if (n_ctx == 0)
+        n_ctx = train < DEFAULT_CTX ? train : DEFAULT_CTX;
+    uint64_t room = engine_device_room(info);
+    int32_t fit = layers_that_fit(p, n_ctx, room, &all);
+    double gib = 1u << 30;
+    if (fit * LEAST_PART < p->n_layers) {
+        model_warn(m, "%s: %d of %d layers would fit, so all are on the processor; all take %.1f GiB with a context of "
+                   "%d tokens, %.1f GiB may be used", info->device, fit, p->n_layers, (double)all / gib, n_ctx,
+                   (double)room / gib);
+        return 0;
+    }
+    if (fit < p->n_layers)
+        model_warn(m, "%s: %d of %d layers fit, the processor has the others; all take %.1f GiB with a context of %d "
+                   "tokens, %.1f GiB may be used: a smaller context or level would fit", info->device, fit, p->n_layers,
+                   (double)all / gib, n_ctx, (double)room / gib);
+    return fit;
+}
+
+int32_t layers_for_device(struct model *m)
+{
+    const struct engine *eng = m->engine;
+    int32_t n_layers = m->program->n_layers, asked = eng->n_gpu_layers;
+    struct engine_info info;
+    if (eng->backend == eng->cpu)
+        return 0;
+    if (asked > 0)
+        return asked < n_layers ? asked : n_layers;
+    engine_info(eng, &info);
+    return layers_choose(m, &info);
+}
