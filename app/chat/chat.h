@@ -177,7 +177,8 @@ void chat_size_text(uint64_t n_bytes, char *out, size_t out_bytes);
 /* "kv4", or "kv4/q8_0" for keys and values that differ; "" before there is a cache. */
 void chat_kv_types(const struct chat *c, char *out, size_t out_bytes);
 
-/* What computes: "cpu avx512", or the device's name without what stands in brackets; "" before there is a model. */
+/* What computes: "cpu avx512", or the device's name without what stands in brackets, "NVIDIA H200 22/30 layers" where
+ * the processor has some; "" before there is a model. */
 void chat_device_text(const struct chat *c, char *out, size_t out_bytes);
 
 /* Name for the model that a person would type, else the file's name. */

@@ -26,12 +26,16 @@ void chat_device_text(const struct chat *c, char *out, size_t out_bytes)
 {
     const struct port_model *m = c->model;
     const char *brackets = m ? strstr(m->device, " (") : NULL;
+    char layers[40] = "";
+    if (m && m->n_device_layers < m->n_layers)
+        snprintf(layers, sizeof layers, " %d/%d layers", m->n_device_layers, m->n_layers);
     if (!m)
         out[0] = '\0';
     else if (!m->device[0])
         snprintf(out, out_bytes, "cpu %s", m->cpu_tier);
     else
-        snprintf(out, out_bytes, "%.*s", brackets ? (int)(brackets - m->device) : (int)strlen(m->device), m->device);
+        snprintf(out, out_bytes, "%.*s%s", brackets ? (int)(brackets - m->device) : (int)strlen(m->device), m->device,
+                 layers);
 }
 
 struct rows {

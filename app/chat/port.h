@@ -29,6 +29,7 @@ struct port_model {
     char warnings[PORT_WARNINGS][ERR_TEXT_BYTES];
     int32_t n_warnings;
     int32_t n_ctx, n_ctx_train, n_threads;
+    int32_t n_layers, n_device_layers;
     uint64_t file_bytes;
     struct sampler_params sampling;    /* the model's own recommendation */
     double load_s;

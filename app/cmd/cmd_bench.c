@@ -142,7 +142,7 @@ static void name_types(const struct session_stats *stats, char *out, size_t n_by
 /* As llama-bench calls it. */
 static const char *backend_name(const struct bench *b)
 {
-    return b->eng.device[0] ? "Vulkan" : "CPU";
+    return b->info->n_device_layers > 0 ? "Vulkan" : "CPU";
 }
 
 static void print_heading(void)
@@ -161,7 +161,8 @@ static void speeds(const struct bench_test *t, double *out)
 
 static void print_row(const struct bench *b, const struct bench_test *t)
 {
-    char model[96], size[32], params[32], test[48], speed[48], types[24];
+    char model[96], size[32], params[32], test[48], speed[48], types[24], backend[32];
+    int32_t n_layers = b->info->n_layers, n_device = b->info->n_device_layers;
     double ts[BENCH_REPEAT_MAX], mean, deviation, n = (double)b->info->n_params;
     speeds(t, ts);
     mean_and_deviation(ts, t->n_samples, &mean, &deviation);
@@ -172,9 +173,13 @@ static void print_row(const struct bench *b, const struct bench_test *t)
     int used = snprintf(test, sizeof test, t->n_gen ? "tg%d" : "pp%d", t->n_prompt + t->n_gen);
     if (t->n_depth > 0)
         snprintf(test + used, sizeof test - (size_t)used, " @ d%d", t->n_depth);
+    if (n_device > 0 && n_device < n_layers)
+        snprintf(backend, sizeof backend, "%s %d/%d", backend_name(b), n_device, n_layers);
+    else
+        snprintf(backend, sizeof backend, "%s", n_device > 0 ? backend_name(b) : b->eng.cpu_tier);
     snprintf(speed, sizeof speed, "%.2f +/- %.2f", mean, deviation);
     printf("| %-28s | %10s | %8s | %-7s | %7d | %-9s | %8.2f | %14s | %18s |\n", model, size, params,
-           b->eng.device[0] ? backend_name(b) : b->eng.cpu_tier, b->eng.n_threads, types,
+           backend, b->eng.n_threads, types,
            (double)t->kv_bytes / 1048576, test, speed);
     fflush(stdout);
 }
@@ -192,6 +197,7 @@ static json_t *to_json(const struct bench *b, const struct bench_test *t)
         json_array_append_new(samples_ns, json_integer((json_int_t)t->ns[i]));
         json_array_append_new(samples_ts, json_real(ts[i]));
     }
+    int32_t n_device = b->info->n_device_layers;    /* llama-bench counts the head as one more */
     json_t *device = cmd_json_text(b->eng.device, strlen(b->eng.device));
     return json_pack("{ss ss so ss ss ss ss sI sI si si si ss ss sI si si si si ss sI sI sf sf so so}",
                      "build_commit", QUIP_VERSION, "cpu_info", b->eng.cpu, "gpu_info", device, "backends",
@@ -200,7 +206,7 @@ static json_t *to_json(const struct bench *b, const struct bench_test *t)
                      (json_int_t)b->info->n_params, "n_batch", BENCH_BATCH, "n_ubatch", BENCH_BATCH,
                      "n_threads", b->eng.n_threads, "type_k", b->stats.kv_type_k, "type_v", b->stats.kv_type_v,
                      "kv_bytes", (json_int_t)t->kv_bytes, "n_gpu_layers",
-                     b->eng.device[0] ? b->info->n_layers + 1 : 0, "n_prompt", t->n_prompt,
+                     n_device + (n_device > 0 && n_device == b->info->n_layers), "n_prompt", t->n_prompt,
                      "n_gen", t->n_gen, "n_depth", t->n_depth, "test_time", t->started,
                      "avg_ns", (json_int_t)mean_ns, "stddev_ns", (json_int_t)deviation_ns,
                      "avg_ts", mean_ts, "stddev_ts", deviation_ts, "samples_ns", samples_ns,

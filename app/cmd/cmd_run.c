@@ -190,13 +190,14 @@ static void print_json(const struct run *r)
                            (json_int_t)stats.kv_bytes, "context", (json_int_t)stats.n_ctx);
     struct engine_info eng;
     engine_info(r->cm.eng, &eng);
-    const char *device = eng.device[0] ? eng.device : "cpu";
-    json_t *all = json_pack("{so so so so so ss sI so so so so}", "text",
+    const char *device = info->n_device_layers > 0 ? eng.device : "cpu";
+    json_t *all = json_pack("{so so so so so si si ss sI so so so so}", "text",
                             cmd_json_text(buf_text(&r->answer), r->answer.n_bytes),
                             "thinking", cmd_json_text(buf_text(&r->thoughts), r->thoughts.n_bytes), "model",
                             cmd_json_text(info->name, strlen(info->name)), "level",
                             cmd_json_text(info->level, strlen(info->level)), "device",
-                            cmd_json_text(device, strlen(device)), "reason", reason_name(r->end.reason),
+                            cmd_json_text(device, strlen(device)), "device_layers",
+                            info->n_device_layers, "layers", info->n_layers, "reason", reason_name(r->end.reason),
                             "seed", (json_int_t)r->generate.sampling.seed, "tokens", tokens, "kv", kv, "speculation",
                             json_speculation(r, &stats), "timings", timings);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));

@@ -142,7 +142,9 @@ enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum
     }
     /* What is only read needs no device. */
     struct engine_options options = { .n_threads = n_threads, .cpu_tier = config->cpu_tier,
-                                      .device = use == MODEL_RUN ? config->device : "cpu",
+                                      .device = use == MODEL_RUN && config->n_gpu_layers != 0 ? config->device : "cpu",
+                                      .n_gpu_layers = config->n_gpu_layers > 0 ? config->n_gpu_layers : 0,
+                                      .n_ctx = config->n_ctx,
                                       .vulkan_loader = config->vulkan_loader,
                                       .vulkan_validate = config->vulkan_validate };
     if (engine_create(&out->eng, &options, &e) != ERR_OK) {

@@ -85,6 +85,7 @@ struct config {
     const char *vulkan_loader;
     bool vulkan_validate;
     int32_t n_ctx, n_threads, n_predict;
+    int32_t n_gpu_layers;      /* -1: as many as fit */
     int32_t cache_ram_mib, cache_disk_mib;    /* prefixes kept in memory, in files; 0: none */
     bool keep_kv_type;
     const char *prompt, *file, *system, *system_file;

@@ -160,6 +160,10 @@ static const struct option rows[] = {
       .commands = ENGINE | DOCTOR,
       .help = "what computes: cpu, vulkan, vulkan:N, a part of a name that `quip doctor` shows, or auto: the best "
               "device that is no software, else the processor; with --cpu the processor" },
+    { .names = "-ngl --gpu-layers --n-gpu-layers", .kind = OPTION_INT, .offset = AT(n_gpu_layers), .value = "N",
+      .min = -1, .max = 1 << 20, .preset = "-1", .commands = ENGINE,
+      .help = "layers of the model that the device has, the last ones and the head; -1: as many as fit, 0: none, as "
+              "many as the model has or more: all" },
     { .names = "--vulkan-loader", .kind = OPTION_TEXT, .offset = AT(vulkan_loader), .value = "FILE",
       .commands = RUN | MEASURE | DOCTOR, .help = "Vulkan's loader in place of the system's" },
     { .names = "--vulkan-validate", .kind = OPTION_FLAG, .offset = AT(vulkan_validate),

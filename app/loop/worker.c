@@ -217,7 +217,7 @@ static void post_model(struct worker *w, uint64_t id, double load_s)
     copy_text(m->level, sizeof m->level, info->level);
     copy_text(m->architecture, sizeof m->architecture, info->architecture);
     copy_text(m->cpu_tier, sizeof m->cpu_tier, eng.cpu_tier);
-    copy_text(m->device, sizeof m->device, eng.device);
+    copy_text(m->device, sizeof m->device, info->n_device_layers > 0 ? eng.device : "");
     copy_text(m->device_driver, sizeof m->device_driver, eng.device_driver);
     copy_text(m->device_note, sizeof m->device_note, eng.device_note);
     copy_text(m->think_open, sizeof m->think_open, info->think_open);
@@ -228,6 +228,8 @@ static void post_model(struct worker *w, uint64_t id, double load_s)
     m->n_ctx = stats.n_ctx;
     m->n_ctx_train = info->n_ctx_train;
     m->n_threads = eng.n_threads;
+    m->n_layers = info->n_layers;
+    m->n_device_layers = info->n_device_layers;
     m->file_bytes = info->file_bytes;
     m->load_s = load_s;
     model_sampling(w->model, &m->sampling);

@@ -169,6 +169,36 @@ TEST(run_without_any_driver_says_so)
     shell_finish(&r.s);
 }
 
+/* The tiny model has two layers. */
+TEST(run_takes_as_many_layers_to_the_device_as_asked_for)
+{
+    static const char *const asked[] = { "0", "1", "2", "99", "-1" };
+    static const int32_t taken[] = { 0, 1, 2, 2, 2 };
+    struct rig r;
+    rig_make(t, &r);
+    QUIP(t, &r, NULL, "run", "-p", "hello", GREEDY, "--device", "llvmpipe");
+    if (r.s.err[0]) {
+        shell_finish(&r.s);
+        SKIP(t, "no llvmpipe here");
+    }
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        QUIP(t, &r, NULL, "run", "--json", "-p", "hello", GREEDY, "--device", "llvmpipe", "-ngl", asked[i]);
+        CHECK_TEXT(t, r.s.err, "");
+        json_t *all = json_loads(r.s.out, 0, NULL);
+        CHECK_TEXT(t, json_string_value(json_object_get(all, "text")), TINY_MODEL_REPLY, "-ngl %s", asked[i]);
+        CHECK_INT(t, json_integer_value(json_object_get(all, "device_layers")), taken[i], "-ngl %s", asked[i]);
+        CHECK_INT(t, json_integer_value(json_object_get(all, "layers")), 2);
+        CHECK_INT(t, strcmp(json_string_value(json_object_get(all, "device")), "cpu") == 0, taken[i] == 0);
+        json_decref(all);
+    }
+    QUIP(t, &r, NULL, "bench", "-m", "small", "-p", "16", "-n", "0", "-r", "1", "-t", "1", "-o", "json", "--device",
+         "llvmpipe", "-ngl", "1");
+    json_t *list = json_loads(r.s.out, 0, NULL);
+    CHECK_INT(t, json_integer_value(json_object_get(json_array_get(list, 0), "n_gpu_layers")), 1);
+    json_decref(list);
+    shell_finish(&r.s);
+}
+
 TEST(each_command_that_computes_says_it_once)
 {
     struct rig r;

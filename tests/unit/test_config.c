@@ -104,6 +104,21 @@ TEST(config_device_is_auto_unless_named)
     CHECK(t, parse("tokenize --device cpu", &c, &e) == ERR_FORMAT);
 }
 
+TEST(config_layers_of_the_device_have_the_usual_names)
+{
+    static const char *const lines[] = { "run -ngl 22", "--gpu-layers 22", "bench --n-gpu-layers=22" };
+    struct config c;
+    struct err e = { 0 };
+    CHECK(t, parse("", &c, &e) == ERR_OK && c.n_gpu_layers == -1, "%s", e.text);
+    CHECK(t, parse("logits -ngl 0", &c, &e) == ERR_OK && c.n_gpu_layers == 0, "%s", e.text);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        CHECK(t, parse(lines[i], &c, &e) == ERR_OK, "%s", e.text);
+        CHECK_INT(t, c.n_gpu_layers, 22, "%s", lines[i]);
+    }
+    CHECK(t, parse("run -ngl -2", &c, &e) == ERR_FORMAT);
+    CHECK(t, parse("tokenize -ngl 1", &c, &e) == ERR_FORMAT);
+}
+
 TEST(config_a_number_may_have_words_beside_it)
 {
     static const struct {
