@@ -118,8 +118,9 @@ void split_bytes(const struct placed *p, int32_t max_rows, int32_t max_logits, i
 {
     for (int i = 0; i < 2; i++) {
         out->weight_bytes[i] = ops_of(p, i)->weight_bytes(p->halves[i]);
-        out->scratch_bytes[i] = max_rows > 0 ? ops_of(p, i)->scratch_bytes(p->halves[i], max_rows, i == 0 ? 0 : max_logits,
-                                                                           n_ctx) : 0;
+        out->scratch_bytes[i] = 0;
+        if (max_rows > 0)
+            out->scratch_bytes[i] = ops_of(p, i)->scratch_bytes(p->halves[i], max_rows, i == 0 ? 0 : max_logits, n_ctx);
     }
     out->scratch_bytes[0] += (uint64_t)max_rows * ((uint64_t)p->programs[0].n_embd * sizeof *p->x + sizeof *p->rows);
 }

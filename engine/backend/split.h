@@ -13,7 +13,7 @@
 enum err_code split_backend_create(struct backend **out, struct backend *first, struct backend *last, int32_t n_first,
                                    struct err *e);
 
-/* What the two have of a program that was placed. scratch is as in reserve(). */
+/* What the two have of a program that was placed. Scratch is of what reserve() was given; of no rows, none. */
 struct split_bytes {
     uint64_t weight_bytes[2], scratch_bytes[2];
 };

@@ -170,8 +170,8 @@ static bool hold_pages(struct held *h, const struct kv_seq *s, struct err *e)
 }
 
 /* The buffers of a piece, from the block or to it. bufs: where in the piece each of them stands. */
-static enum err_code move_piece(const struct held *h, const struct kv_piece *p, const struct kv_block *b, int i, bool read,
-                                void *bufs[KV_BUFS], struct err *e)
+static enum err_code move_piece(const struct held *h, const struct kv_piece *p, const struct kv_block *b, int i,
+                                bool read, void *bufs[KV_BUFS], struct err *e)
 {
     const struct kv_cache *kv = h->image.kv;
     char *at = p->bytes;

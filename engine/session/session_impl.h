@@ -189,7 +189,8 @@ void session_emit_done(struct session *s, struct event_list *list, int32_t seq, 
 /* Errors: ERR_UNSUPPORTED for a name nobody knows, and for f32 with anything else. */
 enum err_code session_types_find(struct session_types *out, const char *type_k, const char *type_v,
                                  struct err *e);
-/* The one place where layers are made from types, in the memories where the backend has them: kv3 is kv4 in the first two and the last two layers. */
+/* The one place where layers are made from types, in the memories where the backend has them: kv3 is kv4 in the first
+ * two and the last two layers. */
 void session_layers(struct kv_layer *out, const struct model *m, struct session_types types);
 /* Replaces types that the model's heads cannot be sealed in by f16, and says so in note. */
 void session_types_fit(struct session_types *types, const struct program *p, char *note, size_t note_bytes);

@@ -61,8 +61,8 @@ void session_types_fit(struct session_types *types, const struct program *p, cha
 }
 
 /* Of layers [first, end) of the model. */
-static uint64_t kv_bytes(const struct model *m, struct session_types types, int32_t n_ctx, int32_t n_seqs, int32_t first,
-                         int32_t end)
+static uint64_t kv_bytes(const struct model *m, struct session_types types, int32_t n_ctx, int32_t n_seqs,
+                         int32_t first, int32_t end)
 {
     struct kv_layer *layers = calloc((size_t)m->program->n_layers, sizeof *layers);
     if (!layers)

@@ -7,8 +7,8 @@
 
 /* Stands in for a backend, of f16 pages: they are filled with words that follow from a seed per token (of all
  * tokens up to it, say), the layer and the slot, so that a page in the wrong place, of another history or of
- * another time is told apart. The sealed form is a checksum of the open one. Memories of layers, where they have one, are
- * fake ones. */
+ * another time is told apart. The sealed form is a checksum of the open one. Memories of layers, where
+ * they have one, are fake ones. */
 
 static inline uint32_t kv_fake_mix(uint64_t x)
 {
@@ -70,8 +70,8 @@ static inline void kv_fake_row(const struct kv_seq *s, const struct kv_layer *la
 /* What a row at pos would read of the n tokens that are there (pos >= n: all before it): -1 when all is as
  * the seeds say, else the first page that is not. rough: a page but the first may be
  * there in the sealed form alone though pos would have it open. */
-static inline int32_t kv_fake_check(const struct kv_seq *s, const struct kv_layer *layers, int32_t n_layers, int32_t pos,
-                                    int32_t n, const uint64_t *seeds, bool rough)
+static inline int32_t kv_fake_check(const struct kv_seq *s, const struct kv_layer *layers, int32_t n_layers,
+                                    int32_t pos, int32_t n, const uint64_t *seeds, bool rough)
 {
     int32_t stride;
     const struct kv_page *table = kv_seq_table(s, &stride);

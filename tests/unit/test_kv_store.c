@@ -789,7 +789,8 @@ TEST(kv_store_keeps_what_a_device_holds)
             struct kv_seq *s;
             struct kv_image *image;
             kv_fake_memory_init(&m, 1 << 20);
-            kv_fake_layers(layers, kv_images_layers, KV_IMAGES_LAYERS, &m, (enum kv_fake_place)(into < 0 ? from : into));
+            kv_fake_layers(layers, kv_images_layers, KV_IMAGES_LAYERS, &m,
+                           (enum kv_fake_place)(into < 0 ? from : into));
             CHECK_INT(t, kv_cache_create(&kv, layers, KV_IMAGES_LAYERS, 1 << 30, &e), ERR_OK);
             CHECK_INT(t, kv_seq_create(&s, kv, N + 1, &e), ERR_OK);
             if (into < 0) {

@@ -390,8 +390,8 @@ TEST(session_cache_types_by_the_memory_there_is)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         types = open;
         note[0] = '\0';
-        session_types_decide(&types, rig.model, N_CTX, 2, DEFAULT_BATCH, (struct session_bytes){ .host = cases[i].available },
-                             note, sizeof note);
+        session_types_decide(&types, rig.model, N_CTX, 2, DEFAULT_BATCH,
+                             (struct session_bytes){ .host = cases[i].available }, note, sizeof note);
         CHECK(t, types.k == cases[i].want && types.v == cases[i].want, "case %zu: %s", i, kv_type_name(types.k));
         CHECK(t, (note[0] != '\0') == (cases[i].want != KV_F16), "case %zu: '%s'", i, note);
     }

@@ -342,3 +342,41 @@ TEST(split_takes_as_many_layers_as_fit)
     session_rig_close(&rig);
     plan_model_finish(&model);
 }
+
+TEST(split_is_chosen_by_what_is_free_and_said)
+{
+    struct plan_model model;
+    struct session_rig rig;
+    const struct session_options so = options("f16");
+    struct engine_info info = { .device = "A card", .device_is_software = true };
+    const uint64_t total = (uint64_t)10 << 30;
+    int32_t ids[N_TOKENS];
+    uint64_t all;
+    make_case(t, &model, &plans[0], QUANT_Q8_0, ids);
+    session_rig_open(t, &rig, file_path(t, "model.gguf"), &so);
+    rig.engine->n_ctx = 400;
+    layers_that_fit(rig.model->program, 400, 0, &all);
+    info.device_free_bytes = all;
+    int32_t n_before = 0;
+    while (model_warning(rig.model, n_before))
+        n_before++;
+    CHECK_INT(t, layers_choose(rig.model, &info), 3);
+    info.device_is_software = false;    /* half a GiB is left to others, or a tenth */
+    CHECK_INT(t, engine_device_room(&info), 0);
+    info.device_free_bytes = all + (512 << 20);
+    CHECK_INT(t, layers_choose(rig.model, &info), 3);
+    info.device_total_bytes = total;
+    info.device_free_bytes = all + total / 10;
+    CHECK_INT(t, layers_choose(rig.model, &info), 3);
+    CHECK(t, !model_warning(rig.model, n_before), "%s", model_warning(rig.model, n_before));
+    info.device_free_bytes--;
+    CHECK_INT(t, layers_choose(rig.model, &info), 2);
+    const char *said = model_warning(rig.model, n_before);
+    CHECK(t, said && strstr(said, "A card: 2 of 3 layers fit"), "%s", said);
+    info.device_free_bytes = 0;
+    CHECK_INT(t, layers_choose(rig.model, &info), 0);
+    said = model_warning(rig.model, n_before + 1);
+    CHECK(t, said && strstr(said, "A card: 0 of 3 layers would fit, so all are on the processor"), "%s", said);
+    session_rig_close(&rig);
+    plan_model_finish(&model);
+}
