@@ -175,6 +175,45 @@ TEST(split_of_two_processors_changes_no_bit)
     }
 }
 
+static void placed_bytes(struct test *t, int32_t n_first, struct split_bytes *out, uint64_t *embedding,
+                         uint64_t *vectors)
+{
+    const struct session_options so = options("f16");
+    struct session_rig rig;
+    struct other other;
+    session_rig_open(t, &rig, file_path(t, "model.gguf"), &so);
+    session_destroy(rig.session);
+    rig.session = NULL;
+    open_other(t, &other, rig.engine);
+    split_model(t, rig.model, &other, n_first);
+    const struct program *p = rig.model->program;
+    split_bytes(rig.model->placed, 64, 64, 400, out);
+    CHECK_INT(t, p->steps[0].kind, STEP_EMBED);
+    *embedding = p->steps[0].w[0]->n_bytes;
+    *vectors = 0;
+    for (int32_t i = 0; i < p->n_tensors; i++)
+        *vectors += p->tensors[i].n_rows == 1 ? p->tensors[i].n_bytes : 0;
+    session_rig_close(&rig);
+    close_other(&other);
+}
+
+/* Its layers are all alike. */
+TEST(split_gives_each_its_own_layers)
+{
+    struct plan_model model;
+    struct split_bytes one, two;
+    int32_t ids[N_TOKENS];
+    uint64_t embedding, vectors;
+    make_case(t, &model, &plans[0], QUANT_Q8_0, ids);
+    placed_bytes(t, 1, &one, &embedding, &vectors);
+    placed_bytes(t, 2, &two, &embedding, &vectors);
+    uint64_t layer = two.weight_bytes[0] - one.weight_bytes[0];
+    CHECK_INT(t, one.weight_bytes[1] - two.weight_bytes[1], layer);
+    CHECK_INT(t, one.weight_bytes[0], embedding + vectors + layer);
+    CHECK(t, one.scratch_bytes[0] > 0 && one.scratch_bytes[1] > 0);
+    plan_model_finish(&model);
+}
+
 /* What sequences share, what they copy of each other, and files, which have the same bytes wherever pages lie: they are
  * read by a model that is cut elsewhere, whose namespace is another but for the names this test gives. */
 TEST(split_shares_and_keeps_prefixes)
