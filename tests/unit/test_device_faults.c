@@ -506,3 +506,51 @@ TEST(device_faults_that_the_validation_layer_finds_are_told)
     CHECK_INT(t, n_warnings(rig.model, "Vulkan's validation layer: VUID-0: made by a test"), 1);
     close_rig(t, &rig);
 }
+
+/* ---- a split model ----------------------------------------------------------------------------------------- */
+
+/* Half of the layers on the device; its answer after n_lost losses in the midst of it. */
+static struct session_story *ask_split(struct test *t, const int32_t *ids, int32_t n_lost)
+{
+    struct session_rig rig = { .engine = open_engine(t, NULL) };
+    const struct session_options o = options(N_SEQS, "kv4");
+    struct session_story *got = new_stories(t);
+    struct err e;
+    rig.engine->n_gpu_layers = 1;
+    CHECK_INT(t, model_open(&rig.model, rig.engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, session_create(&rig.session, rig.model, &o, &e), ERR_OK, "%s", e.text);
+    ask_all(t, &rig, ids, N_SEQS);
+    for (int32_t i = 1; i <= n_lost; i++) {
+        CHECK(t, rig.model->split && rig.model->device == rig.engine->backend);
+        CHECK_INT(t, model_info(rig.model)->n_device_layers, 1);
+        while (got[0].n_ids < 4 * i)
+            step_once(t, &rig, got);
+        device_of(rig.engine)->faults.submit = 1;
+        step_once(t, &rig, got);
+        CHECK_INT(t, rig.engine->n_lost, i);
+    }
+    session_rig_run(t, &rig, got);
+    check_warnings(t, rig.model, n_lost > 0, n_lost > 1);
+    CHECK_INT(t, rig.model->split != NULL, n_lost < 2);
+    CHECK_INT(t, model_info(rig.model)->n_device_layers, n_lost < 2);
+    CHECK_INT(t, rig.model->backend == rig.engine->cpu, n_lost == 2);
+    close_rig(t, &rig);
+    return got;
+}
+
+/* Cut where it was, it says the same; on the processor alone, what its arithmetic makes of the rest. */
+TEST(device_faults_a_split_model_goes_on_after_a_loss)
+{
+    int32_t ids[N_IDS];
+    begin(t, ids);
+    struct session_story *want = ask_split(t, ids, 0), *once = ask_split(t, ids, 1), *twice = ask_split(t, ids, 2);
+    check_stories(t, want, want, N_SEQS, "losses", 0);
+    check_stories(t, once, want, N_SEQS, "losses", 1);
+    for (int32_t i = 0; i < N_SEQS; i++) {
+        CHECK(t, twice[i].n_ids == N_ANSWER && twice[i].done.reason == DONE_LENGTH, "sequence %d", i);
+        CHECK_BYTES(t, twice[i].ids, want[i].ids, 4 * sizeof *want[i].ids, "sequence %d", i);
+    }
+    free(want);
+    free(once);
+    free(twice);
+}
