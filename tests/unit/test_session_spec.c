@@ -268,23 +268,24 @@ TEST(session_spec_says_why_nothing_is_drafted)
     session_rig_close(&rig);
 }
 
+/* Seen by the note that measuring leaves: what it measures is the machine's business. */
 TEST(session_spec_measures_again_what_forbids_likely_guesses)
 {
+    char dir[512], path[1024];
     struct session_rig rig;
     int32_t ids[60];
-    open_rig(t, &rig, NULL, false);
+    snprintf(dir, sizeof dir, "%s/again", test_folder(t));
+    open_rig(t, &rig, dir, false);
     for (int32_t i = 0; i < 60; i++)
         ids[i] = 1 + i % 5;
     struct generate_options o = session_rig_greedy(40, 0);
     o.sampling.bias[o.sampling.n_bias++] = (struct sampler_bias){ .token = 3, .bias = 1000 };
-    set_costs(&rig, 1000, 1000);    /* as if there were nothing to win */
+    set_costs(&rig, 1000, 1e6);    /* as if there were nothing to win, by far */
     session_rig_ask(t, &rig, 0, ids, 60, &o);
-    double ratio = session_pass_ms(rig.session, 8) / session_pass_ms(rig.session, 1);
-    CHECK(t, ratio > 7.99, "measured too soon: %f", ratio);
+    CHECK_INT(t, n_files(dir, ".passes", path, sizeof path), 0, "measured too soon");
     o.n_predict = 120;
     session_rig_ask(t, &rig, 0, ids, 60, &o);
-    ratio = session_pass_ms(rig.session, 8) / session_pass_ms(rig.session, 1);
-    CHECK(t, ratio < 7.9, "%f", ratio);
+    CHECK_INT(t, n_files(dir, ".passes", path, sizeof path), 1, "not measured");
     session_rig_close(&rig);
 }
 
