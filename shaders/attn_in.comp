@@ -94,7 +94,7 @@ void store(uvec2 page, uint i, float value)
     if (OPEN_F32)
         PageFloats(page).at[i] = value;
     else
-        PageShorts(page).at[i] = uint16_t(f16_bits(value));
+        PageShorts(page).at[i] = uint16_t(kv_to_f16(value));
 }
 
 void finish_kv(uint row, uint head, uint lane)

@@ -7,6 +7,7 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #endif
 #include "include/push.h"
+#include "include/act.glsl"
 #include "include/reduce.glsl"
 
 // y = W x for COLS rows of activations, in f32. A workgroup makes ROWS rows of one matrix, or of two that go together
@@ -89,24 +90,15 @@ float cap_of(float v)
     return v < 0 ? -p.cap * t : p.cap * t;
 }
 
-// 0.5 (1 + tanh z) is 1 / (1 + e^-2z), which keeps its digits where 1 + tanh z cancels. Of the bound see act.glsl.
-float activate(float v)
+void finish(uint row, uint col, float v, float v2)
 {
-    float z = v;
-    if (MODE == GELU)
-        z = 2 * 0.7978845608 * v * fma(0.044715 * v, v, 1);
-    return v / (1 + exp(min(-z, 80)));
-}
-
-void finish(uint row, uint act, float v, float v2)
-{
-    uint at = act * p.y_stride + p.row0 + row;
+    uint at = col * p.y_stride + p.row0 + row;
     if (p.has_bias != 0)
         v += bias[p.row0 + row];
     if (p.has_bias2 != 0)
         v2 += bias2[p.row0 + row];
     if (MODE >= SILU)
-        y[at] = activate(v) * v2;
+        y[at] = act(MODE == SILU ? 0 : 1, v) * v2;
     else if (MODE == ADD)
         y[at] = fma(p.scale, v, y[at]);
     else

@@ -53,7 +53,7 @@ uint mean_token(uint i)
 }
 
 // What is not finite becomes 0. Without the factor that makes the rotation orthonormal.
-void load_tile(Halves open, bool keys, bool rotated, uint tile, bool for_mean)
+void load_tile(PageShorts open, bool keys, bool rotated, uint tile, bool for_mean)
 {
     const uint lane = gl_LocalInvocationID.x;
     barrier();    // the tile of before may still be being read
@@ -62,7 +62,7 @@ void load_tile(Halves open, bool keys, bool rotated, uint tile, bool for_mean)
         uint token = for_mean ? mean_token(tile * TOKENS + slot) : tile * TOKENS + slot;
         precise float row[16];
         [[unroll]] for (uint i = 0; i < 16; i++) {
-            uint c = first + i, bits = uint(open.h[keys ? c * KV_PAGE + token : token * D + c]);
+            uint c = first + i, bits = uint(open.at[keys ? c * KV_PAGE + token : token * D + c]);
             bits ^= rotated && kv_negative(c) ? 0x8000u : 0u;
             row[i] = (bits & 0x7C00u) == 0x7C00u ? 0.0 : kv_from_f16(bits);
         }
@@ -118,7 +118,7 @@ float fold(inout float level[4], float value, uint i)
     return sum;
 }
 
-void make_mean(Halves open, Halves sealed)
+void make_mean(PageShorts open, PageShorts sealed)
 {
     const uint lane = gl_LocalInvocationID.x;
     float level[PER_LANE][4], sum[PER_LANE];
@@ -140,7 +140,7 @@ void make_mean(Halves open, Halves sealed)
             precise float m = clamp(sum[n] * (1.0 / 64), -65504.0, 65504.0);
             uint bits = m == 0 ? 0 : kv_to_f16(m);    // a sum that began with 0 is never -0
             mean[c] = kv_from_f16(bits);
-            sealed.h[c] = uint16_t(bits);
+            sealed.at[c] = uint16_t(bits);
         }
     }
     barrier();
@@ -220,7 +220,7 @@ float best_scale(uint first)
     return best_xq == 0 ? 0 : exact_div(best_xq, best_qq);
 }
 
-void make_scales(Halves sealed, kv_parts parts, uint type, uint tile)
+void make_scales(PageShorts sealed, kv_parts parts, uint type, uint tile)
 {
     const uint n_items = (D + parts.block - 1) / parts.block * TOKENS, lane = gl_LocalInvocationID.x;
     if (kv_rotated(type)) {
@@ -243,7 +243,7 @@ void make_scales(Halves sealed, kv_parts parts, uint type, uint tile)
         if (d == 0)    // the sign of zero is not every device's business, but it is in the bytes
             bits = type == KV_Q4_0 ? 0x8000u : 0u;
         inverses[item] = inverse_of(type == KV_Q4_0 ? d : kv_from_f16(bits));
-        sealed.h[parts.scale / 2 + item / TOKENS * KV_PAGE + tile * TOKENS + slot] = uint16_t(bits);
+        sealed.at[parts.scale / 2 + item / TOKENS * KV_PAGE + tile * TOKENS + slot] = uint16_t(bits);
     }
     barrier();
 }
@@ -280,19 +280,19 @@ uint field(float code, uint down, uint width, uint row)
     return bitfieldExtract(uint(code), int(down), int(width)) << (row % 4 * 8 + row / 4 * width);
 }
 
-void pack_keys(Words sealed, uint first, uint down, uint width, uint tile)
+void pack_keys(PageWords sealed, uint first, uint down, uint width, uint tile)
 {
     const uint n_rows = 32 / width;
     for (uint e = gl_LocalInvocationID.x; e < (D + n_rows - 1) / n_rows * TOKENS; e += WG_SIZE) {
         uint c = e / TOKENS * n_rows, slot = e % TOKENS, word = 0;
         for (uint row = 0; row < n_rows && c + row < D; row++)
             word |= field(x[(c + row) * STRIDE + slot], down, width, row);
-        sealed.w[first + e / TOKENS * KV_PAGE + tile * TOKENS + slot] = word;
+        sealed.at[first + e / TOKENS * KV_PAGE + tile * TOKENS + slot] = word;
     }
 }
 
 // kept: a lane's dwords that tokens of a later tile will fill.
-void pack_values(Words sealed, uint first, uint down, uint width, uint tile, inout uint kept[PER_LANE])
+void pack_values(PageWords sealed, uint first, uint down, uint width, uint tile, inout uint kept[PER_LANE])
 {
     const uint n_rows = 32 / width;
     for (uint n = 0; n < PER_LANE; n++) {
@@ -301,18 +301,18 @@ void pack_values(Words sealed, uint first, uint down, uint width, uint tile, ino
             uint token = tile * TOKENS + slot, row = token % n_rows;
             kept[n] = (row == 0 ? 0 : kept[n]) | field(x[c * STRIDE + slot], down, width, row);
             if (row == n_rows - 1)
-                sealed.w[first + token / n_rows * D + c] = kept[n];
+                sealed.at[first + token / n_rows * D + c] = kept[n];
         }
     }
 }
 
 // Two components of two tokens to a dword, and signed.
-void pack_values_q8_0(Words sealed, uint first, uint tile)
+void pack_values_q8_0(PageWords sealed, uint first, uint tile)
 {
     for (uint e = gl_LocalInvocationID.x; e < D / 2 * (TOKENS / 2); e += WG_SIZE) {
         uint c = e % (D / 2) * 2, slot = e / (D / 2) * 2, at = c * STRIDE + slot;
         uint word = uint(x[at]) | uint(x[at + 1]) << 8 | uint(x[at + STRIDE]) << 16 | uint(x[at + STRIDE + 1]) << 24;
-        sealed.w[first + ((tile * TOKENS + slot) / 2 * D + c) / 2] = word ^ 0x80808080u;
+        sealed.at[first + ((tile * TOKENS + slot) / 2 * D + c) / 2] = word ^ 0x80808080u;
     }
 }
 
@@ -322,14 +322,14 @@ void seal(uvec2 open, uvec2 sealed, uint n_bytes, uint type, bool keys)
 {
     kv_parts parts = kv_parts_of(type, D, keys);
     uint kept[PER_LANE], kept_high[PER_LANE];
-    Words words = Words(sealed);
+    PageWords words = PageWords(sealed);
     if (keys && kv_rotated(type))
-        make_mean(Halves(open), Halves(sealed));
+        make_mean(PageShorts(open), PageShorts(sealed));
     for (uint tile = 0; tile < TILES; tile++) {
-        load_tile(Halves(open), keys, kv_rotated(type), tile, false);
+        load_tile(PageShorts(open), keys, kv_rotated(type), tile, false);
         if (kv_rotated(type))
             settle(keys);
-        make_scales(Halves(sealed), parts, type, tile);
+        make_scales(PageShorts(sealed), parts, type, tile);
         make_codes(type, parts.block);
         uint width = type == KV_Q8_0 ? 8 : type == KV_KV3 ? 2 : 4;
         if (keys)
@@ -344,7 +344,7 @@ void seal(uvec2 open, uvec2 sealed, uint n_bytes, uint type, bool keys)
             pack_values(words, parts.high / 4, 2, 1, tile, kept_high);
     }
     for (uint i = parts.end / 4 + gl_LocalInvocationID.x; i < n_bytes / 4; i += WG_SIZE)
-        words.w[i] = 0;
+        words.at[i] = 0;
 }
 
 void main()
@@ -360,5 +360,5 @@ void main()
         seal(open, sealed, n_bytes, type, keys);
     else
         for (uint i = gl_LocalInvocationID.x; i < open_bytes / 4; i += WG_SIZE)
-            Words(sealed).w[i] = Words(open).w[i];
+            PageWords(sealed).at[i] = PageWords(open).at[i];
 }

@@ -53,16 +53,6 @@ void vulkan_attend_counts(uint32_t counts[3], const struct step *s, const struct
     counts[2] = (uint32_t)(a->n_rows < a->slice_rows ? a->n_rows : a->slice_rows);
 }
 
-/* NULL when that failed, now or before. */
-static const struct vulkan_pipeline *pipeline(struct vulkan_recording *r, const char *shader, const uint32_t *spec,
-                                              int32_t n_spec)
-{
-    const struct vulkan_pipeline *p = NULL;
-    if (r->failed == ERR_OK)
-        r->failed = vulkan_pipeline(r->d, shader, spec, n_spec, &p, &r->err);
-    return r->failed == ERR_OK ? p : NULL;
-}
-
 /* What stands in a binding that is not in use. */
 static struct vulkan_part part_or(bool used, struct vulkan_part part, struct vulkan_part other)
 {
@@ -76,7 +66,7 @@ void vulkan_record_attn_in(struct vulkan_recording *r, const struct step *s, con
     const uint32_t spec[] = { (uint32_t)s->d_head, a->rope ? (uint32_t)a->rope->n_rot : 0,
                               a->rope && a->rope->halves, s->q_norm != NULL, s->k_norm != NULL, a->kv->k == KV_F32,
                               turn };
-    const struct vulkan_pipeline *p = pipeline(r, "attn_in", spec, sizeof spec / sizeof *spec);
+    const struct vulkan_pipeline *p = vulkan_record_pipeline(r, "attn_in", spec, sizeof spec / sizeof *spec);
     if (!p)
         return;
     const struct vulkan_part parts[] = { a->rows, a->table, a->q, a->k, a->v, part_or(a->rope, a->cos_sin, a->k),
@@ -95,8 +85,8 @@ void vulkan_record_attend(struct vulkan_recording *r, const struct step *s, cons
     const struct kv_layer *kv = a->kv;
     const uint32_t attend_spec[] = { (uint32_t)s->d_head, queries(s), kv->k, kv->v };
     const uint32_t merge_spec[] = { (uint32_t)s->d_head, kv_type_rotated(kv->v) };
-    const struct vulkan_pipeline *attend = pipeline(r, "attn", attend_spec, 4);
-    const struct vulkan_pipeline *merge = pipeline(r, "attn_merge", merge_spec, 2);
+    const struct vulkan_pipeline *attend = vulkan_record_pipeline(r, "attn", attend_spec, 4);
+    const struct vulkan_pipeline *merge = vulkan_record_pipeline(r, "attn_merge", merge_spec, 2);
     if (!attend || !merge)
         return;
     assert(vulkan_attend_scratch_bytes(s, a->slice_rows, a->max_parts) <= a->scratch.n_bytes);

@@ -14,17 +14,17 @@ enum { WAIT_SECONDS = 20, WAIT_SECONDS_SOFTWARE = 600 };
 /* The second is what a driver says when it has handed out as many pieces of memory as it can. */
 static bool no_memory(VkResult r)
 {
-    return r == VK_ERROR_OUT_OF_DEVICE_MEMORY || r == VK_ERROR_TOO_MANY_OBJECTS || r == VK_ERROR_OUT_OF_HOST_MEMORY;
+    return r == VK_ERROR_OUT_OF_DEVICE_MEMORY || r == VK_ERROR_TOO_MANY_OBJECTS || r == VK_ERROR_OUT_OF_HOST_MEMORY ||
+           r == VK_ERROR_OUT_OF_POOL_MEMORY;
 }
 
-static enum err_code complain(struct vulkan_device *d, struct err *e, const char *what, VkResult r)
+enum err_code vulkan_fail(struct vulkan_device *d, struct err *e, const char *what, VkResult r)
 {
-    bool memory = no_memory(r);
     if (r == VK_ERROR_DEVICE_LOST) {
         d->lost = true;
         return err_set(e, ERR_DEVICE, "%s: device lost (%s)", d->card->name, vulkan_result_name(r));
     }
-    return err_set(e, memory ? ERR_NOMEM : ERR_DEVICE, "%s: %s failed: %s", d->card->name, what,
+    return err_set(e, no_memory(r) ? ERR_NOMEM : ERR_DEVICE, "%s: %s failed: %s", d->card->name, what,
                    vulkan_result_name(r));
 }
 
@@ -78,7 +78,7 @@ static enum err_code create_device(struct vulkan_device *d, struct vulkan_list *
                                 .enabledExtensionCount = n, .ppEnabledExtensionNames = extensions };
     VkResult r = list->api.vkCreateDevice(c->physical, &info, NULL, &d->device);
     if (r != VK_SUCCESS)
-        return complain(d, e, "opening the device", r);
+        return vulkan_fail(d, e, "opening the device", r);
     d->api = list->api;
     d->api.library = NULL;
     return vulkan_api_device(&d->api, d->device, e);
@@ -100,7 +100,7 @@ static enum err_code create_queue(struct vulkan_device *d, struct err *e)
     if (r == VK_SUCCESS)
         r = d->api.vkCreatePipelineCache(d->device, &cache, NULL, &d->cache);
     if (r != VK_SUCCESS)
-        return complain(d, e, "opening its queue", r);
+        return vulkan_fail(d, e, "opening its queue", r);
     return ERR_OK;
 }
 
@@ -210,7 +210,7 @@ enum err_code vulkan_buf_create(struct vulkan_device *d, struct vulkan_buf *out,
                  VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT };
     VkResult r = api->vkCreateBuffer(d->device, &info, NULL, &b.buffer);
     if (r != VK_SUCCESS)
-        return complain(d, e, "a buffer", r);
+        return vulkan_fail(d, e, "a buffer", r);
     VkMemoryRequirements need;
     api->vkGetBufferMemoryRequirements(d->device, b.buffer, &need);
     uint32_t type = find_type(d->card, need.memoryTypeBits, where);
@@ -237,7 +237,7 @@ enum err_code vulkan_buf_create(struct vulkan_device *d, struct vulkan_buf *out,
         if (no_memory(r))
             return err_set(e, ERR_NOMEM, "%s: no memory for %.0f MiB beside %.0f MiB in use", d->card->name,
                            (double)n_bytes / 1048576.0, (double)d->allocated_bytes / 1048576.0);
-        return complain(d, e, "memory for a buffer", r);
+        return vulkan_fail(d, e, "memory for a buffer", r);
     }
     VkBufferDeviceAddressInfo address = { .sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = b.buffer };
     b.address = api->vkGetBufferDeviceAddress(d->device, &address);
@@ -267,10 +267,10 @@ enum err_code vulkan_submit(struct vulkan_device *d, const VkCommandBuffer *cmds
     VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .pNext = &when, .commandBufferCount = n_cmds,
                           .pCommandBuffers = cmds, .signalSemaphoreCount = 1, .pSignalSemaphores = &d->timeline };
     if (d->lost || strikes(&d->faults.submit))
-        return complain(d, e, "work for the device", VK_ERROR_DEVICE_LOST);
+        return vulkan_fail(d, e, "work for the device", VK_ERROR_DEVICE_LOST);
     VkResult r = d->api.vkQueueSubmit(d->queue, 1, &info, VK_NULL_HANDLE);
     if (r != VK_SUCCESS)
-        return complain(d, e, "work for the device", r);
+        return vulkan_fail(d, e, "work for the device", r);
     *value = d->submitted = next;
     return ERR_OK;
 }
@@ -280,14 +280,14 @@ enum err_code vulkan_wait(struct vulkan_device *d, uint64_t value, struct err *e
     VkSemaphoreWaitInfo info = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1,
                                  .pSemaphores = &d->timeline, .pValues = &value };
     if (d->lost)
-        return complain(d, e, "waiting for the device", VK_ERROR_DEVICE_LOST);
+        return vulkan_fail(d, e, "waiting for the device", VK_ERROR_DEVICE_LOST);
     VkResult r = VK_TIMEOUT;
     int seconds = d->card->kind == VULKAN_SOFTWARE ? WAIT_SECONDS_SOFTWARE : WAIT_SECONDS;
     for (int i = 0; i < seconds && r == VK_TIMEOUT; i++)
         r = d->api.vkWaitSemaphores(d->device, &info, 1000000000);
     if (r == VK_TIMEOUT)
         d->lost = d->stuck = true;
-    return r == VK_SUCCESS ? ERR_OK : complain(d, e, "waiting for the device", r);
+    return r == VK_SUCCESS ? ERR_OK : vulkan_fail(d, e, "waiting for the device", r);
 }
 
 /* ---- staging ------------------------------------------------------------------------------------------ */
@@ -304,7 +304,7 @@ static enum err_code stage_ready(struct vulkan_device *d, struct vulkan_stage *s
                                              .commandPool = d->commands, .commandBufferCount = 1 };
         VkResult r = d->api.vkAllocateCommandBuffers(d->device, &info, &s->cmd);
         if (r != VK_SUCCESS)
-            return complain(d, e, "a command buffer", r);
+            return vulkan_fail(d, e, "a command buffer", r);
     }
     return s->done ? vulkan_wait(d, s->done, e) : ERR_OK;
 }
@@ -336,7 +336,7 @@ static enum err_code submit_copy(struct vulkan_device *d, VkCommandBuffer cmd, V
         r = d->api.vkEndCommandBuffer(cmd);
     }
     if (r != VK_SUCCESS)
-        return complain(d, e, "a copy", r);
+        return vulkan_fail(d, e, "a copy", r);
     return vulkan_submit(d, &cmd, 1, value, e);
 }
 
@@ -429,7 +429,7 @@ enum err_code vulkan_read(struct vulkan_device *d, void *bytes, const struct vul
                           uint64_t n_bytes, struct err *e)
 {
     if (d->lost)
-        return complain(d, e, "reading", VK_ERROR_DEVICE_LOST);
+        return vulkan_fail(d, e, "reading", VK_ERROR_DEVICE_LOST);
     if (from->mapped && !from->slow) {
         memcpy(bytes, (const char *)from->mapped + offset, n_bytes);
         return ERR_OK;

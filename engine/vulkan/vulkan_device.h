@@ -71,7 +71,6 @@ struct vulkan_device {
     VkPipelineCache cache;
     struct vulkan_pipeline **pipelines;
     int32_t n_pipelines;
-    size_t cached_bytes;            /* of the file of vulkan_cache.h */
 };
 
 /* card: of a list that outlives the device.
@@ -80,6 +79,10 @@ enum err_code vulkan_device_open(struct vulkan_device **out, struct vulkan_list 
                                  struct err *e);
 /* Waits for it, but leaves one that is stuck as it is. Takes NULL. */
 void vulkan_device_close(struct vulkan_device *d);
+
+/* What a call of Vulkan's failed with, as an error: "CARD: WHAT failed: VK_ERROR_...". ERR_NOMEM or ERR_DEVICE; a device that
+ * is lost by that is marked so. */
+enum err_code vulkan_fail(struct vulkan_device *d, struct err *e, const char *what, VkResult r);
 
 /* ---- memory ------------------------------------------------------------------------------------------ */
 

@@ -53,11 +53,8 @@ static const struct vulkan_pipeline *find_pipeline(struct vulkan_recording *r, c
     char name[32];
     const uint32_t spec[] = { shape.lanes, shape.rows, n_cols, shader_mode(p),
                               (shape.lanes + card->min_subgroup - 1) / card->min_subgroup };
-    const struct vulkan_pipeline *pipeline = NULL;
     snprintf(name, sizeof name, "%s%s", shaders[p->w->type], card->features & VULKAN_SUBGROUP_ADD ? "" : "_tree");
-    if (r->failed == ERR_OK)
-        r->failed = vulkan_pipeline(r->d, name, spec, sizeof spec / sizeof *spec, &pipeline, &r->err);
-    return r->failed == ERR_OK ? pipeline : NULL;
+    return vulkan_record_pipeline(r, name, spec, sizeof spec / sizeof *spec);
 }
 
 /* n_cols activations from act0 on, n_groups times. */

@@ -163,7 +163,7 @@ static void write_rows(struct placed *p, const struct batch *batch, int32_t row0
         int32_t slot = slot_of(p, br->pages);
         if (r + 1 == n || br[1].pages != br->pages)    /* the sequence's furthest position in this piece */
             write_pages(p, slot, br->pages, batch->table_stride, br->pos / KV_PAGE + 1);
-        rows[r] = (struct table_row){ .pos = (uint32_t)br->pos, 
+        rows[r] = (struct table_row){ .pos = (uint32_t)br->pos,
                                       .table = (uint32_t)(slot * p->program->n_layers * p->stride) };
     }
     write_counts(p, batch, row0, n);

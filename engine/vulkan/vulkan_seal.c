@@ -20,10 +20,8 @@ void vulkan_record_seal(struct vulkan_recording *r, const struct vulkan_seal *s)
                                     .key_bytes = (uint32_t)kv_sealed_key_bytes(l->k, l->d_head),
                                     .value_bytes = (uint32_t)kv_sealed_value_bytes(l->v, l->d_head),
                                     .norm = 1.0f / sqrtf((float)kv_rotation(l->d_head)) };
-    const struct vulkan_pipeline *p;
     assert(kv_layer_seals(l) && kv_type_fits(l->k, l->d_head) && kv_type_fits(l->v, l->d_head));
-    if (r->failed == ERR_OK)
-        r->failed = vulkan_pipeline(r->d, "seal", spec, sizeof spec / sizeof *spec, &p, &r->err);
-    if (r->failed == ERR_OK)
+    const struct vulkan_pipeline *p = vulkan_record_pipeline(r, "seal", spec, sizeof spec / sizeof *spec);
+    if (p)
         vulkan_record_indirect(r, p, parts, &push, sizeof push, s->counts, s->counts_offset);
 }

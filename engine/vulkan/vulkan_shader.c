@@ -5,18 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum err_code complain(struct vulkan_device *d, struct err *e, const char *what, VkResult r)
-{
-    bool memory = r == VK_ERROR_OUT_OF_HOST_MEMORY || r == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
-                  r == VK_ERROR_OUT_OF_POOL_MEMORY;
-    if (r == VK_ERROR_DEVICE_LOST) {
-        d->lost = true;
-        return err_set(e, ERR_DEVICE, "%s: device lost (%s)", d->card->name, vulkan_result_name(r));
-    }
-    return err_set(e, memory ? ERR_NOMEM : ERR_DEVICE, "%s: %s failed: %s", d->card->name, what,
-                   vulkan_result_name(r));
-}
-
 const struct vulkan_shader *vulkan_shader_find(const char *name)
 {
     for (int32_t i = 0; i < vulkan_n_shaders; i++)
@@ -47,7 +35,7 @@ static enum err_code make_layout(struct vulkan_device *d, int32_t n, struct err 
         r = d->api.vkCreateDescriptorSetLayout(d->device, &sets, NULL, &d->set_layouts[n]);
     if (r == VK_SUCCESS && !d->layouts[n])
         r = d->api.vkCreatePipelineLayout(d->device, &layout, NULL, &d->layouts[n]);
-    return r == VK_SUCCESS ? ERR_OK : complain(d, e, "a pipeline's layout", r);
+    return r == VK_SUCCESS ? ERR_OK : vulkan_fail(d, e, "a pipeline's layout", r);
 }
 
 static enum err_code make_pipeline(struct vulkan_device *d, const struct vulkan_shader *shader,
@@ -58,7 +46,7 @@ static enum err_code make_pipeline(struct vulkan_device *d, const struct vulkan_
     VkShaderModule module;
     VkResult r = d->api.vkCreateShaderModule(d->device, &code, NULL, &module);
     if (r != VK_SUCCESS)
-        return complain(d, e, shader->name, r);
+        return vulkan_fail(d, e, shader->name, r);
     VkSpecializationMapEntry entries[VULKAN_MAX_SPEC];
     for (int32_t i = 0; i < p->n_spec; i++)
         entries[i] = (VkSpecializationMapEntry){ (uint32_t)i, (uint32_t)i * 4, 4 };
@@ -77,7 +65,7 @@ static enum err_code make_pipeline(struct vulkan_device *d, const struct vulkan_
                    .pSpecializationInfo = &spec } };
     r = d->api.vkCreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->pipeline);
     d->api.vkDestroyShaderModule(d->device, module, NULL);
-    return r == VK_SUCCESS ? ERR_OK : complain(d, e, shader->name, r);
+    return r == VK_SUCCESS ? ERR_OK : vulkan_fail(d, e, shader->name, r);
 }
 
 enum err_code vulkan_pipeline(struct vulkan_device *d, const char *name, const uint32_t *spec, int32_t n_spec,
@@ -142,7 +130,7 @@ enum { POOL_SETS = 256, POOL_BUFFERS = 1024 };
 static void fail(struct vulkan_recording *r, const char *what, VkResult result)
 {
     if (r->failed == ERR_OK)
-        r->failed = complain(r->d, &r->err, what, result);
+        r->failed = vulkan_fail(r->d, &r->err, what, result);
 }
 
 enum err_code vulkan_record_begin(struct vulkan_recording *r, struct vulkan_device *d, struct err *e)
@@ -157,7 +145,7 @@ enum err_code vulkan_record_begin(struct vulkan_recording *r, struct vulkan_devi
         result = d->api.vkBeginCommandBuffer(r->cmd, &begin);
     if (result == VK_SUCCESS)
         return ERR_OK;
-    enum err_code rc = complain(d, e, "a command buffer", result);
+    enum err_code rc = vulkan_fail(d, e, "a command buffer", result);
     vulkan_recording_destroy(r);
     return rc;
 }
@@ -240,14 +228,21 @@ void vulkan_record_indirect(struct vulkan_recording *r, const struct vulkan_pipe
         r->d->api.vkCmdDispatchIndirect(r->cmd, counts->buffer, offset);
 }
 
+const struct vulkan_pipeline *vulkan_record_pipeline(struct vulkan_recording *r, const char *shader,
+                                                     const uint32_t *spec, int32_t n_spec)
+{
+    const struct vulkan_pipeline *p = NULL;
+    if (r->failed == ERR_OK)
+        r->failed = vulkan_pipeline(r->d, shader, spec, n_spec, &p, &r->err);
+    return r->failed == ERR_OK ? p : NULL;
+}
+
 void vulkan_record_shader(struct vulkan_recording *r, const char *shader, const uint32_t *spec, int32_t n_spec,
                           const struct vulkan_part *parts, const void *push, uint32_t push_bytes, uint32_t x, uint32_t y,
                           uint32_t z)
 {
-    const struct vulkan_pipeline *p;
-    if (r->failed == ERR_OK)
-        r->failed = vulkan_pipeline(r->d, shader, spec, n_spec, &p, &r->err);
-    if (r->failed == ERR_OK)
+    const struct vulkan_pipeline *p = vulkan_record_pipeline(r, shader, spec, n_spec);
+    if (p)
         vulkan_record(r, p, parts, push, push_bytes, x, y, z);
 }
 

@@ -60,7 +60,10 @@ void vulkan_record(struct vulkan_recording *r, const struct vulkan_pipeline *p, 
 void vulkan_record_indirect(struct vulkan_recording *r, const struct vulkan_pipeline *p,
                             const struct vulkan_part *parts, const void *push, uint32_t push_bytes,
                             const struct vulkan_buf *counts, uint64_t offset);
-/* The pipeline of a shader, looked up (vulkan_pipeline), and recorded. */
+/* The pipeline for a recording; NULL when that failed, or something before. */
+const struct vulkan_pipeline *vulkan_record_pipeline(struct vulkan_recording *r, const char *shader,
+                                                     const uint32_t *spec, int32_t n_spec);
+/* The two in one. */
 void vulkan_record_shader(struct vulkan_recording *r, const char *shader, const uint32_t *spec, int32_t n_spec,
                           const struct vulkan_part *parts, const void *push, uint32_t push_bytes, uint32_t x, uint32_t y,
                           uint32_t z);

@@ -5,12 +5,14 @@
 #define KV_GLSL
 
 // enum kv_type
-const uint KV_F16 = 0, KV_Q8_0 = 2, KV_Q4_0 = 3, KV_KV4 = 4, KV_KV3 = 5;
+const uint KV_F16 = 0, KV_F32 = 1, KV_Q8_0 = 2, KV_Q4_0 = 3, KV_KV4 = 4, KV_KV3 = 5;
 const uint KV_PAGE = 64, KV_BLOCK = 32, KV_MAX_HEAD = 512;
 
-// Memory by its address.
-layout(buffer_reference, std430, buffer_reference_align = 4) buffer Words { uint w[]; };
-layout(buffer_reference, std430, buffer_reference_align = 2) buffer Halves { uint16_t h[]; };
+// A page at its address. Indices are within it; pages have less than 2^32 bytes.
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer PageWords { uint at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer PageFloats { float at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 2) buffer PageShorts { uint16_t at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 2) buffer PageHalves { float16_t at[]; };
 
 // Addresses are pairs of words, low first: 64-bit integers are a feature that not every device has.
 uvec2 kv_address(uvec2 base, uint n_bytes)
@@ -74,18 +76,20 @@ float kv_from_f16(uint half_bits)
     return uintBitsToFloat(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
-// To nearest, ties to even; not for NaN.
+// To nearest, ties to even.
 uint kv_to_f16(float value)
 {
-    uint bits = floatBitsToUint(value), sign = bits >> 16 & 0x8000u;
-    bits &= 0x7FFFFFFFu;
-    if (bits >= 0x47800000u)
-        return sign | 0x7C00u;
-    if (bits < 0x38800000u) {    // subnormal: the sum with 0.5 puts the rounded mantissa in place
+    uint bits = floatBitsToUint(value), sign = bits >> 16 & 0x8000;
+    bits &= 0x7fffffff;
+    if (bits > 0x7f800000)
+        return sign | 0x7e00 | (bits >> 13 & 0x1ff);
+    if (bits >= 0x47800000)    // 65536 and up; 65520 to 65535 round up to infinity below
+        return sign | 0x7c00;
+    if (bits < 0x38800000) {   // below 2^-14: the sum with 0.5 puts the rounded mantissa in place
         precise float shifted = uintBitsToFloat(bits) + 0.5;
-        return sign | (floatBitsToUint(shifted) - 0x3F000000u);
+        return sign | (floatBitsToUint(shifted) - 0x3f000000);
     }
-    return sign | (bits + 0xFFFu + (bits >> 13 & 1u) - 0x38000000u) >> 13;
+    return sign | (bits + 0xfff + (bits >> 13 & 1) - 0x38000000) >> 13;
 }
 
 #endif

@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: MIT
 // rotate() of kv_page.h, and back, over vectors that lie in shared memory: vector i has components i * stride ... All
-// lanes of the workgroup take part. Who includes this has defined
+// lanes of the workgroup take part. Who includes this has kv.glsl, and has defined
 //
 //     float rotate_get(uint i);          // element i of the shared array
 //     void rotate_put(uint i, float x);
 #ifndef ROTATE_GLSL
 #define ROTATE_GLSL
 
-float kv_sign(uint component)
-{
-    uint h = component * 0x9e3779b1;
-    h ^= h >> 15;
-    h *= 0x85ebca77;
-    return h >> 31 != 0 ? -1.0 : 1.0;
-}
-
 void hadamard(uint n_vectors, uint d, uint stride, uint lane, uint n_lanes)
 {
-    uint run = d & (~d + 1), n = n_vectors * (d / 2);
+    uint run = kv_rotation(d), n = n_vectors * (d / 2);
     for (uint half_run = 1; half_run < run; half_run *= 2) {
         barrier();
         for (uint i = lane; i < n; i += n_lanes) {
@@ -33,22 +25,22 @@ void hadamard(uint n_vectors, uint d, uint stride, uint lane, uint n_lanes)
 
 void rotate(uint n_vectors, uint d, uint stride, uint lane, uint n_lanes)
 {
-    float norm = 1 / sqrt(float(d & (~d + 1)));
+    float norm = 1 / sqrt(float(kv_rotation(d)));
     barrier();
     for (uint i = lane; i < n_vectors * d; i += n_lanes) {
         uint c = i % d, at = i / d * stride + c;
-        rotate_put(at, rotate_get(at) * (kv_sign(c) * norm));
+        rotate_put(at, rotate_get(at) * (kv_negative(c) ? -norm : norm));
     }
     hadamard(n_vectors, d, stride, lane, n_lanes);
 }
 
 void rotate_back(uint n_vectors, uint d, uint stride, uint lane, uint n_lanes)
 {
-    float norm = 1 / sqrt(float(d & (~d + 1)));
+    float norm = 1 / sqrt(float(kv_rotation(d)));
     hadamard(n_vectors, d, stride, lane, n_lanes);
     for (uint i = lane; i < n_vectors * d; i += n_lanes) {
         uint c = i % d, at = i / d * stride + c;
-        rotate_put(at, rotate_get(at) * (kv_sign(c) * norm));
+        rotate_put(at, rotate_get(at) * (kv_negative(c) ? -norm : norm));
     }
     barrier();
 }

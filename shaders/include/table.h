@@ -14,8 +14,6 @@
 struct table_row {
     TABLE_U pos;
     TABLE_U table;
-    TABLE_U logits;    /* row of the output, 0xffffffff: none wanted */
-    TABLE_U unused;
 };
 
 /* An entry of the page table: addresses on the device of a page's two forms (engine/backend/kv_page.h), low word
