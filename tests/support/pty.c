@@ -146,9 +146,15 @@ const char *pty_screen(struct pty *p)
     return buf_text(&p->screen);
 }
 
+static bool shows_after(struct pty *p, const char *mark, const char *text)
+{
+    const char *at = strstr(pty_screen(p), mark);
+    return at && strstr(at + strlen(mark), text);
+}
+
 bool pty_shows(struct pty *p, const char *text)
 {
-    return strstr(pty_screen(p), text) != NULL;
+    return shows_after(p, "", text);
 }
 
 bool pty_raw_has(const struct pty *p, const char *bytes)
@@ -156,10 +162,11 @@ bool pty_raw_has(const struct pty *p, const char *bytes)
     return p->raw.n_bytes > 0 && memmem(p->raw.data, p->raw.n_bytes, bytes, strlen(bytes)) != NULL;
 }
 
-void pty_wait(struct test *t, struct pty *p, const char *text, bool there, const char *file, int line)
+static void wait_until(struct test *t, struct pty *p, const char *mark, const char *text, bool there, const char *file,
+                       int line)
 {
     int64_t end = now_ms() + PTY_WAIT_MS;
-    while (pty_shows(p, text) != there) {
+    while (shows_after(p, mark, text) != there) {
         int64_t left = end - now_ms();
         if (left > 0 && read_some(p, left < 100 ? (int)left : 100))
             continue;
@@ -167,11 +174,21 @@ void pty_wait(struct test *t, struct pty *p, const char *text, bool there, const
             continue;
         while (read_some(p, 0))
             ;
-        if (pty_shows(p, text) == there)
+        if (shows_after(p, mark, text) == there)
             return;
         fputs(pty_screen(p), stderr);    /* whole; a check's message is cut */
         test_check(t, false, file, line, there ? "the screen shows" : "the screen no longer shows", "%s", text);
     }
+}
+
+void pty_wait(struct test *t, struct pty *p, const char *text, bool there, const char *file, int line)
+{
+    wait_until(t, p, "", text, there, file, line);
+}
+
+void pty_wait_after(struct test *t, struct pty *p, const char *mark, const char *text, const char *file, int line)
+{
+    wait_until(t, p, mark, text, true, file, line);
 }
 
 int pty_wait_end(struct test *t, struct pty *p)

@@ -37,7 +37,10 @@ void pty_signal(struct pty *p, int number);    /* to the process started */
 /* These fail the case at the deadline. */
 #define PTY_WAIT(t, p, text) pty_wait((t), (p), (text), true, __FILE__, __LINE__)
 #define PTY_WAIT_GONE(t, p, text) pty_wait((t), (p), (text), false, __FILE__, __LINE__)
+/* Until the text stands below the mark. */
+#define PTY_WAIT_AFTER(t, p, mark, text) pty_wait_after((t), (p), (mark), (text), __FILE__, __LINE__)
 void pty_wait(struct test *t, struct pty *p, const char *text, bool there, const char *file, int line);
+void pty_wait_after(struct test *t, struct pty *p, const char *mark, const char *text, const char *file, int line);
 /* Until the program has ended; its exit status, or 256 + the signal. */
 int pty_wait_end(struct test *t, struct pty *p);
 /* Reads for this long, whatever comes; how many bytes did. */
