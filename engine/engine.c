@@ -11,6 +11,7 @@
 #include "engine/cpu/cpu_backend.h"
 #include "engine/engine_impl.h"
 #include "engine/vulkan/vulkan_backend.h"
+#include "engine/vulkan/vulkan_cache.h"
 #include "engine/vulkan/vulkan_list.h"
 
 static enum err_code find_tier(const char *name, enum cpu_tier *out, struct err *e)
@@ -74,7 +75,7 @@ static const struct vulkan_card *choose_device(struct vulkan_list *list, const s
         struct err e;
         if (!c->usable || c->kind == VULKAN_SOFTWARE)
             continue;
-        if (vulkan_backend_create(backend, list, c, &e) == ERR_OK)
+        if (vulkan_backend_create(backend, list, c, o->cache_dir, &e) == ERR_OK)
             return c;
         if (!why->text[0])
             *why = e;
@@ -88,15 +89,20 @@ static enum err_code open_list(struct vulkan_list **out, const struct engine_opt
     return vulkan_list_open(out, &lo, e);
 }
 
-static enum err_code open_named(struct engine *eng, const char *name, struct err *e)
+static enum err_code open_named(struct engine *eng, const struct engine_options *o, struct err *e)
 {
     const struct vulkan_card *c;
-    enum err_code rc = vulkan_list_find(eng->vulkan, name, &c, e);
+    enum err_code rc = vulkan_list_find(eng->vulkan, o->device, &c, e);
     if (rc == ERR_OK)
-        rc = vulkan_backend_create(&eng->backend, eng->vulkan, c, e);
+        rc = vulkan_backend_create(&eng->backend, eng->vulkan, c, o->cache_dir, e);
     if (rc == ERR_OK)
         eng->card = c;
     return rc;
+}
+
+static void note_device(struct engine *eng, const struct err *why)
+{
+    snprintf(eng->device_note, sizeof eng->device_note, "Vulkan: %.440s; answering on the CPU", why->text);
 }
 
 /* Without an error: what cannot be had is noted, and leaves no backend behind. */
@@ -107,15 +113,23 @@ static void open_device(struct engine *eng, const struct engine_options *o)
     if (rc == ERR_OK && is_auto(o->device))
         eng->card = choose_device(eng->vulkan, o, &eng->backend, &e);
     else if (rc == ERR_OK)
-        open_named(eng, o->device, &e);
+        open_named(eng, o, &e);
     else if (is_auto(o->device) && !o->vulkan_validate)
         e.text[0] = '\0';    /* nobody asked for Vulkan, and there is none */
-    if (eng->card)
+    if (eng->card) {
+        eng->device_card = vulkan_cache_card(eng->card);
+        eng->device_build = vulkan_cache_build(eng->card);
         return;
+    }
     vulkan_list_close(eng->vulkan);
     eng->vulkan = NULL;
     if (e.text[0])
-        snprintf(eng->device_note, sizeof eng->device_note, "Vulkan: %.440s; answering on the CPU", e.text);
+        note_device(eng, &e);
+}
+
+enum err_code engine_exact_backend(struct engine *eng, struct backend **out, struct err *e)
+{
+    return cpu_backend_create(out, CPU_TIER_EXACT, eng->pool, e);
 }
 
 enum err_code engine_create(struct engine **out, const struct engine_options *o, struct err *e)
@@ -133,8 +147,12 @@ enum err_code engine_create(struct engine **out, const struct engine_options *o,
     eng->n_gpu_layers = o->n_gpu_layers;
     eng->n_ctx = o->n_ctx;
     int32_t cores = cpuid_cores();
-    enum err_code rc = pool_create(&eng->pool, o->n_threads ? o->n_threads
-                                               : cores < POOL_MAX_THREADS ? cores : POOL_MAX_THREADS, e);
+    enum err_code rc = ERR_OK;
+    if (o->cache_dir && !(eng->cache_dir = strdup(o->cache_dir)))
+        rc = err_set(e, ERR_NOMEM, "no memory for the engine");
+    int32_t n_threads = o->n_threads ? o->n_threads : cores < POOL_MAX_THREADS ? cores : POOL_MAX_THREADS;
+    if (rc == ERR_OK)
+        rc = pool_create(&eng->pool, n_threads, e);
     bool looks = is_auto(o->device) ? auto_looks(o) : strcasecmp(o->device, "cpu") != 0;
     if (rc == ERR_OK && looks)
         open_device(eng, o);
@@ -162,6 +180,7 @@ void engine_destroy(struct engine *eng)
         eng->cpu->ops->destroy(eng->cpu);
     vulkan_list_close(eng->vulkan);
     pool_destroy(eng->pool);
+    free(eng->cache_dir);
     free(eng);
 }
 
@@ -174,11 +193,11 @@ void engine_lose_device(struct engine *eng, const struct backend *b, const struc
         return;    /* another model came upon it first */
     eng->lost[eng->n_lost++] = eng->backend;
     if (eng->n_lost < ENGINE_MAX_LOSSES &&
-        vulkan_backend_create(&eng->backend, eng->vulkan, eng->card, &e) == ERR_OK)
+        vulkan_backend_create(&eng->backend, eng->vulkan, eng->card, eng->cache_dir, &e) == ERR_OK)
         return;
     eng->backend = eng->cpu;
     eng->card = NULL;
-    snprintf(eng->device_note, sizeof eng->device_note, "Vulkan: %.440s; answering on the CPU", e.text);
+    note_device(eng, &e);
 }
 
 const char *engine_validation(const struct engine *eng)
@@ -254,6 +273,7 @@ struct engine_device_list {
     struct engine_device devices[VULKAN_MAX_CARDS];
     struct {
         char id[16], version[24], has[FEATURES_BYTES], lacks[FEATURES_BYTES], problem[ERR_TEXT_BYTES];
+        char selftest[ENGINE_SELFTEST_BYTES];
     } texts[VULKAN_MAX_CARDS];
 };
 
@@ -274,7 +294,7 @@ static void write_features(uint32_t features, char out[FEATURES_BYTES])
                                      vulkan_feature_name(1u << bit));
 }
 
-static void describe(struct engine_device_list *list, int32_t i)
+static void describe(struct engine_device_list *list, int32_t i, const char *cache_dir)
 {
     const struct vulkan_card *c = &list->vulkan->cards[i];
     uint64_t free_bytes[VK_MAX_MEMORY_HEAPS] = { 0 };
@@ -284,11 +304,14 @@ static void describe(struct engine_device_list *list, int32_t i)
     write_features(~c->features, list->texts[i].lacks);
     if (!c->usable)
         snprintf(list->texts[i].problem, sizeof list->texts[i].problem, "%s", c->why);
+    else
+        engine_selftest_tell(cache_dir, vulkan_cache_card(c), vulkan_cache_build(c), list->texts[i].selftest);
     struct engine_device *d = &list->devices[i];
     *d = (struct engine_device){ .id = list->texts[i].id, .name = c->name, .driver = c->driver,
                                  .kind = vulkan_kind_name(c->kind), .version = list->texts[i].version,
                                  .has = list->texts[i].has, .lacks = list->texts[i].lacks,
-                                 .problem = list->texts[i].problem, .knows_free = c->features & VULKAN_BUDGET };
+                                 .problem = list->texts[i].problem, .selftest = list->texts[i].selftest,
+                                 .knows_free = c->features & VULKAN_BUDGET };
     vulkan_list_free_bytes(list->vulkan, c, free_bytes);
     for (uint32_t h = 0; h < c->memory.memoryHeapCount && d->n_heaps < ENGINE_MAX_HEAPS; h++, d->n_heaps++) {
         d->heaps[d->n_heaps].n_bytes = c->memory.memoryHeaps[h].size;
@@ -306,7 +329,7 @@ static void try_devices(struct engine_device_list *list)
         struct err e;
         if (!c->usable)
             continue;
-        if (vulkan_backend_create(&b, list->vulkan, c, &e) == ERR_OK) {
+        if (vulkan_backend_create(&b, list->vulkan, c, NULL, &e) == ERR_OK) {
             b->ops->destroy(b);
             continue;
         }
@@ -350,7 +373,7 @@ enum err_code engine_devices(struct engine_device_list **out, const struct engin
                                                   .vulkan_validate = o->vulkan_validate };
         write_version(list->vulkan->version, list->version);
         for (int32_t i = 0; i < list->vulkan->n_cards; i++)
-            describe(list, i);
+            describe(list, i, o->cache_dir);
         try_devices(list);
         explain_choice(list, &automatic);
     } else {

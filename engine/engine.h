@@ -48,6 +48,8 @@ struct engine_options {
     int32_t n_ctx;                /* the context that room is left for then; 0: as in session_options */
     const char *vulkan_loader;    /* library of Vulkan's loader, by name or path; NULL: the system's */
     bool vulkan_validate;         /* with Vulkan's validation layer: slow, for finding mistakes of quip */
+    const char *cache_dir;        /* what is known of devices is kept there in files: shaders as they were compiled, and
+                                   * how self-tests came out; NULL: nothing is. Copied */
 };
 
 /* Texts live as long as the engine. */
@@ -88,6 +90,7 @@ struct engine_device {
     const char *version;     /* of Vulkan: "1.3.230" */
     const char *has, *lacks; /* of the features that are not required: "float16, subgroup sums" */
     const char *problem;     /* why it cannot be used; "": it can */
+    const char *selftest;    /* what is remembered in cache_dir of its self-tests; "" for one that cannot be used */
     struct {
         uint64_t n_bytes, free_bytes;    /* free: at the call of engine_devices(); n_bytes where nobody knows */
         bool is_local;                   /* the device's own; else the machine's */
@@ -167,6 +170,8 @@ struct model_memory {
 
 /* Opens and checks a GGUF file; with MODEL_RUN (the one use that needs eng) every tensor the architecture
  * needs is there and has the right shape afterwards, and weights are in the order the processor likes.
+ * The first model of its kind on a device, with each driver and each build, is preceded by a self-test of the device;
+ * one that computes wrong does not get the model, and a warning says so.
  * Errors   ERR_IO, ERR_FORMAT, ERR_UNSUPPORTED (architecture, tensor type, tokenizer), ERR_NOMEM */
 enum err_code model_open(struct model **out, struct engine *eng, const char *path, enum model_use use,
                          struct err *e);
@@ -412,13 +417,16 @@ struct cache_list {
     struct cache_file *files;    /* the one used last comes first */
     int32_t n_files;
     uint64_t n_bytes;
+    int32_t n_device_files;      /* beside those, of what is known of devices */
+    uint64_t device_bytes;
     void *held;
 };
 
 /* A folder that does not exist has no files. Errors: ERR_IO, ERR_NOMEM; out is empty then */
 enum err_code cache_list(struct cache_list *out, const char *dir, struct err *e);
 void cache_list_finish(struct cache_list *list);    /* takes a zeroed one */
-/* Removes all of them, or those of the model that is called so (model or file, whatever the case of letters).
+/* Removes all, those of devices too, or those of the model that is called so (model or file, whatever the case of
+ * letters).
  * Tells how many and how much, also after an error. Errors: ERR_IO, ERR_NOMEM */
 enum err_code cache_clear(const char *dir, const char *model, int32_t *n_files, uint64_t *n_bytes, struct err *e);
 

@@ -21,6 +21,8 @@ enum err_code cache_list(struct cache_list *out, const char *dir, struct err *e)
     }
     out->n_files = list->n_files;
     out->n_bytes = list->n_bytes;
+    out->n_device_files = list->n_device_files;
+    out->device_bytes = list->device_bytes;
     out->held = list;
     for (int32_t i = 0; i < list->n_files; i++) {
         const struct kv_store_file *f = &list->files[i];

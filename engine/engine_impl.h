@@ -32,7 +32,9 @@ struct engine {
     int32_t n_gpu_layers, n_ctx;     /* as in engine_options */
     struct vulkan_list *vulkan;      /* NULL: there is no device */
     const struct vulkan_card *card;  /* NULL: the processor computes */
+    uint64_t device_card, device_build;    /* names of the card, and of its driver with the shaders: vulkan_cache.h */
     char device_note[ERR_TEXT_BYTES];
+    char *cache_dir;                 /* NULL: none */
 };
 
 /* engine.c: what a use of this device failed with. When it is the device that models are placed on, it is opened anew,
@@ -108,6 +110,17 @@ int32_t layers_for_device(struct model *m);
 int32_t layers_choose(struct model *m, const struct engine_info *info);
 /* How many of the last layers, with the head, fit into so many bytes at this context; *all: what all of them take. */
 int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, uint64_t *all);
+
+/* engine.c: the processor's exact arithmetic, on the engine's threads. Errors: ERR_NOMEM */
+enum err_code engine_exact_backend(struct engine *eng, struct backend **out, struct err *e);
+
+/* engine_selftest.c: whether the device may have the last n_device layers of this program.
+ * Errors: ERR_UNSUPPORTED when it computes wrong; those of computing on it and on the processor */
+enum err_code engine_selftest(struct engine *eng, const struct program *p, int32_t n_device, struct err *e);
+/* What is remembered of a card's self-tests, for a person. */
+enum { ENGINE_SELFTEST_BYTES = 160 };
+void engine_selftest_tell(const char *dir, uint64_t device_card, uint64_t device_build,
+                          char out[ENGINE_SELFTEST_BYTES]);
 
 /* engine_text.c: vocabulary and chat template out of the metadata. */
 enum err_code model_open_text(struct model *m, struct err *e);

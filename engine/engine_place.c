@@ -2,7 +2,8 @@
 /* Where a model computes, and what becomes of it when that place fails.
  *
  *   at load       the device has as many of its layers as engine_layers.c says, and the processor the others; when the
- *                 device does not take them (no memory, a type or a shape it cannot compute), the processor has all
+ *                 device does not take them (no memory, a type or a shape it cannot compute, a self-test that comes out
+ *                 wrong), the processor has all
  *   device lost   it is opened anew and the same layers are placed there again; the second time, or when that does not
  *                 work, the processor goes on (engine_lose_device). The loss counts for all models: the others follow
  *                 when they come upon it
@@ -62,6 +63,13 @@ static enum err_code place_on(struct model *m, int32_t n_device, struct err *e)
     return ERR_OK;
 }
 
+/* The last n_device layers on the device, which may never have computed the like. */
+static enum err_code place_tested(struct model *m, int32_t n_device, struct err *e)
+{
+    enum err_code rc = engine_selftest(m->engine, m->program, n_device, e);
+    return rc == ERR_OK ? place_on(m, n_device, e) : rc;
+}
+
 /* The last n_device layers on the device, or all on the processor. why: of the device, when it did not take them. */
 static enum err_code place_where_it_fits(struct model *m, int32_t n_device, struct err *why, struct err *e)
 {
@@ -70,11 +78,11 @@ static enum err_code place_where_it_fits(struct model *m, int32_t n_device, stru
     why->code = ERR_OK;
     if (n_device == 0 || device == eng->cpu)
         return place_on(m, 0, e);
-    enum err_code rc = place_on(m, n_device, why);
+    enum err_code rc = place_tested(m, n_device, why);
     if (rc == ERR_DEVICE) {
         engine_lose_device(eng, device, why);
         if (eng->backend != eng->cpu)
-            rc = place_on(m, n_device, why);
+            rc = place_tested(m, n_device, why);
     }
     if (rc == ERR_OK) {
         why->code = ERR_OK;

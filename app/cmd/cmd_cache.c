@@ -65,8 +65,9 @@ static void list_json(const struct app *app, const struct cache_list *list)
     for (int32_t i = 0; i < list->n_files; i++)
         if (is_wanted(&list->files[i], app->config->model))
             json_array_append_new(files, to_json(&list->files[i]));
-    print_json(json_pack("{so sI sI so}", "folder", text_of(app->paths->kv_cache), "bytes", (json_int_t)list->n_bytes,
-                         "cap", (json_int_t)usual_cap(app), "files", files));
+    print_json(json_pack("{so sI sI so si sI}", "folder", text_of(app->paths->kv_cache), "bytes",
+                         (json_int_t)list->n_bytes, "cap", (json_int_t)usual_cap(app), "files", files, "device_files",
+                         (int)list->n_device_files, "device_bytes", (json_int_t)list->device_bytes));
 }
 
 /* ---- as text ---------------------------------------------------------------------------------------- */
@@ -102,6 +103,9 @@ static void list_text(const struct app *app, const struct cache_list *list)
              app->paths->kv_cache);
     cmd_put_line(stdout, line);
     putchar('\n');
+    if (list->n_device_files > 0)
+        printf("%d file%s of devices, %s: shaders as they were compiled, and how self-tests came out\n",
+               list->n_device_files, list->n_device_files == 1 ? "" : "s", cmd_size(list->device_bytes, size));
 }
 
 /* ----------------------------------------------------------------------------------------------------- */

@@ -56,7 +56,8 @@ static enum err_code look(struct doctor *d, struct err *e)
 {
     const struct config *c = d->app->config;
     const struct engine_options o = { .device = c->device, .vulkan_loader = c->vulkan_loader,
-                                      .vulkan_validate = c->vulkan_validate };
+                                      .vulkan_validate = c->vulkan_validate,
+                                      .cache_dir = d->app->paths->kv_cache[0] ? d->app->paths->kv_cache : NULL };
     enum err_code rc = engine_create(&d->eng, &o, e);
     if (rc == ERR_OK)
         rc = engine_devices(&d->list, &o, e);
@@ -113,10 +114,10 @@ static json_t *json_devices(const struct doctor *d)
     for (int32_t i = 0; i < d->devices.n_devices; i++) {
         const struct engine_device *v = engine_device_at(d->list, i);
         json_array_append_new(
-            list, json_pack("{ss so so ss ss so so so sb so}", "id", v->id, "name", text_of(v->name), "driver",
+            list, json_pack("{ss so so ss ss so so so sb so ss}", "id", v->id, "name", text_of(v->name), "driver",
                             text_of(v->driver), "kind", v->kind, "vulkan", v->version, "has", json_words(v->has),
                             "lacks", json_words(v->lacks), "heaps", json_heaps(v), "usable", (int)!v->problem[0],
-                            "problem", text_of(v->problem)));
+                            "problem", text_of(v->problem), "selftest", v->selftest));
     }
     return list;
 }
@@ -233,6 +234,8 @@ static void print_devices(const struct doctor *d)
         row("  has", "%s", v->has[0] ? v->has : "nothing beyond what is required");
         row("  lacks", "%s", v->lacks[0] ? v->lacks : "nothing");
         row("  usable", "%s%s", v->problem[0] ? "no: " : "yes", v->problem);
+        if (v->selftest[0])
+            row("  self-test", "%s", v->selftest);
     }
     if (d->app->config->vulkan_validate && !info->problem[0])
         row("Validation", "%d message%s%s%s", info->n_validation, info->n_validation == 1 ? "" : "s",

@@ -146,7 +146,8 @@ enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum
                                       .n_gpu_layers = config->n_gpu_layers > 0 ? config->n_gpu_layers : 0,
                                       .n_ctx = config->n_ctx,
                                       .vulkan_loader = config->vulkan_loader,
-                                      .vulkan_validate = config->vulkan_validate };
+                                      .vulkan_validate = config->vulkan_validate,
+                                      .cache_dir = app->paths->kv_cache[0] ? app->paths->kv_cache : NULL };
     if (engine_create(&out->eng, &options, &e) != ERR_OK) {
         cmd_complain("%s", e.text);
         return e.code == ERR_UNSUPPORTED ? EXIT_CODE_USAGE : EXIT_CODE_FAILURE;

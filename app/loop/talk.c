@@ -137,7 +137,8 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
     struct worker_options options = {
         .engine = { .n_threads = config->n_threads, .cpu_tier = config->cpu_tier,
                     .device = config->n_gpu_layers != 0 ? config->device : "cpu",
-                    .n_gpu_layers = config->n_gpu_layers > 0 ? config->n_gpu_layers : 0, .n_ctx = config->n_ctx },
+                    .n_gpu_layers = config->n_gpu_layers > 0 ? config->n_gpu_layers : 0, .n_ctx = config->n_ctx,
+                    .cache_dir = paths->kv_cache[0] ? paths->kv_cache : NULL },
         .keep_kv_type = config->keep_kv_type,
         .cache_dir = config->cache_disk_mib > 0 && paths->kv_cache[0] ? paths->kv_cache : NULL,
         .cache_ram_bytes = (uint64_t)config->cache_ram_mib << 20,

@@ -13,38 +13,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/file.h"
 #include "engine/kv/kv_file.h"
 
 enum { ATTEMPTS = 16 };
 
-static const char lock_name[] = "lock", new_prefix[] = "new-";
-
-/* Makes what is missing of a path, from the top. */
-static bool make_folders(char *path)
-{
-    for (char *p = path + 1; *p; p++) {
-        if (*p != '/')
-            continue;
-        *p = '\0';
-        bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
-        *p = '/';
-        if (!made)
-            return false;
-    }
-    return mkdir(path, 0700) == 0 || errno == EEXIST;
-}
+static const char lock_name[] = "lock", new_prefix[] = "new-", device_prefix[] = "device-";
 
 int kv_folder_open(const char *dir, struct err *e)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT && dir[0]) {
-        char *path = strdup(dir);
-        if (path && make_folders(path))
-            fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int reason = errno;
-        free(path);
-        errno = reason;
-    }
+    if (fd < 0 && errno == ENOENT && file_make_folders(dir))
+        fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         err_set(e, ERR_IO, "%s: no folder for cached prefixes: %s", dir, strerror(errno));
     return fd;
@@ -184,6 +164,26 @@ void kv_folder_forget_notes(int dir_fd)
         for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
             if (strcmp(entry->d_name + n_hash, endings[i]) == 0)
                 unlinkat(dir_fd, entry->d_name, 0);
+    }
+    if (d)
+        closedir(d);
+}
+
+static bool is_device_file(int dir_fd, const char *name, struct stat *st)
+{
+    return strncmp(name, device_prefix, sizeof device_prefix - 1) == 0 &&
+           fstatat(dir_fd, name, st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st->st_mode);
+}
+
+void kv_folder_devices(int dir_fd, bool remove_them, int32_t *n_files, uint64_t *n_bytes)
+{
+    DIR *d = open_stream(dir_fd);
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        struct stat st;
+        if (!is_device_file(dir_fd, entry->d_name, &st) || (remove_them && unlinkat(dir_fd, entry->d_name, 0) != 0))
+            continue;
+        ++*n_files;
+        *n_bytes += (uint64_t)st.st_size;
     }
     if (d)
         closedir(d);

@@ -15,6 +15,7 @@
  *   new-PID-RANDOM          being written; its writer holds a lock on it (flock), so one that can be locked has
  *                           lost its writer
  *   HASH.types HASH.passes  what trying a model came to (session_note.c); small, outside the cap
+ *   device-...              what is known of devices (vulkan_cache.c, engine_selftest.c); outside the cap
  *   lock                    held (flock) while files are renamed or removed, so that the cap is counted once
  *
  * All names are relative to a descriptor of the folder: it may be moved while it is open. */
@@ -51,6 +52,8 @@ int kv_folder_create(int dir_fd, char name[KV_STORE_NAME_BYTES], struct err *e);
 void kv_folder_clean(int dir_fd);
 /* Removes what trying models came to. */
 void kv_folder_forget_notes(int dir_fd);
+/* Adds up what is known of devices, and removes it if so asked. */
+void kv_folder_devices(int dir_fd, bool remove_them, int32_t *n_files, uint64_t *n_bytes);
 
 /* With the lock held: removes the files unused longest until n_more_bytes fit below the cap. The file called
  * keep (may be NULL) does not count and stays. */

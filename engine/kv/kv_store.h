@@ -103,6 +103,8 @@ struct kv_store_list {
     struct kv_store_file *files;    /* the one used last comes first */
     int32_t n_files;
     uint64_t n_bytes;
+    int32_t n_device_files;         /* beside them, of what is known of devices */
+    uint64_t device_bytes;
 };
 
 /* A folder that does not exist is an empty one. whole: reads and checks all bytes, else the heads.
@@ -110,8 +112,8 @@ struct kv_store_list {
 enum err_code kv_store_list(struct kv_store_list *out, const char *dir, bool whole, struct err *e);
 void kv_store_list_finish(struct kv_store_list *list);    /* takes a zeroed one */
 
-/* Removes all files of stores, or those of which model (whatever the case of its letters) is the model's or
- * its file's name. Adds up what went.
+/* Removes all files of stores and of devices, or those of stores of which model (whatever the case of its letters) is
+ * the model's or its file's name. Adds up what went.
  * Errors   ERR_IO, ERR_NOMEM */
 enum err_code kv_store_clear(const char *dir, const char *model, int32_t *n_files, uint64_t *n_bytes,
                              struct err *e);

@@ -88,6 +88,7 @@ enum err_code kv_store_list(struct kv_store_list *out, const char *dir, bool who
             if (describe(&out->files[out->n_files], dir_fd, &list.files[i], whole))
                 out->n_bytes += out->files[out->n_files++].n_bytes;
         kv_folder_list_finish(&list);
+        kv_folder_devices(dir_fd, false, &out->n_device_files, &out->device_bytes);
     }
     if (dir_fd >= 0)
         close(dir_fd);
@@ -131,6 +132,7 @@ enum err_code kv_store_clear(const char *dir, const char *model, int32_t *n_file
     if (!model) {
         kv_folder_clean(dir_fd);
         kv_folder_forget_notes(dir_fd);
+        kv_folder_devices(dir_fd, true, n_files, n_bytes);
     }
     kv_store_list_finish(&list);
     if (lock >= 0)

@@ -2,11 +2,10 @@
 /* Small things worth knowing at the next start, one file each beside those of prefixes: what a model said of itself
  * when it was tried. They are named like the namespace of the cache, so another model, another level or another
  * arithmetic has others. */
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
+#include "engine/base/file.h"
 #include "engine/session/session_impl.h"
 
 enum { NOTE_BYTES = 4096 };
@@ -32,16 +31,7 @@ bool session_note_read(const struct session *s, const char *dir, struct session_
                        struct buf *out)
 {
     struct buf name = { 0 };
-    FILE *f = file_name(s, dir, types, ending, &name) ? fopen(buf_text(&name), "re") : NULL;
-    bool ok = f && buf_reserve(out, NOTE_BYTES);
-    if (ok) {
-        char line[512];
-        while (out->n_bytes < NOTE_BYTES && fgets(line, sizeof line, f))
-            buf_add_text(out, line);
-        ok = !ferror(f) && buf_ok(out);
-    }
-    if (f)
-        fclose(f);
+    bool ok = file_name(s, dir, types, ending, &name) && file_read(buf_text(&name), NOTE_BYTES, out);
     buf_finish(&name);
     return ok;
 }
@@ -49,18 +39,8 @@ bool session_note_read(const struct session *s, const char *dir, struct session_
 void session_note_write(const struct session *s, const char *dir, struct session_types types, const char *ending,
                         const char *text)
 {
-    struct buf name = { 0 }, made = { 0 };
-    if (file_name(s, dir, types, ending, &name) && buf_printf(&made, "%s.tmp", buf_text(&name))) {
-        int fd = open(buf_text(&made), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
-        bool ok = f && fputs(text, f) >= 0;
-        if (f)
-            ok = fclose(f) == 0 && ok;
-        else if (fd >= 0)
-            close(fd);
-        if (!ok || rename(buf_text(&made), buf_text(&name)) != 0)
-            unlink(buf_text(&made));
-    }
+    struct buf name = { 0 };
+    if (file_name(s, dir, types, ending, &name))
+        file_replace(buf_text(&name), text, strlen(text));
     buf_finish(&name);
-    buf_finish(&made);
 }

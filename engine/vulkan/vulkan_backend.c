@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/size.h"
+#include "engine/vulkan/vulkan_cache.h"
 #include "engine/vulkan/vulkan_placed.h"
 
 /* ---- placing --------------------------------------------------------------------------------------------- */
@@ -178,8 +179,11 @@ static uint64_t vulkan_placed_bytes(const struct placed *p)
 static void vulkan_destroy(struct backend *backend)
 {
     struct vulkan_backend *b = (struct vulkan_backend *)backend;
+    if (b->d)
+        vulkan_cache_save(b->d, b->dir);
     vulkan_kv_finish(&b->kv);
     vulkan_device_close(b->d);
+    free(b->dir);
     free(b);
 }
 
@@ -194,7 +198,7 @@ static const struct backend_ops vulkan_ops = {
 };
 
 enum err_code vulkan_backend_create(struct backend **out, struct vulkan_list *list, const struct vulkan_card *card,
-                                    struct err *e)
+                                    const char *dir, struct err *e)
 {
     struct vulkan_backend *b = calloc(1, sizeof *b);
     if (!b)
@@ -203,10 +207,13 @@ enum err_code vulkan_backend_create(struct backend **out, struct vulkan_list *li
     enum err_code rc = vulkan_device_open(&b->d, list, card, e);
     if (rc == ERR_OK)
         vulkan_kv_init(&b->kv, b->d, false);
+    if (rc == ERR_OK && dir && !(b->dir = strdup(dir)))
+        rc = err_set(e, ERR_NOMEM, "no memory for the Vulkan backend");
     if (rc != ERR_OK) {
         vulkan_destroy(&b->base);
         return rc;
     }
+    vulkan_cache_load(b->d, b->dir);
     b->base.kv_memory = &b->kv.memory;
     *out = &b->base;
     return ERR_OK;

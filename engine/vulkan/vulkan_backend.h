@@ -8,9 +8,10 @@
 /* Programs on a Vulkan device.
  *
  * list     outlives the backend; card is one of its usable ones
+ * dir      for the file of pipelines (vulkan_cache.h), copied; NULL: none
  * Numbers  f32 everywhere but for the weights themselves; a row's bits do not depend on the rows beside it
  * Errors   ERR_DEVICE, ERR_NOMEM */
 enum err_code vulkan_backend_create(struct backend **out, struct vulkan_list *list, const struct vulkan_card *card,
-                                    struct err *e);
+                                    const char *dir, struct err *e);
 
 #endif

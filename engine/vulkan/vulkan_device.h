@@ -9,11 +9,12 @@
  * Thread  one at a time
  * Faults  a lost device stays lost: each call that needs it gives ERR_DEVICE from then on */
 
-/* For tests: what is to go wrong. Each counts down and strikes at 1; unmapped holds. */
+/* For tests: what is to go wrong. Each counts down and strikes at 1; the others hold. */
 struct vulkan_faults {
     int32_t allocate;    /* out of memory */
     int32_t submit;      /* the device is lost */
     bool unmapped;       /* the device's own memory is out of the host's sight */
+    float product;       /* products are wrong by this share of themselves */
 };
 
 /* Where a buffer is to lie. */
@@ -69,6 +70,7 @@ struct vulkan_device {
     VkDescriptorSetLayout set_layouts[VULKAN_MAX_BINDINGS + 1];    /* by number of bindings */
     VkPipelineLayout layouts[VULKAN_MAX_BINDINGS + 1];
     VkPipelineCache cache;
+    size_t cached_bytes;            /* of it, in the file (vulkan_cache.h) */
     struct vulkan_pipeline **pipelines;
     int32_t n_pipelines;
 };

@@ -26,6 +26,8 @@ struct vulkan_backend {
     struct backend base;
     struct vulkan_device *d;
     struct vulkan_kv kv;
+    char *dir;                     /* of the file of pipelines; NULL: none */
+    int32_t n_saved, n_batches;    /* pipelines when it was last looked at; batches since the last was made */
 };
 
 enum { COUNT_ATTEND = 0, COUNT_SEAL = 3, COUNT_WORDS = 6 };

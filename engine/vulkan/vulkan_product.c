@@ -70,8 +70,8 @@ static void record_chunk(struct vulkan_recording *r, const struct vulkan_product
     const struct push_matvec push = {
         .plane = { c->plane[0], c->plane[1], c->plane[2], c->plane[3] }, .n_units = (uint32_t)p->w->n_cols / 32,
         .n_rows = (uint32_t)c->n_rows, .row0 = (uint32_t)c->row0, .y_stride = (uint32_t)p->w->n_rows,
-        .act0 = (uint32_t)act0, .has_bias = p->bias.buf != NULL, .has_bias2 = p->bias2.buf != NULL, .scale = p->scale,
-        .cap = p->cap };
+        .act0 = (uint32_t)act0, .has_bias = p->bias.buf != NULL, .has_bias2 = p->bias2.buf != NULL,
+        .scale = p->scale * (1 + r->d->faults.product), .cap = p->cap };
     uint32_t n = ((uint32_t)c->n_rows + shape.rows - 1) / shape.rows, x = n < MAX_GRID_X ? n : MAX_GRID_X;
     if (pipeline)
         vulkan_record(r, pipeline, parts, &push, sizeof push, x, (n + x - 1) / x, (uint32_t)n_groups);

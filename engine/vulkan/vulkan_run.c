@@ -7,11 +7,13 @@
 #include <time.h>
 
 #include "engine/quant/quant.h"
+#include "engine/vulkan/vulkan_cache.h"
 #include "engine/vulkan/vulkan_placed.h"
 #include "engine/vulkan/vulkan_seal.h"
 
 static const double PIECE_MS = 50;
 enum { FIRST_ROWS = 8 };    /* of a piece as long as nobody knows how long they take */
+enum { CALM_BATCHES = 16 };
 
 static double now_ms(void)
 {
@@ -232,8 +234,19 @@ static enum err_code run_piece(struct placed *p, const struct batch *batch, int3
     return rc;
 }
 
+/* Pipelines are saved when some batches have needed no new ones, and not only at the end, which may be a sudden one. */
+static void save_pipelines(struct vulkan_backend *b, int32_t n_before)
+{
+    b->n_batches = b->d->n_pipelines == n_before ? b->n_batches + 1 : 0;
+    if (b->n_batches != CALM_BATCHES || b->d->n_pipelines == b->n_saved)
+        return;
+    b->n_saved = b->d->n_pipelines;
+    vulkan_cache_save(b->d, b->dir);
+}
+
 enum err_code vulkan_run(struct placed *p, const struct batch *batch, struct err *e)
 {
+    int32_t n_pipelines = p->b->d->n_pipelines;
     enum err_code rc = ERR_OK;
     int32_t n;
     assert(batch->n_rows <= p->reserved_rows && batch->n_logits <= p->reserved_logits);
@@ -243,5 +256,6 @@ enum err_code vulkan_run(struct placed *p, const struct batch *batch, struct err
             return err_set(e, ERR_CANCELLED, "cancelled");
         rc = run_piece(p, batch, row0, n, e);
     }
+    save_pipelines(p->b, n_pipelines);
     return rc;
 }

@@ -58,11 +58,13 @@ TEST(cache_command_lists_and_clears)
     save(t, kv, &one, 700);
     save(t, kv, &two, 70);
     home_write(t, &h, "cache/quip/kv/0123456789abcdef-0123456789abcdef0123456789abcdef.kv", "junk");
+    home_write(t, &h, "cache/quip/kv/device-0123456789abcdef.pipelines", "1234");
     kv_cache_destroy(kv);
 
     QUIP(t, &h, &s, "cache");
     CHECK_INT(t, s.code, 0, "%s", s.err);
     CHECK_TEXT(t, s.err, "");
+    CHECK(t, strstr(s.out, "\n1 file of devices, 4 B: ") != NULL, "%s", s.out);
     CHECK(t, strstr(s.out, "  kv4        Q8_0      tiny-1\n") != NULL, "%s", s.out);
     CHECK(t, strstr(s.out, "     now      300  ") && strstr(s.out, "     now      700  "), "%s", s.out);
     CHECK(t, strstr(s.out, "of no use: 4 bytes") != NULL, "%s", s.out);
@@ -88,6 +90,7 @@ TEST(cache_command_lists_and_clears)
     }
     CHECK_INT(t, n_fine, 3);
     CHECK_INT(t, json_integer_value(json_object_get(all, "bytes")), n_bytes);
+    CHECK_INT(t, json_integer_value(json_object_get(all, "device_bytes")), 4);
     json_decref(all);
 
     QUIP(t, &h, &s, "cache", "-m", "TINY-1");
@@ -100,10 +103,10 @@ TEST(cache_command_lists_and_clears)
     CHECK(t, strncmp(s.out, "Removed 2 files, ", 17) == 0, "%s", s.out);
     QUIP(t, &h, &s, "cache", "clear", "--json");
     all = json_loads(s.out, 0, NULL);
-    CHECK_INT(t, json_integer_value(json_object_get(all, "removed")), 2);
+    CHECK_INT(t, json_integer_value(json_object_get(all, "removed")), 3);
     json_decref(all);
     QUIP(t, &h, &s, "cache");
-    CHECK(t, strncmp(s.out, "0 files", 7) == 0, "%s", s.out);
+    CHECK(t, strncmp(s.out, "0 files", 7) == 0 && !strstr(s.out, "devices"), "%s", s.out);
     QUIP(t, &h, &s, "cache", "clera");
     CHECK_INT(t, s.code, 2);
     CHECK_TEXT(t, s.out, "");

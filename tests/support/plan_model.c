@@ -8,6 +8,27 @@
 #include "engine/quant/q8_0.h"
 #include "engine/quant/quant.h"
 
+const struct plan plan_all[PLAN_N_ALL] = {
+    { .arch = "llama", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 2, .d_head = 16,
+      .n_vocab = 200, .n_rot = 12, .rope_base = 10000, .embed_scale = 1, .qkv_bias = true, .other_bias = true,
+      .rope_factors = true },
+    { .arch = "llama", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 6, .n_kv_head = 1, .d_head = 32,
+      .n_vocab = 200, .n_rot = 32, .rope_base = 500, .embed_scale = 1, .linear_factor = 3 },
+    { .arch = "qwen2", .n_layers = 2, .n_embd = 96, .n_ff = 64, .n_head = 3, .n_kv_head = 3, .d_head = 32,
+      .n_vocab = 200, .n_rot = 32, .rope_base = 10000, .embed_scale = 1, .halves = true, .qkv_bias = true,
+      .tied = true },
+    { .arch = "qwen3", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 2, .d_head = 64,
+      .n_vocab = 200, .n_rot = 64, .rope_base = 10000, .embed_scale = 1, .halves = true, .qk_norm = true,
+      .yarn_factor = 4, .yarn_ctx = 4096 },
+    { .arch = "gemma3", .n_layers = 4, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 1, .d_head = 32,
+      .n_vocab = 200, .n_rot = 32, .rope_base = 100000, .rope_base_local = 500, .embed_scale = 8, .halves = true,
+      .qk_norm = true, .post_norm = true, .gelu = true, .tied = true, .window = 70, .period = 3,
+      .linear_factor = 2, .attention_cap = 4, .final_cap = 9 },
+    /* Wide enough for outlier rows (second planes), and for products in more than one piece. */
+    { .arch = "llama", .n_layers = 1, .n_embd = 512, .n_ff = 512, .n_head = 8, .n_kv_head = 2, .d_head = 64,
+      .n_vocab = 100, .n_rot = 64, .rope_base = 10000, .embed_scale = 1, .outliers = true },
+};
+
 static const double eps = 1e-5;
 
 /* ---- weights -------------------------------------------------------------------------------------- */

@@ -40,7 +40,9 @@ struct plan {
     double key_bias;              /* size of the keys' bias when not 0.5: few bits ruin keys with a large one */
 };
 
-enum { PLAN_MAX_WEIGHTS = 128 };
+/* One of every architecture at least, and between them all switches. */
+enum { PLAN_N_ALL = 6, PLAN_MAX_WEIGHTS = 128 };
+extern const struct plan plan_all[PLAN_N_ALL];
 
 struct plan_weight {
     char name[64];

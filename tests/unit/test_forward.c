@@ -13,27 +13,6 @@
 
 enum { N_TOKENS = 290 };    /* five pages, three chunks */
 
-static const struct plan plans[] = {
-    { .arch = "llama", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 2, .d_head = 16,
-      .n_vocab = 200, .n_rot = 12, .rope_base = 10000, .embed_scale = 1, .qkv_bias = true, .other_bias = true,
-      .rope_factors = true },
-    { .arch = "llama", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 6, .n_kv_head = 1, .d_head = 32,
-      .n_vocab = 200, .n_rot = 32, .rope_base = 500, .embed_scale = 1, .linear_factor = 3 },
-    { .arch = "qwen2", .n_layers = 2, .n_embd = 96, .n_ff = 64, .n_head = 3, .n_kv_head = 3, .d_head = 32,
-      .n_vocab = 200, .n_rot = 32, .rope_base = 10000, .embed_scale = 1, .halves = true, .qkv_bias = true,
-      .tied = true },
-    { .arch = "qwen3", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 2, .d_head = 64,
-      .n_vocab = 200, .n_rot = 64, .rope_base = 10000, .embed_scale = 1, .halves = true, .qk_norm = true,
-      .yarn_factor = 4, .yarn_ctx = 4096 },
-    { .arch = "gemma3", .n_layers = 4, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 1, .d_head = 32,
-      .n_vocab = 200, .n_rot = 32, .rope_base = 100000, .rope_base_local = 500, .embed_scale = 8, .halves = true,
-      .qk_norm = true, .post_norm = true, .gelu = true, .tied = true, .window = 70, .period = 3,
-      .linear_factor = 2, .attention_cap = 4, .final_cap = 9 },
-    /* Wide enough for outlier rows (second planes), and for products in more than one piece. */
-    { .arch = "llama", .n_layers = 1, .n_embd = 512, .n_ff = 512, .n_head = 8, .n_kv_head = 2, .d_head = 64,
-      .n_vocab = 100, .n_rot = 64, .rope_base = 10000, .embed_scale = 1, .outliers = true },
-};
-
 /* Cuts of the prompt: single rows and few (each thread its own inputs), many, across borders of pages. */
 static const int32_t pieces[] = { 70, 1, 3, 4, 5, 50, 64, 2, 1, 90 };
 
@@ -76,8 +55,8 @@ static void open_on(struct test *t, struct logits_rig *rig, const char *path, co
 static void check_plans(struct test *t, uint32_t weight_type, const char *tier, const char *device, const char *kv_type,
                         double limit)
 {
-    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
-        const struct plan *plan = &plans[i];
+    for (size_t i = 0; i < PLAN_N_ALL; i++) {
+        const struct plan *plan = &plan_all[i];
         struct plan_model model;
         struct logits_rig rig;
         char path[512];
@@ -121,13 +100,13 @@ TEST(forward_best_tier_with_quantised_weights)
 /* What prefix reuse, batching and the choice of a tier rest on. */
 TEST(forward_gives_the_same_bits_in_pieces_and_on_every_tier)
 {
-    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+    for (size_t i = 0; i < PLAN_N_ALL; i++) {
         struct plan_model model;
         struct logits_rig rig;
         char path[512];
         int32_t ids[N_TOKENS];
-        make_case(t, &model, &plans[i], QUANT_Q8_0, path, ids);
-        size_t n_bytes = (size_t)N_TOKENS * (size_t)plans[i].n_vocab * sizeof(float);
+        make_case(t, &model, &plan_all[i], QUANT_Q8_0, path, ids);
+        size_t n_bytes = (size_t)N_TOKENS * (size_t)plan_all[i].n_vocab * sizeof(float);
         logits_rig_open(t, &rig, path, "scalar", &(struct session_options){ .n_ctx = 300, .n_batch = 300 });
         float *want = logits_rig_eval(t, &rig, ids, N_TOKENS, N_TOKENS);
         session_truncate(rig.session, 0, 0);
@@ -161,21 +140,21 @@ TEST(forward_on_vulkan_with_quantised_weights)
 TEST(forward_on_vulkan_with_sealed_caches)
 {
     static const char *const kv_types[] = { "q8_0", "kv4", "kv3" };
-    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+    for (size_t i = 0; i < PLAN_N_ALL; i++) {
         struct plan_model model;
         struct logits_rig rig;
         char path[512];
         int32_t ids[N_TOKENS];
         const char *kv = kv_types[i % 3];
-        make_case(t, &model, &plans[i], QUANT_F32, path, ids);
+        make_case(t, &model, &plan_all[i], QUANT_F32, path, ids);
         open_on(t, &rig, path, "exact", NULL, kv);
         float *want = evaluate(t, &rig, ids);
         logits_rig_close(&rig);
         open_on(t, &rig, path, NULL, device, kv);
         float *got = evaluate(t, &rig, ids);
-        double nmse = test_nmse(got, want, (size_t)N_TOKENS * (size_t)plans[i].n_vocab);
-        printf("%-7s %s %s cache  NMSE %.2e\n", plans[i].arch, device, kv, nmse);
-        CHECK(t, nmse <= 1e-6, "%s (plan %zu): NMSE %.3g", plans[i].arch, i, nmse);
+        double nmse = test_nmse(got, want, (size_t)N_TOKENS * (size_t)plan_all[i].n_vocab);
+        printf("%-7s %s %s cache  NMSE %.2e\n", plan_all[i].arch, device, kv, nmse);
+        CHECK(t, nmse <= 1e-6, "%s (plan %zu): NMSE %.3g", plan_all[i].arch, i, nmse);
         logits_rig_close(&rig);
         free(want);
         free(got);
@@ -186,18 +165,18 @@ TEST(forward_on_vulkan_with_sealed_caches)
 TEST(forward_on_vulkan_gives_the_same_bits_in_pieces)
 {
     static const char *const kv_types[] = { "f16", "q8_0", "kv4" };
-    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+    for (size_t i = 0; i < PLAN_N_ALL; i++) {
         struct plan_model model;
         struct logits_rig rig;
         char path[512];
         int32_t ids[N_TOKENS];
-        make_case(t, &model, &plans[i], QUANT_Q8_0, path, ids);
+        make_case(t, &model, &plan_all[i], QUANT_Q8_0, path, ids);
         open_on(t, &rig, path, NULL, device, kv_types[i % 3]);
         float *want = logits_rig_eval(t, &rig, ids, N_TOKENS, 64);
         session_truncate(rig.session, 0, 0);
         float *got = evaluate(t, &rig, ids);
-        CHECK(t, memcmp(got, want, (size_t)N_TOKENS * (size_t)plans[i].n_vocab * sizeof *got) == 0, "plan %zu, %s", i,
-              kv_types[i % 3]);
+        CHECK(t, memcmp(got, want, (size_t)N_TOKENS * (size_t)plan_all[i].n_vocab * sizeof *got) == 0,
+              "plan %zu, %s", i, kv_types[i % 3]);
         logits_rig_close(&rig);
         free(want);
         free(got);

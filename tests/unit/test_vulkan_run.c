@@ -61,8 +61,8 @@ static void open_rig(struct test *t, struct rig *r, bool unmapped)
     snprintf(path, sizeof path, "%s/model.gguf", test_folder(t));
     plan_model_write(t, &model, &plan, path);
     plan_model_finish(&model);
-    CHECK_INT(t, vulkan_backend_create(&r->backend, r->vulkan.list, r->vulkan.d->card, &e), ERR_OK, "%s", e.text);
-    CHECK_INT(t, vulkan_backend_create(&r->other, r->vulkan.list, r->vulkan.d->card, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, vulkan_backend_create(&r->backend, r->vulkan.list, r->vulkan.d->card, NULL, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, vulkan_backend_create(&r->other, r->vulkan.list, r->vulkan.d->card, NULL, &e), ERR_OK, "%s", e.text);
     ((struct vulkan_backend *)r->backend)->d->faults.unmapped = unmapped;
     CHECK_INT(t, gguf_open(&r->gguf, path, &e), ERR_OK, "%s", e.text);
     CHECK_INT(t, arch_build(r->gguf, &r->arena, &r->program, &h, &e), ERR_OK, "%s", e.text);
