@@ -424,6 +424,48 @@ TEST(vulkan_weight_in_memory_that_the_host_does_not_see)
     vulkan_rig_close(&rig);
 }
 
+/* 200 MiB, more than one binding of the device needs to hold. */
+TEST(vulkan_weight_larger_than_a_binding)
+{
+    enum { N_ROWS = 12800, N_COLS = 4096, N = 3 };
+    struct vulkan_rig rig;
+    struct matvec_case c = { .rig = &rig, .n = N };
+    struct err e = { 0 };
+    vulkan_rig_open(&rig, t);
+    c.t[0] = (struct tensor){ .name = "w", .type = QUANT_F32, .n_rows = N_ROWS, .n_cols = N_COLS,
+                              .row_bytes = N_COLS * 4, .n_bytes = (uint64_t)N_ROWS * N_COLS * 4 };
+    float *w = take(c.t[0].n_bytes);
+    uint64_t state = test_random(t);
+    for (size_t i = 0; i < (size_t)N_ROWS * N_COLS; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        w[i] = (float)(state >> 40) / 8388608.0f - 1.0f;
+    }
+    c.t[0].data = w;
+    CHECK(t, vulkan_weight_create(rig.d, &c.t[0], &c.w[0], &e) == ERR_OK, "%s", e.text);
+    CHECK(t, vulkan_flush(rig.d, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, c.w[0].n_chunks > 1 || rig.d->card->binding_bytes > c.t[0].n_bytes);
+    c.x = normals(t, (size_t)N * N_COLS);
+    c.bias[0] = normals(t, N_ROWS);
+    c.bias[1] = normals(t, N_ROWS);
+    c.got = take((size_t)N * N_ROWS * sizeof *c.got);
+    run(&c, plain, 0, N, c.got);
+    int32_t border = c.w[0].chunks[c.w[0].n_chunks - 1].row0;
+    for (int i = 0; i < 200; i++) {
+        int32_t row = i < 4 ? (border + N_ROWS + i - 2) % N_ROWS : (int32_t)test_below(t, N_ROWS);
+        for (int32_t r = 0; r < N; r++) {
+            double want = 0, size = 0;
+            for (int32_t j = 0; j < N_COLS; j++) {
+                double term = (double)w[(int64_t)row * N_COLS + j] * (double)c.x[r * N_COLS + j];
+                want += term;
+                size += fabs(term);
+            }
+            CHECK(t, fabs((double)c.got[r * N_ROWS + row] - want) < 1e-6 * size, "row %d of activation %d", row, r);
+        }
+    }
+    case_finish(&c);
+    vulkan_rig_close(&rig);
+}
+
 TEST(vulkan_matvec_without_sums_over_subgroups)
 {
     struct vulkan_rig rig;
