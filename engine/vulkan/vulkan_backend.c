@@ -45,30 +45,36 @@ static void forget_mapped(const struct tensor *t)
         madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
-static enum err_code place_weights(struct placed *p, struct err *e)
+static enum err_code reserve_weights(struct placed *p, struct err *e)
 {
     const struct program *g = p->program;
     struct vulkan_device *d = p->b->d;
-    uint64_t total = 0;
     for (int32_t i = 0; i < g->n_tensors; i++)
         if (is_matrix(g, &g->tensors[i]))
-            total += vulkan_weight_bytes(&g->tensors[i]);
-    if (total > d->card->free_bytes)
+            p->weight_bytes += vulkan_weight_bytes(&g->tensors[i]);
+    if (p->weight_bytes > d->card->free_bytes)
         return err_set(e, ERR_NOMEM, "%s: the weights take %.0f MiB, %.0f MiB are free", d->card->name,
-                       (double)total / 1048576.0, (double)d->card->free_bytes / 1048576.0);
+                       (double)p->weight_bytes / 1048576.0, (double)d->card->free_bytes / 1048576.0);
+    enum err_code rc = ERR_OK;
+    for (int32_t i = 0; i < g->n_tensors && rc == ERR_OK; i++)
+        if (is_matrix(g, &g->tensors[i]))
+            rc = vulkan_weight_reserve(d, &g->tensors[i], &p->weights[i], e);
+    return rc;
+}
+
+static enum err_code fill_weights(struct placed *p, struct err *e)
+{
+    const struct program *g = p->program;
     enum err_code rc = ERR_OK;
     for (int32_t i = 0; i < g->n_tensors && rc == ERR_OK; i++) {
         const struct tensor *t = &g->tensors[i];
         if (!is_matrix(g, t))
             continue;
-        rc = vulkan_weight_create(d, t, &p->weights[i], e);
+        rc = vulkan_weight_fill(p->b->d, t, &p->weights[i], e);
         if (rc == ERR_OK)
             forget_mapped(t);
     }
-    if (rc == ERR_OK)
-        rc = vulkan_flush(d, e);
-    p->weight_bytes = total;
-    return rc;
+    return rc == ERR_OK ? vulkan_flush(p->b->d, e) : rc;
 }
 
 /* A vector's place among all vectors; data NULL: it has none. */
@@ -160,7 +166,11 @@ static enum err_code vulkan_place(struct backend *backend, const struct program 
     if (rc == ERR_OK)
         rc = place_vectors(p, e);
     if (rc == ERR_OK)
-        rc = place_weights(p, e);
+        rc = reserve_weights(p, e);
+    if (rc == ERR_OK) {
+        vulkan_want_pipelines(p);    /* which are made while the weights are on their way */
+        rc = fill_weights(p, e);
+    }
     if (rc != ERR_OK) {
         vulkan_unplace(p);
         return rc;

@@ -114,6 +114,8 @@ enum err_code vulkan_device_open(struct vulkan_device **out, struct vulkan_list 
     enum err_code rc = create_device(d, list, e);
     if (rc == ERR_OK)
         rc = create_queue(d, e);
+    if (rc == ERR_OK)
+        rc = vulkan_pipelines_init(d, e);
     if (rc != ERR_OK) {
         vulkan_device_close(d);
         return rc;
@@ -127,11 +129,13 @@ void vulkan_device_close(struct vulkan_device *d)
     if (!d)
         return;
     const struct vulkan_api *api = &d->api;
-    if (d->device && api->vkQueueSubmit && !d->stuck) {    /* the last that was looked up: all are there */
+    bool idle = d->device && api->vkQueueSubmit && !d->stuck;    /* the last that was looked up: all are there */
+    if (idle)
         api->vkDeviceWaitIdle(d->device);
+    vulkan_pipelines_destroy(d);
+    if (idle) {
         for (int i = 0; i < VULKAN_N_STAGES; i++)
             vulkan_buf_destroy(d, &d->stages[i].buf);
-        vulkan_pipelines_destroy(d);
         api->vkDestroyPipelineCache(d->device, d->cache, NULL);
         api->vkDestroyCommandPool(d->device, d->commands, NULL);
         api->vkDestroySemaphore(d->device, d->timeline, NULL);

@@ -43,7 +43,11 @@ struct vulkan_stage {
     uint64_t offset, n_bytes;
 };
 
+struct vulkan_makers;
+
 struct vulkan_pipeline {
+    enum { VULKAN_NEW, VULKAN_WANTED, VULKAN_TAKEN, VULKAN_MADE, VULKAN_FAILED } state;    /* vulkan_pipeline.c */
+    VkResult result;
     VkPipeline pipeline;
     VkPipelineLayout layout;
     VkDescriptorSetLayout sets;
@@ -71,6 +75,7 @@ struct vulkan_device {
     VkPipelineLayout layouts[VULKAN_MAX_BINDINGS + 1];
     VkPipelineCache cache;
     size_t cached_bytes;            /* of it, in the file (vulkan_cache.h) */
+    struct vulkan_makers *makers;
     struct vulkan_pipeline **pipelines;
     int32_t n_pipelines;
 };

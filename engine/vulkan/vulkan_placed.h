@@ -96,6 +96,9 @@ enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32
                               struct err *e);
 enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, VkCommandBuffer *out, struct err *e);
 void vulkan_forget_recordings(struct placed *p);
+/* Threads begin with what recordings will ask for, as far as is known before there is a session. Its weights have room,
+ * but need not be filled. */
+void vulkan_want_pipelines(const struct placed *p);
 
 /* vulkan_run.c */
 enum err_code vulkan_run(struct placed *p, const struct batch *batch, struct err *e);

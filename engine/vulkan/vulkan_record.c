@@ -201,6 +201,24 @@ void vulkan_forget_recordings(struct placed *p)
     forget(&p->heads);
 }
 
+static void rehearse(const struct placed *p, const struct kv_layer *kv, int32_t n_rows)
+{
+    struct vulkan_recording r = vulkan_rehearsal(p->b->d);
+    if (kv)
+        record_body(&r, p, kv, n_rows);
+    else
+        record_head(&r, p, n_rows);
+}
+
+void vulkan_want_pipelines(const struct placed *p)
+{
+    static const int32_t rows[] = { 1, 8, 64 };    /* an answer, the end and the middle of a prompt */
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        rehearse(p, p->program->kv, rows[i]);
+    rehearse(p, NULL, 1);
+    vulkan_pipelines_start(p->b->d);
+}
+
 static enum err_code find(struct placed *p, struct vulkan_body **list, const struct kv_layer *kv, int32_t n_rows,
                           VkCommandBuffer *out, struct err *e)
 {
@@ -213,6 +231,8 @@ static enum err_code find(struct placed *p, struct vulkan_body **list, const str
     if (!b)
         return err_set(e, ERR_NOMEM, "no memory for a recording");
     b->n_rows = n_rows;
+    rehearse(p, kv, n_rows);
+    vulkan_pipelines_start(p->b->d);
     enum err_code rc = vulkan_record_begin(&b->recording, p->b->d, e);
     if (rc == ERR_OK) {
         if (kv)

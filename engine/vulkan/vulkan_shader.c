@@ -5,132 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct vulkan_shader *vulkan_shader_find(const char *name)
-{
-    for (int32_t i = 0; i < vulkan_n_shaders; i++)
-        if (strcmp(vulkan_shaders[i].name, name) == 0)
-            return &vulkan_shaders[i];
-    return NULL;
-}
-
-/* ---- pipelines ----------------------------------------------------------------------------------------- */
-
-/* Layouts depend on the number of bindings alone: storage buffers, and 128 bytes of push constants. */
-static enum err_code make_layout(struct vulkan_device *d, int32_t n, struct err *e)
-{
-    VkDescriptorSetLayoutBinding bindings[VULKAN_MAX_BINDINGS];
-    for (int32_t i = 0; i < n; i++)
-        bindings[i] = (VkDescriptorSetLayoutBinding){ .binding = (uint32_t)i,
-                                                      .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                                      .descriptorCount = 1,
-                                                      .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT };
-    VkDescriptorSetLayoutCreateInfo sets = { .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-                                             .bindingCount = (uint32_t)n, .pBindings = bindings };
-    VkPushConstantRange push = { .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = 128 };
-    VkPipelineLayoutCreateInfo layout = { .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, .setLayoutCount = 1,
-                                          .pSetLayouts = &d->set_layouts[n], .pushConstantRangeCount = 1,
-                                          .pPushConstantRanges = &push };
-    VkResult r = VK_SUCCESS;
-    if (!d->set_layouts[n])
-        r = d->api.vkCreateDescriptorSetLayout(d->device, &sets, NULL, &d->set_layouts[n]);
-    if (r == VK_SUCCESS && !d->layouts[n])
-        r = d->api.vkCreatePipelineLayout(d->device, &layout, NULL, &d->layouts[n]);
-    return r == VK_SUCCESS ? ERR_OK : vulkan_fail(d, e, "a pipeline's layout", r);
-}
-
-static enum err_code make_pipeline(struct vulkan_device *d, const struct vulkan_shader *shader,
-                                   struct vulkan_pipeline *p, struct err *e)
-{
-    VkShaderModuleCreateInfo code = { .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                      .codeSize = shader->n_bytes, .pCode = shader->words };
-    VkShaderModule module;
-    VkResult r = d->api.vkCreateShaderModule(d->device, &code, NULL, &module);
-    if (r != VK_SUCCESS)
-        return vulkan_fail(d, e, shader->name, r);
-    VkSpecializationMapEntry entries[VULKAN_MAX_SPEC];
-    for (int32_t i = 0; i < p->n_spec; i++)
-        entries[i] = (VkSpecializationMapEntry){ (uint32_t)i, (uint32_t)i * 4, 4 };
-    VkSpecializationInfo spec = { .mapEntryCount = (uint32_t)p->n_spec, .pMapEntries = entries,
-                                  .dataSize = (size_t)p->n_spec * 4, .pData = p->spec };
-    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
-        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
-        .requiredSubgroupSize = d->card->subgroup };
-    /* Full ones, or there may be more of them than lanes divided by their size. All workgroups are whole subgroups. */
-    bool fixed = d->card->features & VULKAN_SUBGROUP_SIZE;
-    VkComputePipelineCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO, .layout = p->layout,
-        .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, .pNext = fixed ? &size : NULL,
-                   .flags = fixed ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
-                   .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module, .pName = "main",
-                   .pSpecializationInfo = &spec } };
-    r = d->api.vkCreateComputePipelines(d->device, d->cache, 1, &info, NULL, &p->pipeline);
-    d->api.vkDestroyShaderModule(d->device, module, NULL);
-    return r == VK_SUCCESS ? ERR_OK : vulkan_fail(d, e, shader->name, r);
-}
-
-enum err_code vulkan_pipeline(struct vulkan_device *d, const char *name, const uint32_t *spec, int32_t n_spec,
-                              const struct vulkan_pipeline **out, struct err *e)
-{
-    const struct vulkan_shader *shader = vulkan_shader_find(name);
-    assert(n_spec <= VULKAN_MAX_SPEC);
-    if (!shader)
-        return err_set(e, ERR_UNSUPPORTED, "no shader '%s'", name);
-    for (int32_t i = 0; i < d->n_pipelines; i++) {
-        const struct vulkan_pipeline *p = d->pipelines[i];
-        if (p->shader == shader - vulkan_shaders && p->n_spec == n_spec &&
-            memcmp(p->spec, spec, (size_t)n_spec * sizeof *spec) == 0) {
-            *out = p;
-            return ERR_OK;
-        }
-    }
-    struct vulkan_pipeline **more = realloc(d->pipelines, ((size_t)d->n_pipelines + 1) * sizeof *more);
-    if (!more)
-        return err_set(e, ERR_NOMEM, "no memory for a pipeline");
-    d->pipelines = more;
-    struct vulkan_pipeline *p = calloc(1, sizeof *p);
-    if (!p)
-        return err_set(e, ERR_NOMEM, "no memory for a pipeline");
-    enum err_code rc = make_layout(d, shader->n_bindings, e);
-    p->shader = (int32_t)(shader - vulkan_shaders);
-    p->n_bindings = shader->n_bindings;
-    p->layout = d->layouts[shader->n_bindings];
-    p->sets = d->set_layouts[shader->n_bindings];
-    p->n_spec = n_spec;
-    memcpy(p->spec, spec, (size_t)n_spec * sizeof *spec);
-    if (rc == ERR_OK)
-        rc = make_pipeline(d, shader, p, e);
-    if (rc != ERR_OK) {
-        free(p);
-        return rc;
-    }
-    d->pipelines[d->n_pipelines++] = p;
-    *out = p;
-    return ERR_OK;
-}
-
-void vulkan_pipelines_destroy(struct vulkan_device *d)
-{
-    for (int32_t i = 0; i < d->n_pipelines; i++) {
-        d->api.vkDestroyPipeline(d->device, d->pipelines[i]->pipeline, NULL);
-        free(d->pipelines[i]);
-    }
-    free(d->pipelines);
-    d->pipelines = NULL;
-    d->n_pipelines = 0;
-    for (int32_t i = 0; i <= VULKAN_MAX_BINDINGS; i++) {
-        d->api.vkDestroyPipelineLayout(d->device, d->layouts[i], NULL);
-        d->api.vkDestroyDescriptorSetLayout(d->device, d->set_layouts[i], NULL);
-    }
-}
-
-/* ---- recordings ---------------------------------------------------------------------------------------- */
-
 enum { POOL_SETS = 256, POOL_BUFFERS = 1024 };
 
 static void fail(struct vulkan_recording *r, const char *what, VkResult result)
 {
     if (r->failed == ERR_OK)
         r->failed = vulkan_fail(r->d, &r->err, what, result);
+}
+
+struct vulkan_recording vulkan_rehearsal(struct vulkan_device *d)
+{
+    return (struct vulkan_recording){ .d = d, .rehearsal = true };
 }
 
 enum err_code vulkan_record_begin(struct vulkan_recording *r, struct vulkan_device *d, struct err *e)
@@ -232,7 +117,9 @@ const struct vulkan_pipeline *vulkan_record_pipeline(struct vulkan_recording *r,
                                                      const uint32_t *spec, int32_t n_spec)
 {
     const struct vulkan_pipeline *p = NULL;
-    if (r->failed == ERR_OK)
+    if (r->rehearsal)
+        vulkan_pipeline_want(r->d, shader, spec, n_spec);
+    else if (r->failed == ERR_OK)
         r->failed = vulkan_pipeline(r->d, shader, spec, n_spec, &p, &r->err);
     return r->failed == ERR_OK ? p : NULL;
 }
@@ -256,6 +143,8 @@ void vulkan_record_copy(struct vulkan_recording *r, const struct vulkan_buf *to,
                               .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
                               .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT };
     VkBufferCopy region = { .size = n_bytes };
+    if (r->rehearsal)
+        return;
     r->d->api.vkCmdPipelineBarrier(r->cmd, compute, copy, 0, 1, &before, 0, NULL, 0, NULL);
     r->d->api.vkCmdCopyBuffer(r->cmd, from->buffer, to->buffer, 1, &region);
     r->d->api.vkCmdPipelineBarrier(r->cmd, copy, compute, 0, 1, &after, 0, NULL, 0, NULL);
@@ -266,6 +155,8 @@ void vulkan_record_barrier(struct vulkan_recording *r)
 {
     VkMemoryBarrier barrier = { .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
                                 .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT };
+    if (r->rehearsal)
+        return;
     r->d->api.vkCmdPipelineBarrier(r->cmd, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
                                    0, 1, &barrier, 0, NULL, 0, NULL);
     r->n_levels++;

@@ -2,41 +2,19 @@
 #ifndef QUIP_ENGINE_VULKAN_VULKAN_SHADER_H
 #define QUIP_ENGINE_VULKAN_VULKAN_SHADER_H
 
-#include <stddef.h>
+#include "engine/vulkan/vulkan_pipeline.h"
 
-#include "engine/vulkan/vulkan_device.h"
-
-/* Shaders as they were compiled into the program (shaders/variants.cmake), pipelines made of them, and work recorded
- * with those. */
-
-struct vulkan_shader {
-    const char *name;
-    const uint32_t *words;
-    size_t n_bytes;
-    int32_t n_bindings;    /* storage buffers 0 .. n_bindings - 1 of set 0 */
-};
-extern const struct vulkan_shader vulkan_shaders[];    /* made by the build */
-extern const int32_t vulkan_n_shaders;
-
-/* NULL: there is none of this name. */
-const struct vulkan_shader *vulkan_shader_find(const char *name);
-
-/* The pipeline of a shader with these specialization constants (0 .. n_spec - 1); made when it is first asked for, and
- * the device's until it is closed.
- * Errors: ERR_UNSUPPORTED for a name that is not there, ERR_DEVICE, ERR_NOMEM */
-enum err_code vulkan_pipeline(struct vulkan_device *d, const char *shader, const uint32_t *spec, int32_t n_spec,
-                              const struct vulkan_pipeline **out, struct err *e);
-void vulkan_pipelines_destroy(struct vulkan_device *d);
-
-/* ---- recordings --------------------------------------------------------------------------------------- */
-
-/* Work to be submitted any number of times. Failure sticks: who records looks once, at the end. */
+/* Work to be submitted any number of times. Failure sticks: who records looks once, at the end.
+ *
+ * A REHEARSAL only notes which pipelines the work needs (vulkan_pipeline_want): nothing in it is a pipeline or a command,
+ * and buffers need not be filled. */
 struct vulkan_recording {
     struct vulkan_device *d;
     VkCommandBuffer cmd;
     VkDescriptorPool *pools;
     int32_t n_pools, n_sets_left, n_buffers_left;
     int32_t n_dispatches, n_levels;
+    bool rehearsal;
     enum err_code failed;
     struct err err;
 };
@@ -53,6 +31,7 @@ static inline struct vulkan_part vulkan_all(const struct vulkan_buf *b)
 
 /* Errors: ERR_DEVICE, ERR_NOMEM */
 enum err_code vulkan_record_begin(struct vulkan_recording *r, struct vulkan_device *d, struct err *e);
+struct vulkan_recording vulkan_rehearsal(struct vulkan_device *d);    /* is never ended or destroyed */
 /* Parts go to bindings 0 .. ; offsets are multiples of the card's binding_align, sizes within its binding_bytes. */
 void vulkan_record(struct vulkan_recording *r, const struct vulkan_pipeline *p, const struct vulkan_part *parts,
                    const void *push, uint32_t push_bytes, uint32_t x, uint32_t y, uint32_t z);
@@ -60,7 +39,7 @@ void vulkan_record(struct vulkan_recording *r, const struct vulkan_pipeline *p, 
 void vulkan_record_indirect(struct vulkan_recording *r, const struct vulkan_pipeline *p,
                             const struct vulkan_part *parts, const void *push, uint32_t push_bytes,
                             const struct vulkan_buf *counts, uint64_t offset);
-/* The pipeline for a recording; NULL when that failed, or something before. */
+/* The pipeline for a recording; NULL when that failed, or something before, and in a rehearsal. */
 const struct vulkan_pipeline *vulkan_record_pipeline(struct vulkan_recording *r, const char *shader,
                                                      const uint32_t *spec, int32_t n_spec);
 /* The two in one. */

@@ -79,8 +79,8 @@ static enum err_code upload(struct vulkan_device *d, const struct tensor *t, con
     return rc;
 }
 
-enum err_code vulkan_weight_create_chunked(struct vulkan_device *d, const struct tensor *t, uint64_t chunk_bytes,
-                                           struct vulkan_weight *out, struct err *e)
+static enum err_code reserve(struct vulkan_device *d, const struct tensor *t, uint64_t chunk_bytes,
+                             struct vulkan_weight *out, struct err *e)
 {
     *out = (struct vulkan_weight){ .type = t->type, .n_rows = t->n_rows, .n_cols = t->n_cols };
     if (!has_layout(t))
@@ -103,11 +103,44 @@ enum err_code vulkan_weight_create_chunked(struct vulkan_device *d, const struct
         c->row0 = row;
         c->n_rows = t->n_rows - row < chunk_rows ? t->n_rows - row : chunk_rows;
         rc = vulkan_buf_create(d, &c->buf, place(t, c->n_rows, c->plane), VULKAN_LOCAL, e);
-        if (rc == ERR_OK)
-            rc = upload(d, t, c, e);
-        if (rc != ERR_OK)
-            err_prefix(e, "tensor '%s'", t->name);
     }
+    if (rc == ERR_OK)
+        return ERR_OK;
+    err_prefix(e, "tensor '%s'", t->name);
+    vulkan_weight_destroy(d, out);
+    return rc;
+}
+
+static uint64_t most_chunk_bytes(const struct vulkan_card *c)
+{
+    return c->binding_bytes < c->allocation_bytes ? c->binding_bytes : c->allocation_bytes;
+}
+
+enum err_code vulkan_weight_reserve(struct vulkan_device *d, const struct tensor *t, struct vulkan_weight *out,
+                                    struct err *e)
+{
+    return reserve(d, t, most_chunk_bytes(d->card), out, e);
+}
+
+enum err_code vulkan_weight_fill(struct vulkan_device *d, const struct tensor *t, const struct vulkan_weight *w,
+                                 struct err *e)
+{
+    for (int32_t i = 0; i < w->n_chunks; i++) {
+        enum err_code rc = upload(d, t, &w->chunks[i], e);
+        if (rc != ERR_OK) {
+            err_prefix(e, "tensor '%s'", t->name);
+            return rc;
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code vulkan_weight_create_chunked(struct vulkan_device *d, const struct tensor *t, uint64_t chunk_bytes,
+                                           struct vulkan_weight *out, struct err *e)
+{
+    enum err_code rc = reserve(d, t, chunk_bytes, out, e);
+    if (rc == ERR_OK)
+        rc = vulkan_weight_fill(d, t, out, e);
     if (rc != ERR_OK) {
         vulkan_flush(d, NULL);    /* what was sent off must have arrived */
         vulkan_weight_destroy(d, out);
@@ -118,9 +151,7 @@ enum err_code vulkan_weight_create_chunked(struct vulkan_device *d, const struct
 enum err_code vulkan_weight_create(struct vulkan_device *d, const struct tensor *t, struct vulkan_weight *out,
                                    struct err *e)
 {
-    const struct vulkan_card *c = d->card;
-    return vulkan_weight_create_chunked(
-        d, t, c->binding_bytes < c->allocation_bytes ? c->binding_bytes : c->allocation_bytes, out, e);
+    return vulkan_weight_create_chunked(d, t, most_chunk_bytes(d->card), out, e);
 }
 
 void vulkan_weight_destroy(struct vulkan_device *d, struct vulkan_weight *w)

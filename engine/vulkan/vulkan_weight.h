@@ -26,9 +26,16 @@ bool vulkan_weight_supported(uint32_t type);
 /* On the device; 0 when it cannot lie there. */
 uint64_t vulkan_weight_bytes(const struct tensor *t);
 
-/* Repacks a tensor and sends it off; vulkan_flush waits until it is there.
+/* Room for a tensor.
  *
  * Errors  ERR_UNSUPPORTED for a type or a length of rows that there is no layout for; ERR_NOMEM, ERR_DEVICE */
+enum err_code vulkan_weight_reserve(struct vulkan_device *d, const struct tensor *t, struct vulkan_weight *out,
+                                    struct err *e);
+/* Repacks the tensor and sends it there; vulkan_flush waits until it has arrived.
+ * Errors: ERR_DEVICE */
+enum err_code vulkan_weight_fill(struct vulkan_device *d, const struct tensor *t, const struct vulkan_weight *w,
+                                 struct err *e);
+/* The two in one. */
 enum err_code vulkan_weight_create(struct vulkan_device *d, const struct tensor *t, struct vulkan_weight *out,
                                    struct err *e);
 /* The same with chunks of at most so many bytes, for tests. */
