@@ -31,7 +31,8 @@ void logits_rig_open_on(struct test *t, struct logits_rig *rig, const char *path
                         int32_t n_gpu_layers, const struct session_options *o)
 {
     struct engine_info info;
-    struct engine_options options = { .device = device, .n_gpu_layers = n_gpu_layers, .vulkan_validate = true };
+    struct engine_options options = { .device = device, .n_gpu_layers = n_gpu_layers, .vulkan_validate = true,
+                                      .cache_dir = test_folder(t) };    /* one self-test is enough */
     open_engine(t, rig, &options);
     engine_info(rig->engine, &info);
     if (!info.device[0]) {    /* perhaps the validation layer is what is missing */
@@ -47,6 +48,11 @@ void logits_rig_open_on(struct test *t, struct logits_rig *rig, const char *path
         SKIP(t, "%s", note);
     }
     open_model(t, rig, path, o);
+    int32_t n_layers = model_info(rig->model)->n_device_layers, last = 0;
+    while (model_warning(rig->model, last + 1))
+        last++;
+    CHECK(t, n_gpu_layers > 0 ? n_layers == n_gpu_layers : n_layers > 0, "%d layers on %s: %s", n_layers, device,
+          model_warning(rig->model, last));
 }
 
 void logits_rig_close(struct logits_rig *rig)

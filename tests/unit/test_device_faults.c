@@ -34,7 +34,8 @@ static struct session_options options(int32_t n_seqs, const char *type)
 /* device NULL: llvmpipe, with the validation layer where there is one. */
 static struct engine *open_engine(struct test *t, const char *device)
 {
-    struct engine_options o = { .n_threads = 1, .device = device ? device : "llvmpipe", .vulkan_validate = !device };
+    struct engine_options o = { .n_threads = 1, .device = device ? device : "llvmpipe", .vulkan_validate = !device,
+                                .cache_dir = test_folder(t) };    /* one self-test is enough */
     struct engine_info info;
     struct engine *eng;
     struct err e;
