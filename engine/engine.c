@@ -85,7 +85,14 @@ static const struct vulkan_card *choose_device(struct vulkan_list *list, const s
 
 static enum err_code open_list(struct vulkan_list **out, const struct engine_options *o, struct err *e)
 {
-    const struct vulkan_list_options lo = { .library = o->vulkan_loader, .validate = o->vulkan_validate };
+    static const char *const tiles[] = { [VULKAN_TILES_NONE] = "none", [VULKAN_TILES_F32] = "f32",
+                                         [VULKAN_TILES_INT8] = "int8" };
+    struct vulkan_list_options lo = { .library = o->vulkan_loader, .validate = o->vulkan_validate };
+    for (int i = VULKAN_TILES_NONE; o->vulkan_tiles && i <= VULKAN_TILES_INT8; i++)
+        if (strcmp(tiles[i], o->vulkan_tiles) == 0)
+            lo.tiles = (enum vulkan_tiles)i;
+    if (o->vulkan_tiles && lo.tiles == VULKAN_TILES_BY_DEVICE)
+        return err_set(e, ERR_UNSUPPORTED, "tiles '%s': none, f32 or int8 wanted", o->vulkan_tiles);
     return vulkan_list_open(out, &lo, e);
 }
 

@@ -48,6 +48,7 @@ struct engine_options {
     int32_t n_ctx;                /* the context that room is left for then; 0: as in session_options */
     const char *vulkan_loader;    /* library of Vulkan's loader, by name or path; NULL: the system's */
     bool vulkan_validate;         /* with Vulkan's validation layer: slow, for finding mistakes of quip */
+    const char *vulkan_tiles;     /* for tests, products of prompts: "none", "f32", "int8"; NULL: what pays there */
     const char *cache_dir;        /* what is known of devices is kept there in files: shaders as they were compiled, and
                                    * how self-tests came out; NULL: nothing is. Copied */
 };

@@ -15,7 +15,7 @@
 
 #include "engine/engine_impl.h"
 
-enum { NAMESPACE_VERSION = 2, SAMPLE_BYTES = 4096 };
+enum { NAMESPACE_VERSION = 3, SAMPLE_BYTES = 4096 };
 
 static void add(XXH3_state_t *h, const void *bytes, size_t n_bytes)
 {

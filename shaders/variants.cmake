@@ -5,6 +5,7 @@
 #
 # gives vulkan_shaders[] an entry NAME. BINDINGS: storage buffers 0 .. n - 1 of set 0.
 
+shader_variant(acts SOURCE acts.comp BINDINGS 2)
 shader_variant(glu SOURCE glu.comp BINDINGS 2)
 shader_variant(norm SOURCE norm.comp BINDINGS 4)
 
@@ -13,7 +14,16 @@ foreach(type q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k f16 bf16 f32)
     string(TOUPPER ${type} upper)
     shader_variant(matvec_${type} SOURCE matvec.comp BINDINGS 6 DEFINES WEIGHT_${upper})
     shader_variant(matvec_${type}_tree SOURCE matvec.comp BINDINGS 6 DEFINES WEIGHT_${upper} REDUCE_TREE)
+    shader_variant(matmul_${type} SOURCE matmul.comp BINDINGS 6 DEFINES WEIGHT_${upper})
 endforeach()
+
+# Of quantised weights and activations; _emulated: for devices without dot products of int8.
+foreach(type q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k)
+    string(TOUPPER ${type} upper)
+    shader_variant(matmul_i8_${type} SOURCE matmul.comp BINDINGS 6 DEFINES WEIGHT_${upper} INT8)
+    shader_variant(matmul_i8_${type}_emulated SOURCE matmul.comp BINDINGS 6 DEFINES WEIGHT_${upper} INT8 DOT_EMULATED)
+endforeach()
+
 shader_variant(attn_in SOURCE attn_in.comp BINDINGS 8)
 shader_variant(attn SOURCE attn.comp BINDINGS 5)
 shader_variant(attn_merge SOURCE attn_merge.comp BINDINGS 3)

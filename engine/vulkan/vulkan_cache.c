@@ -28,6 +28,7 @@ uint64_t vulkan_cache_build(const struct vulkan_card *card)
 {
     uint64_t hash = XXH3_64bits(card->cache_uuid, sizeof card->cache_uuid);
     hash = XXH3_64bits_withSeed(card->driver, strlen(card->driver), hash);
+    hash = XXH3_64bits_withSeed(&card->tiles, sizeof card->tiles, hash);
     for (int32_t i = 0; i < vulkan_n_shaders; i++)
         hash = XXH3_64bits_withSeed(vulkan_shaders[i].words, vulkan_shaders[i].n_bytes, hash);
     return hash;

@@ -15,7 +15,7 @@ void vulkan_cache_save(struct vulkan_device *d, const char *dir);
 
 /* What files about a card are named after, whatever its driver. */
 uint64_t vulkan_cache_card(const struct vulkan_card *card);
-/* The driver and the shaders of this build. */
+/* The driver, the shaders of this build, and which of them make products. */
 uint64_t vulkan_cache_build(const struct vulkan_card *card);
 
 #endif

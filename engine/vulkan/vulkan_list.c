@@ -209,7 +209,7 @@ static void read_features(const struct vulkan_api *api, struct vulkan_card *c, c
     c->portable = has_extension(x, VULKAN_PORTABILITY);
 }
 
-/* The most of any shader: lanes of matvec.comp and attn.comp, shared memory of attn.comp with heads of 512 (25 KiB),
+/* The most of any shader: lanes of matvec.comp and attn.comp, shared memory of matmul.comp with pairs (27 KiB),
  * bindings of attn_in.comp. Vulkan promises 128, 16 KiB and 4. */
 enum { MAX_LANES = 256, SHARED_BYTES = 32768, MAX_BINDINGS = 8 };
 
@@ -286,7 +286,17 @@ static void apply_quirks(struct vulkan_card *c)
     }
 }
 
-static void read_card(const struct vulkan_api *api, VkPhysicalDevice physical, struct vulkan_card *c)
+static enum vulkan_tiles tiles_for(const struct vulkan_card *c, enum vulkan_tiles wanted)
+{
+    if (wanted != VULKAN_TILES_BY_DEVICE)
+        return wanted;
+    if (c->kind == VULKAN_SOFTWARE)
+        return VULKAN_TILES_NONE;
+    return c->features & VULKAN_FAST_INT_DOT ? VULKAN_TILES_INT8 : VULKAN_TILES_F32;
+}
+
+static void read_card(const struct vulkan_api *api, VkPhysicalDevice physical,
+                      const struct vulkan_list_options *o, struct vulkan_card *c)
 {
     VkPhysicalDeviceProperties2 plain = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2 };
     *c = (struct vulkan_card){ .physical = physical };
@@ -305,6 +315,7 @@ static void read_card(const struct vulkan_api *api, VkPhysicalDevice physical, s
         apply_quirks(c);
         free(x.list);
     }
+    c->tiles = tiles_for(c, o->tiles);
     read_memory(api, c);
     read_queue(api, c);
     c->usable = c->why[0] == '\0';
@@ -461,7 +472,7 @@ enum err_code vulkan_list_open(struct vulkan_list **out, const struct vulkan_lis
     if (list->api.vkEnumeratePhysicalDevices(list->instance, &n, found) < 0)
         n = 0;    /* some loaders call it an error to have no driver */
     for (uint32_t i = 0; i < n; i++)
-        read_card(&list->api, found[i], &list->cards[list->n_cards++]);
+        read_card(&list->api, found[i], o, &list->cards[list->n_cards++]);
     sort(list);
     *out = list;
     return ERR_OK;

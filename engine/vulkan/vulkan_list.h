@@ -32,6 +32,15 @@ enum vulkan_feature {
 const char *vulkan_feature_name(enum vulkan_feature feature);    /* "float16" */
 const char *vulkan_kind_name(enum vulkan_kind kind);             /* "discrete" */
 
+/* How products with many rows of activations are made (vulkan_product.h). */
+enum vulkan_tiles {
+    VULKAN_TILES_BY_DEVICE,    /* of options: what pays. None in software, where unpacking weights into shared memory
+                                * takes longer than reading them once more; else int8 if that is fast, f32 if not */
+    VULKAN_TILES_NONE,         /* eight rows at a time */
+    VULKAN_TILES_F32,
+    VULKAN_TILES_INT8          /* of quantised weights; F32 for the others */
+};
+
 struct vulkan_card {
     VkPhysicalDevice physical;
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
@@ -41,6 +50,7 @@ struct vulkan_card {
     enum vulkan_kind kind;
     uint8_t uuid[VK_UUID_SIZE], cache_uuid[VK_UUID_SIZE];
     uint32_t features;                 /* enum vulkan_feature, quirks taken off */
+    enum vulkan_tiles tiles;           /* not BY_DEVICE */
     uint32_t subgroup, min_subgroup, max_subgroup;
     uint32_t shared_bytes;             /* of a workgroup */
     uint64_t binding_bytes;            /* of one storage buffer binding */
@@ -72,6 +82,7 @@ struct vulkan_list {
 struct vulkan_list_options {
     const char *library;               /* of the loader; NULL: the system's */
     bool validate;                     /* with the validation layer, synchronisation too */
+    enum vulkan_tiles tiles;           /* for tests: others than the device would choose */
 };
 
 /* Errors: ERR_DEVICE with the reason when there is no loader, no instance, or no validation layer though one is

@@ -39,10 +39,11 @@ struct vulkan_vectors {
     struct vulkan_part gains;    /* of the heads: q's, k's */
 };
 
-/* The program for n rows. */
+/* The program for n rows, of a batch of many (vulkan_product.h) or of few. */
 struct vulkan_body {
     struct vulkan_body *next;
     int32_t n_rows;
+    bool many;
     struct vulkan_recording recording;
 };
 
@@ -54,7 +55,7 @@ struct vulkan_slot {
 
 struct vulkan_scratch {
     struct vulkan_buf in, cos_sin, rows, table, seals, wanted, counts;    /* STEP */
-    struct vulkan_buf x, h, q, turned, k, v, attn, gate, up, branch, parts, picked;
+    struct vulkan_buf x, h, q, turned, k, v, attn, gate, up, branch, parts, picked, acts;
     struct vulkan_buf logits;                                             /* BACK */
 };
 
@@ -90,11 +91,12 @@ void vulkan_scratch_finish(struct placed *p);
 struct vulkan_attention vulkan_attention_of(const struct placed *p, const struct step *s,
                                             const struct vulkan_vectors *v, const struct kv_layer *kv, int32_t n_rows);
 
-/* vulkan_record.c: the program for n rows, and its head for n rows with logits, recorded when first asked for.
+/* vulkan_record.c: the program for n rows, and its head for n rows with logits, recorded when first asked for. many:
+ * the batch has so many that vulkan_product_many() says so; its products are tiles then, however small the piece.
  * Errors: ERR_DEVICE, ERR_NOMEM */
-enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32_t n_rows, VkCommandBuffer *out,
-                              struct err *e);
-enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, VkCommandBuffer *out, struct err *e);
+enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32_t n_rows, bool many,
+                              VkCommandBuffer *out, struct err *e);
+enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, bool many, VkCommandBuffer *out, struct err *e);
 void vulkan_forget_recordings(struct placed *p);
 /* Threads begin with what recordings will ask for, as far as is known before there is a session. Its weights have room,
  * but need not be filled. */

@@ -7,15 +7,13 @@
 #include "engine/quant/quant.h"
 #include "shaders/include/push.h"
 
-enum { MAX_LANES = 256, MAX_COLS = 8, MAX_GRID_X = 32768 };
+enum { MAX_LANES = 256, MAX_COLS = 8, MAX_GRID = 32768, ACTS_LANES = 64, MIN_LARGE_TILES = 64 };
 
 /* As shaders/variants.cmake has them. */
-static const char *const shaders[QUANT_N_TYPES] = {
-    [QUANT_F32] = "matvec_f32",   [QUANT_F16] = "matvec_f16",   [QUANT_BF16] = "matvec_bf16",
-    [QUANT_Q4_0] = "matvec_q4_0", [QUANT_Q4_1] = "matvec_q4_1", [QUANT_Q5_0] = "matvec_q5_0",
-    [QUANT_Q5_1] = "matvec_q5_1", [QUANT_Q8_0] = "matvec_q8_0", [QUANT_Q2_K] = "matvec_q2k",
-    [QUANT_Q3_K] = "matvec_q3k",  [QUANT_Q4_K] = "matvec_q4k",  [QUANT_Q5_K] = "matvec_q5k",
-    [QUANT_Q6_K] = "matvec_q6k"
+static const char *const types[QUANT_N_TYPES] = {
+    [QUANT_F32] = "f32",   [QUANT_F16] = "f16",   [QUANT_BF16] = "bf16", [QUANT_Q4_0] = "q4_0", [QUANT_Q4_1] = "q4_1",
+    [QUANT_Q5_0] = "q5_0", [QUANT_Q5_1] = "q5_1", [QUANT_Q8_0] = "q8_0", [QUANT_Q2_K] = "q2k",  [QUANT_Q3_K] = "q3k",
+    [QUANT_Q4_K] = "q4k",  [QUANT_Q5_K] = "q5k",  [QUANT_Q6_K] = "q6k"
 };
 
 struct group_shape {
@@ -46,35 +44,117 @@ static uint32_t shader_mode(const struct vulkan_product *p)
     return p->mode != VULKAN_PAIR ? (uint32_t)p->mode : p->act == STEP_SILU ? 2 : 3;
 }
 
-static const struct vulkan_pipeline *find_pipeline(struct vulkan_recording *r, const struct vulkan_product *p,
-                                                   struct group_shape shape, uint32_t n_cols)
+/* n_acts rows of activations from act0 on, by a shader that makes them in x by y by z workgroups. */
+static void record_chunk(struct vulkan_recording *r, const struct vulkan_product *p, int32_t chunk, const char *shader,
+                         const struct vulkan_buf *acts, const uint32_t *spec, int32_t n_spec, int32_t act0,
+                         int32_t n_acts, uint32_t x, uint32_t y, uint32_t z)
 {
-    const struct vulkan_card *card = r->d->card;
-    char name[32];
-    const uint32_t spec[] = { shape.lanes, shape.rows, n_cols, shader_mode(p),
-                              (shape.lanes + card->min_subgroup - 1) / card->min_subgroup };
-    snprintf(name, sizeof name, "%s%s", shaders[p->w->type], card->features & VULKAN_SUBGROUP_ADD ? "" : "_tree");
-    return vulkan_record_pipeline(r, name, spec, sizeof spec / sizeof *spec);
-}
-
-/* n_cols activations from act0 on, n_groups times. */
-static void record_chunk(struct vulkan_recording *r, const struct vulkan_product *p, int32_t chunk,
-                         struct group_shape shape, int32_t act0, int32_t n_cols, int32_t n_groups)
-{
-    const struct vulkan_pipeline *pipeline = find_pipeline(r, p, shape, (uint32_t)n_cols);
     const struct vulkan_chunk *c = &p->w->chunks[chunk];
     const struct vulkan_buf *second = p->w2 ? &p->w2->chunks[chunk].buf : &c->buf;
-    const struct vulkan_part parts[] = { vulkan_all(&c->buf), vulkan_all(second), vulkan_all(p->x), vulkan_all(p->y),
+    const struct vulkan_part parts[] = { vulkan_all(&c->buf), vulkan_all(second), vulkan_all(acts), vulkan_all(p->y),
                                          p->bias.buf ? p->bias : vulkan_all(p->x),
                                          p->bias2.buf ? p->bias2 : vulkan_all(p->x) };
-    const struct push_matvec push = {
+    const struct push_product push = {
         .plane = { c->plane[0], c->plane[1], c->plane[2], c->plane[3] }, .n_units = (uint32_t)p->w->n_cols / 32,
         .n_rows = (uint32_t)c->n_rows, .row0 = (uint32_t)c->row0, .y_stride = (uint32_t)p->w->n_rows,
-        .act0 = (uint32_t)act0, .has_bias = p->bias.buf != NULL, .has_bias2 = p->bias2.buf != NULL,
-        .scale = p->scale * (1 + r->d->faults.product), .cap = p->cap };
-    uint32_t n = ((uint32_t)c->n_rows + shape.rows - 1) / shape.rows, x = n < MAX_GRID_X ? n : MAX_GRID_X;
-    if (pipeline)
-        vulkan_record(r, pipeline, parts, &push, sizeof push, x, (n + x - 1) / x, (uint32_t)n_groups);
+        .act0 = (uint32_t)act0, .n_acts = (uint32_t)n_acts, .has_bias = p->bias.buf != NULL,
+        .has_bias2 = p->bias2.buf != NULL, .scale = p->scale * (1 + r->d->faults.product), .cap = p->cap };
+    vulkan_record_shader(r, shader, spec, n_spec, parts, &push, sizeof push, x, y, z);
+}
+
+/* ---- few rows of activations ------------------------------------------------------------------------------- */
+
+/* n_cols rows of activations from act0 on, n_groups times. */
+static void record_matvec(struct vulkan_recording *r, const struct vulkan_product *p, int32_t chunk,
+                          struct group_shape shape, int32_t act0, int32_t n_cols, int32_t n_groups)
+{
+    const struct vulkan_card *card = r->d->card;
+    char shader[32];
+    const uint32_t spec[] = { shape.lanes, shape.rows, (uint32_t)n_cols, shader_mode(p),
+                              (shape.lanes + card->min_subgroup - 1) / card->min_subgroup };
+    uint32_t n = ((uint32_t)p->w->chunks[chunk].n_rows + shape.rows - 1) / shape.rows;
+    uint32_t x = n < MAX_GRID ? n : MAX_GRID;
+    snprintf(shader, sizeof shader, "matvec_%s%s", types[p->w->type],
+             card->features & VULKAN_SUBGROUP_ADD ? "" : "_tree");
+    record_chunk(r, p, chunk, shader, p->x, spec, sizeof spec / sizeof *spec, act0, n_cols * n_groups, x,
+                 (n + x - 1) / x, (uint32_t)n_groups);
+}
+
+static void record_groups(struct vulkan_recording *r, const struct vulkan_product *p)
+{
+    struct group_shape shape = choose_shape(r->d->card, p->w, p->mode);
+    int32_t n_full = p->n / MAX_COLS, n_rest = p->n % MAX_COLS;
+    for (int32_t chunk = 0; chunk < p->w->n_chunks; chunk++) {
+        if (n_full > 0)
+            record_matvec(r, p, chunk, shape, 0, MAX_COLS, n_full);
+        if (n_rest > 0)
+            record_matvec(r, p, chunk, shape, n_full * MAX_COLS, n_rest, 1);
+    }
+}
+
+/* ---- many ---------------------------------------------------------------------------------------------------- */
+
+struct tile {
+    uint32_t rows, acts, lane_rows, lane_acts;
+};
+
+/* The large tile reads shared memory the less; the small one spreads a small product over a large device. Results are
+ * the same bit by bit. */
+static struct tile choose_tile(const struct vulkan_product *p)
+{
+    static const struct tile large = { 64, 64, 8, 4 }, small = { 32, 32, 4, 4 };
+    uint64_t n_tiles = ((uint64_t)p->w->n_rows + 63) / 64 * (((uint64_t)p->n + 63) / 64);
+    return n_tiles >= MIN_LARGE_TILES ? large : small;
+}
+
+static bool is_quantised(uint32_t type)
+{
+    return type != QUANT_F32 && type != QUANT_F16 && type != QUANT_BF16;
+}
+
+bool vulkan_product_many(const struct vulkan_device *d, int32_t n)
+{
+    return n > VULKAN_FEW_ROWS && d->card->tiles != VULKAN_TILES_NONE;
+}
+
+bool vulkan_weight_takes_acts(const struct vulkan_device *d, const struct vulkan_weight *w)
+{
+    return d->card->tiles == VULKAN_TILES_INT8 && is_quantised(w->type);
+}
+
+uint64_t vulkan_acts_bytes(const struct vulkan_device *d, int32_t n, int32_t n_cols)
+{
+    uint64_t rows = (uint64_t)n, units = (uint64_t)n_cols / 32;    /* as acts.comp writes them */
+    return d->card->tiles == VULKAN_TILES_INT8 ? 2 * rows * units * 48 + rows * 4 : 0;
+}
+
+void vulkan_record_acts(struct vulkan_recording *r, const struct vulkan_buf *x, const struct vulkan_buf *acts,
+                        int32_t n, int32_t n_cols)
+{
+    const uint32_t spec[] = { ACTS_LANES };
+    const struct vulkan_part parts[] = { vulkan_all(x), vulkan_all(acts) };
+    const struct push_acts push = { (uint32_t)n_cols / 32, (uint32_t)n };
+    assert(n <= PUSH_MAX_ACTS && (r->rehearsal || acts->n_bytes >= vulkan_acts_bytes(r->d, n, n_cols)));
+    vulkan_record_shader(r, "acts", spec, 1, parts, &push, sizeof push, (uint32_t)n, 1, 1);
+}
+
+static void record_tiles(struct vulkan_recording *r, const struct vulkan_product *p)
+{
+    struct tile t = choose_tile(p);
+    bool int8 = vulkan_weight_takes_acts(r->d, p->w);
+    const uint32_t spec[] = { t.rows / t.lane_rows * (t.acts / t.lane_acts), t.rows, t.acts, shader_mode(p),
+                              t.lane_rows, t.lane_acts };
+    uint32_t slots = (uint32_t)p->n * (int8 ? 2 : 1);    /* every row might be an outlier */
+    char shader[32];
+    assert(!int8 || p->acts);
+    assert(!int8 || r->rehearsal || p->acts->n_bytes >= vulkan_acts_bytes(r->d, p->n, p->w->n_cols));
+    snprintf(shader, sizeof shader, "matmul_%s%s%s", int8 ? "i8_" : "", types[p->w->type],
+             int8 && !(r->d->card->features & VULKAN_INT_DOT) ? "_emulated" : "");
+    for (int32_t chunk = 0; chunk < p->w->n_chunks; chunk++) {
+        uint32_t n = ((uint32_t)p->w->chunks[chunk].n_rows + t.rows - 1) / t.rows, y = n < MAX_GRID ? n : MAX_GRID;
+        record_chunk(r, p, chunk, shader, int8 ? p->acts : p->x, spec, sizeof spec / sizeof *spec, 0, p->n,
+                     (slots + t.acts - 1) / t.acts, y, (n + y - 1) / y);    /* x: tiles of the same weights */
+    }
 }
 
 void vulkan_record_product(struct vulkan_recording *r, const struct vulkan_product *p)
@@ -86,12 +166,8 @@ void vulkan_record_product(struct vulkan_recording *r, const struct vulkan_produ
     assert(p->mode == VULKAN_PAIR || p->scale != 0);
     assert(r->rehearsal || p->x->n_bytes / 4 >= (uint64_t)p->n * (uint64_t)w->n_cols);
     assert(r->rehearsal || p->y->n_bytes / 4 >= (uint64_t)p->n * (uint64_t)w->n_rows);
-    struct group_shape shape = choose_shape(r->d->card, w, p->mode);
-    int32_t n_full = p->n / MAX_COLS, n_rest = p->n % MAX_COLS;
-    for (int32_t chunk = 0; chunk < w->n_chunks; chunk++) {
-        if (n_full > 0)
-            record_chunk(r, p, chunk, shape, 0, MAX_COLS, n_full);
-        if (n_rest > 0)
-            record_chunk(r, p, chunk, shape, n_full * MAX_COLS, n_rest, 1);
-    }
+    if (p->many)
+        record_tiles(r, p);
+    else
+        record_groups(r, p);
 }

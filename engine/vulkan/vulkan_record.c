@@ -14,7 +14,8 @@
  *     gate, up  with the activation
  *     down      x += W gate
  *
- * Where a model has a norm behind a matrix, the product goes to branch and one level more adds it to x. */
+ * Where products take activations in eight bits (vulkan_product.h), a level before them rounds those, once for all that
+ * share them. Where a model has a norm behind a matrix, the product goes to branch and one level more adds it to x. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,21 +36,53 @@ static void norm(struct vulkan_recording *r, const struct vulkan_buf *x, struct 
     vulkan_record_barrier(r);
 }
 
-static void product(struct vulkan_recording *r, const struct placed *p, const struct tensor *w,
-                    struct vulkan_part bias, const struct vulkan_buf *x, const struct vulkan_buf *y, int32_t n_rows)
+/* What a recording is for. */
+struct rows {
+    int32_t n;
+    bool many;    /* vulkan_product.h */
+};
+
+/* What a step's matrices are multiplied with, as their products take it. */
+struct input {
+    const struct vulkan_buf *x, *acts;
+    struct rows rows;
+};
+
+/* Rounds x where one of the step's matrices wants it rounded. */
+static struct input input(struct vulkan_recording *r, const struct placed *p, const struct step *s,
+                          const struct vulkan_buf *x, struct rows rows)
 {
-    vulkan_record_product(r, &(struct vulkan_product){ .w = &p->weights[w->index], .x = x, .y = y, .bias = bias,
-                                                       .n = n_rows, .scale = 1 });
+    bool wanted = false;
+    for (int i = 0; i < 3 && s->w[i]; i++)
+        wanted |= rows.many && vulkan_weight_takes_acts(p->b->d, &p->weights[s->w[i]->index]);
+    if (wanted) {
+        vulkan_record_acts(r, x, &p->scratch.acts, rows.n, s->w[0]->n_cols);
+        vulkan_record_barrier(r);
+    }
+    return (struct input){ x, wanted ? &p->scratch.acts : NULL, rows };
 }
 
-/* What a step's matrices are multiplied with. */
-static const struct vulkan_buf *normed(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                                       const struct vulkan_vectors *v, const struct vulkan_buf *x, int32_t n_rows)
+static struct input normed(struct vulkan_recording *r, const struct placed *p, const struct step *s,
+                           const struct vulkan_vectors *v, const struct vulkan_buf *x, struct rows rows)
 {
     if (!s->norm)
-        return x;
-    norm(r, x, v->norm, &p->scratch.h, n_rows, s->w[0]->n_cols, s->eps);
-    return &p->scratch.h;
+        return input(r, p, s, x, rows);
+    norm(r, x, v->norm, &p->scratch.h, rows.n, s->w[0]->n_cols, s->eps);
+    return input(r, p, s, &p->scratch.h, rows);
+}
+
+static struct vulkan_product product_of(const struct placed *p, const struct tensor *w, struct vulkan_part bias,
+                                        const struct input *in, const struct vulkan_buf *y)
+{
+    return (struct vulkan_product){ .w = &p->weights[w->index], .x = in->x, .acts = in->acts, .y = y, .bias = bias,
+                                    .n = in->rows.n, .many = in->rows.many, .scale = 1 };
+}
+
+static void product(struct vulkan_recording *r, const struct placed *p, const struct tensor *w,
+                    struct vulkan_part bias, const struct input *in, const struct vulkan_buf *y)
+{
+    struct vulkan_product one = product_of(p, w, bias, in, y);
+    vulkan_record_product(r, &one);
 }
 
 struct vulkan_attention vulkan_attention_of(const struct placed *p, const struct step *s,
@@ -68,14 +101,14 @@ struct vulkan_attention vulkan_attention_of(const struct placed *p, const struct
 }
 
 static void attn_in(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                    const struct vulkan_vectors *v, const struct kv_layer *kv, int32_t n_rows)
+                    const struct vulkan_vectors *v, const struct kv_layer *kv, struct rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
-    const struct vulkan_attention a = vulkan_attention_of(p, s, v, kv, n_rows);
-    const struct vulkan_buf *in = normed(r, p, s, v, &b->x, n_rows);
-    product(r, p, s->w[0], v->bias[0], in, &b->q, n_rows);
-    product(r, p, s->w[1], v->bias[1], in, &b->k, n_rows);
-    product(r, p, s->w[2], v->bias[2], in, &b->v, n_rows);
+    const struct vulkan_attention a = vulkan_attention_of(p, s, v, kv, rows.n);
+    const struct input in = normed(r, p, s, v, &b->x, rows);
+    product(r, p, s->w[0], v->bias[0], &in, &b->q);
+    product(r, p, s->w[1], v->bias[1], &in, &b->k);
+    product(r, p, s->w[2], v->bias[2], &in, &b->v);
     vulkan_record_barrier(r);
     vulkan_record_attn_in(r, s, &a);
     vulkan_record_barrier(r);
@@ -99,70 +132,75 @@ static void attend(struct vulkan_recording *r, const struct placed *p, const str
 }
 
 static void onto_residual(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                          const struct vulkan_vectors *v, const struct vulkan_buf *src, int32_t n_rows)
+                          const struct vulkan_vectors *v, const struct vulkan_buf *src, struct rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
-    const struct vulkan_buf *in = normed(r, p, s, v, src, n_rows);
-    struct vulkan_product add = { .w = &p->weights[s->w[0]->index], .x = in, .y = &b->x, .bias = v->bias[0],
-                                  .n = n_rows, .mode = VULKAN_ADD, .scale = s->scale };
+    const struct input in = normed(r, p, s, v, src, rows);
     if (!s->post_norm) {
+        struct vulkan_product add = product_of(p, s->w[0], v->bias[0], &in, &b->x);
+        add.mode = VULKAN_ADD;
+        add.scale = s->scale;
         vulkan_record_product(r, &add);
         vulkan_record_barrier(r);
         return;
     }
-    product(r, p, s->w[0], v->bias[0], in, &b->branch, n_rows);
+    product(r, p, s->w[0], v->bias[0], &in, &b->branch);
     vulkan_record_barrier(r);
     const uint32_t spec[] = { NORM_LANES, 1, 0 };
     const struct vulkan_part parts[] = { vulkan_all(&b->branch), v->post_norm, vulkan_all(&b->x), v->post_norm };
     const struct push_norm push = { (uint32_t)s->w[0]->n_rows, s->eps, s->scale };
-    vulkan_record_shader(r, "norm", spec, 3, parts, &push, sizeof push, (uint32_t)n_rows, 1, 1);
+    vulkan_record_shader(r, "norm", spec, 3, parts, &push, sizeof push, (uint32_t)rows.n, 1, 1);
     vulkan_record_barrier(r);
 }
 
 static void ffn_in(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                   const struct vulkan_vectors *v, int32_t n_rows)
+                   const struct vulkan_vectors *v, struct rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
-    const struct vulkan_buf *in = normed(r, p, s, v, &b->x, n_rows);
+    const struct input in = normed(r, p, s, v, &b->x, rows);
     const struct tensor *gate = s->w[0], *up = s->w[1];
     if (gate->type == up->type) {
-        vulkan_record_product(r, &(struct vulkan_product){
-            .w = &p->weights[gate->index], .w2 = &p->weights[up->index], .x = in, .y = &b->gate, .bias = v->bias[0],
-            .bias2 = v->bias[1], .n = n_rows, .mode = VULKAN_PAIR, .act = s->act, .scale = 1 });
+        struct vulkan_product pair = product_of(p, gate, v->bias[0], &in, &b->gate);
+        pair.mode = VULKAN_PAIR;
+        pair.w2 = &p->weights[up->index];
+        pair.bias2 = v->bias[1];
+        pair.act = s->act;
+        vulkan_record_product(r, &pair);
         vulkan_record_barrier(r);
         return;
     }
-    product(r, p, gate, v->bias[0], in, &b->gate, n_rows);
-    product(r, p, up, v->bias[1], in, &b->up, n_rows);
+    product(r, p, gate, v->bias[0], &in, &b->gate);
+    product(r, p, up, v->bias[1], &in, &b->up);
     vulkan_record_barrier(r);
     uint32_t n = (uint32_t)gate->n_rows;
     const uint32_t spec[] = { NORM_LANES, s->act };
     const struct vulkan_part parts[] = { vulkan_all(&b->gate), vulkan_all(&b->up) };
     vulkan_record_shader(r, "glu", spec, 2, parts, &(struct push_glu){ n }, sizeof(struct push_glu),
-                         (n + NORM_LANES - 1) / NORM_LANES, (uint32_t)n_rows, 1);
+                         (n + NORM_LANES - 1) / NORM_LANES, (uint32_t)rows.n, 1);
     vulkan_record_barrier(r);
 }
 
-static void record_body(struct vulkan_recording *r, const struct placed *p, const struct kv_layer *kv, int32_t n_rows)
+static void record_body(struct vulkan_recording *r, const struct placed *p, const struct kv_layer *kv,
+                        struct rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
-    vulkan_record_copy(r, &b->x, &b->in, (uint64_t)n_rows * (uint64_t)p->program->n_embd * sizeof(float));
+    vulkan_record_copy(r, &b->x, &b->in, (uint64_t)rows.n * (uint64_t)p->program->n_embd * sizeof(float));
     for (int32_t i = 0; i < p->program->n_steps; i++) {
         const struct step *s = &p->program->steps[i];
         const struct vulkan_vectors *v = &p->vectors[i];
         switch (s->kind) {
         case STEP_EMBED: break;    /* the host looked it up */
-        case STEP_ATTN_IN: attn_in(r, p, s, v, kv, n_rows); break;
-        case STEP_ATTN: attend(r, p, s, v, kv, n_rows); break;
-        case STEP_ATTN_OUT: onto_residual(r, p, s, v, &b->attn, n_rows); break;
-        case STEP_FFN_IN: ffn_in(r, p, s, v, n_rows); break;
-        case STEP_FFN_OUT: onto_residual(r, p, s, v, &b->gate, n_rows); break;
+        case STEP_ATTN_IN: attn_in(r, p, s, v, kv, rows); break;
+        case STEP_ATTN: attend(r, p, s, v, kv, rows.n); break;
+        case STEP_ATTN_OUT: onto_residual(r, p, s, v, &b->attn, rows); break;
+        case STEP_FFN_IN: ffn_in(r, p, s, v, rows); break;
+        case STEP_FFN_OUT: onto_residual(r, p, s, v, &b->gate, rows); break;
         case STEP_HEAD: break;    /* has a recording of its own */
         }
     }
 }
 
-static void record_head(struct vulkan_recording *r, const struct placed *p, int32_t n_logits)
+static void record_head(struct vulkan_recording *r, const struct placed *p, struct rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
     for (int32_t i = 0; i < p->program->n_steps; i++) {
@@ -174,11 +212,13 @@ static void record_head(struct vulkan_recording *r, const struct placed *p, int3
         const struct vulkan_part parts[] = { vulkan_all(&b->x), v->norm, vulkan_all(&b->picked),
                                              vulkan_all(&b->wanted) };
         const struct push_norm push = { (uint32_t)s->w[0]->n_cols, s->eps, 1 };
-        vulkan_record_shader(r, "norm", spec, 3, parts, &push, sizeof push, (uint32_t)n_logits, 1, 1);
+        vulkan_record_shader(r, "norm", spec, 3, parts, &push, sizeof push, (uint32_t)rows.n, 1, 1);
         vulkan_record_barrier(r);
-        vulkan_record_product(r, &(struct vulkan_product){ .w = &p->weights[s->w[0]->index], .x = &b->picked,
-                                                           .y = &b->logits, .bias = v->bias[0], .n = n_logits,
-                                                           .scale = s->scale, .cap = s->cap });
+        const struct input in = input(r, p, s, &b->picked, rows);
+        struct vulkan_product head = product_of(p, s->w[0], v->bias[0], &in, &b->logits);
+        head.scale = s->scale;
+        head.cap = s->cap;
+        vulkan_record_product(r, &head);
         vulkan_record_barrier(r);
     }
 }
@@ -201,44 +241,46 @@ void vulkan_forget_recordings(struct placed *p)
     forget(&p->heads);
 }
 
-static void rehearse(const struct placed *p, const struct kv_layer *kv, int32_t n_rows)
+static void rehearse(const struct placed *p, const struct kv_layer *kv, struct rows rows)
 {
     struct vulkan_recording r = vulkan_rehearsal(p->b->d);
     if (kv)
-        record_body(&r, p, kv, n_rows);
+        record_body(&r, p, kv, rows);
     else
-        record_head(&r, p, n_rows);
+        record_head(&r, p, rows);
 }
 
+/* An answer, the end and the middle of a prompt, and a long one's, which may have larger tiles. */
 void vulkan_want_pipelines(const struct placed *p)
 {
-    static const int32_t rows[] = { 1, 8, 64 };    /* an answer, the end and the middle of a prompt */
+    static const int32_t rows[] = { 1, 8, 64, VULKAN_MAX_ROWS };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        rehearse(p, p->program->kv, rows[i]);
-    rehearse(p, NULL, 1);
+        rehearse(p, p->program->kv, (struct rows){ rows[i], vulkan_product_many(p->b->d, rows[i]) });
+    rehearse(p, NULL, (struct rows){ 1, false });
     vulkan_pipelines_start(p->b->d);
 }
 
-static enum err_code find(struct placed *p, struct vulkan_body **list, const struct kv_layer *kv, int32_t n_rows,
+static enum err_code find(struct placed *p, struct vulkan_body **list, const struct kv_layer *kv, struct rows rows,
                           VkCommandBuffer *out, struct err *e)
 {
     for (struct vulkan_body *b = *list; b; b = b->next)
-        if (b->n_rows == n_rows) {
+        if (b->n_rows == rows.n && b->many == rows.many) {
             *out = b->recording.cmd;
             return ERR_OK;
         }
     struct vulkan_body *b = calloc(1, sizeof *b);
     if (!b)
         return err_set(e, ERR_NOMEM, "no memory for a recording");
-    b->n_rows = n_rows;
-    rehearse(p, kv, n_rows);
+    b->n_rows = rows.n;
+    b->many = rows.many;
+    rehearse(p, kv, rows);
     vulkan_pipelines_start(p->b->d);
     enum err_code rc = vulkan_record_begin(&b->recording, p->b->d, e);
     if (rc == ERR_OK) {
         if (kv)
-            record_body(&b->recording, p, kv, n_rows);
+            record_body(&b->recording, p, kv, rows);
         else
-            record_head(&b->recording, p, n_rows);
+            record_head(&b->recording, p, rows);
         rc = vulkan_record_end(&b->recording, e);
     }
     if (rc != ERR_OK) {
@@ -259,17 +301,17 @@ static bool same_types(const struct placed *p, const struct kv_layer *kv)
     return i == p->program->n_layers;
 }
 
-enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32_t n_rows, VkCommandBuffer *out,
-                              struct err *e)
+enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32_t n_rows, bool many,
+                              VkCommandBuffer *out, struct err *e)
 {
     if (!same_types(p, kv)) {    /* another session's */
         forget(&p->bodies);
         memcpy(p->kv, kv, (size_t)p->program->n_layers * sizeof *kv);
     }
-    return find(p, &p->bodies, kv, n_rows, out, e);
+    return find(p, &p->bodies, kv, (struct rows){ n_rows, many }, out, e);
 }
 
-enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, VkCommandBuffer *out, struct err *e)
+enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, bool many, VkCommandBuffer *out, struct err *e)
 {
-    return find(p, &p->heads, NULL, n_logits, out, e);
+    return find(p, &p->heads, NULL, (struct rows){ n_logits, many }, out, e);
 }

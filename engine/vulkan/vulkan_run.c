@@ -9,6 +9,7 @@
 #include "engine/quant/quant.h"
 #include "engine/vulkan/vulkan_cache.h"
 #include "engine/vulkan/vulkan_placed.h"
+#include "engine/vulkan/vulkan_product.h"
 #include "engine/vulkan/vulkan_seal.h"
 
 static const double PIECE_MS = 50;
@@ -207,16 +208,17 @@ static void take_logits(const struct placed *p, const struct batch *batch, int32
 static enum err_code run_piece(struct placed *p, const struct batch *batch, int32_t row0, int32_t n, struct err *e)
 {
     VkCommandBuffer cmds[2];
+    const struct vulkan_device *d = p->b->d;
     int32_t row = 0, n_wanted = list_wanted(p, batch, row0, n, &row);
     size_t n_embd = (size_t)p->program->n_embd;
     write_in(p, batch, row0, n);
     write_rows(p, batch, row0, n);
-    enum err_code rc = vulkan_body_for(p, batch->kv, n, &cmds[0], e);
+    enum err_code rc = vulkan_body_for(p, batch->kv, n, vulkan_product_many(d, batch->n_rows), &cmds[0], e);
     for (bool first = true; rc == ERR_OK && (first || n_wanted > 0); first = false) {
         uint32_t n_cmds = first;
         uint64_t value;
         if (n_wanted > 0)
-            rc = vulkan_head_for(p, n_wanted, &cmds[n_cmds++], e);
+            rc = vulkan_head_for(p, n_wanted, vulkan_product_many(d, batch->n_logits), &cmds[n_cmds++], e);
         double begin = now_ms();
         if (rc == ERR_OK)
             rc = vulkan_submit(p->b->d, cmds, n_cmds, &value, e);

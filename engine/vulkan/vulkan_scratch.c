@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/vulkan/vulkan_placed.h"
+#include "engine/vulkan/vulkan_product.h"
 
 enum { N_SLOTS = 16 };                             /* sequences in the table at a time */
 static const uint64_t LOGITS_BYTES = 64 << 20;     /* of one head, about: more are taken from the device in turns */
@@ -12,7 +13,7 @@ static const uint64_t PARTS_BYTES = 64 << 20;      /* of partial attention, abou
 /* What the sizes follow from. */
 struct sizes {
     int32_t max_rows, max_logits, n_ctx, stride, max_rot, slice_rows, max_parts;
-    uint64_t seals_bytes, parts_bytes;
+    uint64_t seals_bytes, parts_bytes, acts_bytes;
 };
 
 static uint64_t parts_bytes(const struct program *g, int32_t slice_rows, int32_t max_parts)
@@ -39,6 +40,8 @@ static struct sizes sizes_for(const struct placed *p, int32_t max_rows, int32_t 
         z.max_logits = (z.max_logits + 1) / 2;
     z.parts_bytes = parts_bytes(g, z.slice_rows, z.max_parts);
     z.seals_bytes = ((uint64_t)rows * 4 + 255) / 256 * 256;    /* so that each list may be bound */
+    if (vulkan_product_many(p->b->d, max_rows))
+        z.acts_bytes = vulkan_acts_bytes(p->b->d, rows, g->max_cols);
     for (int32_t i = 0; i < g->n_ropes; i++)
         z.max_rot = g->ropes[i].n_rot > z.max_rot ? g->ropes[i].n_rot : z.max_rot;
     return z;
@@ -76,6 +79,7 @@ static void list(struct vulkan_scratch *s, const struct program *g, const struct
         { &s->branch, rows * (uint64_t)g->n_embd * f, VULKAN_LOCAL },
         { &s->parts, z->parts_bytes, VULKAN_LOCAL },
         { &s->picked, (logits ? logits : 1) * (uint64_t)g->n_embd * f, VULKAN_LOCAL },
+        { &s->acts, z->acts_bytes > 16 ? z->acts_bytes : 16, VULKAN_LOCAL },
         { &s->logits, (logits ? logits : 1) * (uint64_t)g->n_vocab * f, VULKAN_BACK },
     };
     memcpy(out, all, sizeof all);

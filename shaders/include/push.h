@@ -24,14 +24,24 @@ struct push_glu {
     PUSH_U n_cols;
 };
 
-/* matvec.comp */
-struct push_matvec {
+/* acts.comp */
+struct push_acts {
+    PUSH_U n_units;      /* of a row: columns / 32 */
+    PUSH_U n_acts;       /* rows */
+};
+
+/* Rows of activations in eight bits that a product has at most. */
+#define PUSH_MAX_ACTS 1024
+
+/* matvec.comp, matmul.comp */
+struct push_product {
     PUSH_U plane[4];     /* where the planes of the chunk begin, in 16 bytes */
     PUSH_U n_units;      /* of a row: columns / 32 */
     PUSH_U n_rows;       /* of the chunk */
     PUSH_U row0;         /* of the matrix, the chunk's first */
     PUSH_U y_stride;     /* rows of the matrix */
-    PUSH_U act0;         /* first row of activations */
+    PUSH_U act0;         /* first row of activations; */
+    PUSH_U n_acts;       /* how many there are from there on */
     PUSH_U has_bias;     /* 0 or 1; on the second matrix: */
     PUSH_U has_bias2;
     PUSH_F scale;

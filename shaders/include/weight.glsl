@@ -130,17 +130,10 @@ weight_unit weight_load(uint matrix, uint u)
     return w;
 }
 
-// Codes of weights 4g to 4g + 3 as numbers.
-vec4 weight_codes(weight_unit w, uint g)
+#if BITS <= 8
+// Codes of weights 4g to 4g + 3, those of Q8_0 with the sign bit turned over.
+uint weight_bytes(weight_unit w, uint g)
 {
-#if BITS == 32
-    return uintBitsToFloat(uvec4(w.codes[4 * g], w.codes[4 * g + 1], w.codes[4 * g + 2], w.codes[4 * g + 3]));
-#elif defined WEIGHT_BF16
-    uint a = w.codes[2 * g], b = w.codes[2 * g + 1];
-    return uintBitsToFloat(uvec4(a << 16, a & 0xffff0000, b << 16, b & 0xffff0000));
-#elif defined WEIGHT_F16
-    return vec4(unpackHalf2x16(w.codes[2 * g]), unpackHalf2x16(w.codes[2 * g + 1]));
-#else
 #if BITS == 2
     uint four = w.codes[g / 4] >> 2 * (g % 4) & 0x03030303;
 #elif BITS == 4
@@ -153,6 +146,34 @@ vec4 weight_codes(weight_unit w, uint g)
 #elif HIGH_BITS == 2
     four |= (w.high[g / 4] >> 2 * (g % 4) & 0x03030303) << BITS;
 #endif
+    return four;
+}
+
+// The same less ZERO, as int8. No byte borrows from the next: 128 stands in each meanwhile.
+uint weight_int8(weight_unit w, uint g)
+{
+#if BITS == 8
+    return w.codes[g];
+#elif ZERO == 0
+    return weight_bytes(w, g);
+#else
+    return ((weight_bytes(w, g) | 0x80808080) - ZERO * 0x01010101) ^ 0x80808080;
+#endif
+}
+#endif
+
+// Codes of weights 4g to 4g + 3 as numbers.
+vec4 weight_codes(weight_unit w, uint g)
+{
+#if BITS == 32
+    return uintBitsToFloat(uvec4(w.codes[4 * g], w.codes[4 * g + 1], w.codes[4 * g + 2], w.codes[4 * g + 3]));
+#elif defined WEIGHT_BF16
+    uint a = w.codes[2 * g], b = w.codes[2 * g + 1];
+    return uintBitsToFloat(uvec4(a << 16, a & 0xffff0000, b << 16, b & 0xffff0000));
+#elif defined WEIGHT_F16
+    return vec4(unpackHalf2x16(w.codes[2 * g]), unpackHalf2x16(w.codes[2 * g + 1]));
+#else
+    uint four = weight_bytes(w, g);
     // 2^23 + code and 2^15 + code are written bit by bit: conversions of integers run at a quarter of the pace of
     // additions on some cards, and would then be what a product waits for.
     uint up = four >> 16;

@@ -19,7 +19,7 @@ static void open_on(struct test *t, struct logits_rig *rig, const char *path, co
                     const struct session_options *o)
 {
     if (device)
-        logits_rig_open_on(t, rig, path, device, 0, o);
+        logits_rig_open_on(t, rig, path, device, tier, 0, o);
     else
         logits_rig_open(t, rig, path, tier, o);
 }
@@ -78,6 +78,12 @@ TEST(logits_of_tiny_models_without_rounding_of_the_cache)
 TEST(logits_of_tiny_models_on_vulkan)
 {
     check_variants(t, NULL, software, "f16", 1e-5);
+}
+
+TEST(logits_of_tiny_models_on_vulkan_by_tiles)
+{
+    check_variants(t, "f32", software, "f16", 1e-5);
+    check_variants(t, "int8", software, "f16", 1e-5);
 }
 
 TEST(logits_of_tiny_models_scalar_equals_best_tier)

@@ -28,11 +28,11 @@ void logits_rig_open(struct test *t, struct logits_rig *rig, const char *path, c
 }
 
 void logits_rig_open_on(struct test *t, struct logits_rig *rig, const char *path, const char *device,
-                        int32_t n_gpu_layers, const struct session_options *o)
+                        const char *tiles, int32_t n_gpu_layers, const struct session_options *o)
 {
     struct engine_info info;
     struct engine_options options = { .device = device, .n_gpu_layers = n_gpu_layers, .vulkan_validate = true,
-                                      .cache_dir = test_folder(t) };    /* one self-test is enough */
+                                      .vulkan_tiles = tiles, .cache_dir = test_folder(t) };    /* one self-test is enough */
     open_engine(t, rig, &options);
     engine_info(rig->engine, &info);
     if (!info.device[0]) {    /* perhaps the validation layer is what is missing */

@@ -18,9 +18,9 @@ struct logits_rig {
 void logits_rig_open(struct test *t, struct logits_rig *rig, const char *path, const char *tier,
                      const struct session_options *o);
 /* The same on a Vulkan device, with so many layers there (0: as many as fit), under the validation layer where it is
- * installed; skips the case when the device is not there. */
+ * installed; skips the case when the device is not there. tiles: engine_options.vulkan_tiles. */
 void logits_rig_open_on(struct test *t, struct logits_rig *rig, const char *path, const char *device,
-                        int32_t n_gpu_layers, const struct session_options *o);
+                        const char *tiles, int32_t n_gpu_layers, const struct session_options *o);
 void logits_rig_close(struct logits_rig *rig);
 
 /* Logits of every position of ids, evaluated in pieces of n_rows: [n][n_vocab], malloc. */

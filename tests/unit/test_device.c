@@ -110,6 +110,19 @@ TEST(device_without_the_validation_that_was_asked_for_is_not_used)
     engine_destroy(eng);
 }
 
+TEST(device_with_tiles_that_do_not_exist)
+{
+    struct engine *eng;
+    struct engine_info info;
+    struct err e = { 0 };
+    const struct engine_options o = { .n_threads = 1, .device = "vulkan", .vulkan_loader = FAKE_VULKAN,
+                                      .vulkan_tiles = "int4" };
+    CHECK(t, engine_create(&eng, &o, &e) == ERR_OK, "%s", e.text);
+    engine_info(eng, &info);
+    CHECK_TEXT(t, info.device_note, "Vulkan: tiles 'int4': none, f32 or int8 wanted" CPU_ANSWERS);
+    engine_destroy(eng);
+}
+
 TEST(device_that_is_software_is_used_by_name_alone)
 {
     struct engine_device_list *list;

@@ -41,12 +41,13 @@ static void make_case(struct test *t, struct plan_model *model, const struct pla
         ids[i] = (int32_t)test_below(t, (uint32_t)plan.n_vocab);
 }
 
+/* tier: of the processor; on a device, engine_options.vulkan_tiles. */
 static void open_on(struct test *t, struct logits_rig *rig, const char *path, const char *tier, const char *device,
                     const char *kv_type)
 {
     const struct session_options o = { .n_ctx = 300, .kv_type_k = kv_type, .kv_type_v = kv_type, .keep_kv_type = true };
     if (device)
-        logits_rig_open_on(t, rig, path, device, 0, &o);
+        logits_rig_open_on(t, rig, path, device, tier, 0, &o);
     else
         logits_rig_open(t, rig, path, tier, &o);
 }
@@ -67,8 +68,8 @@ static void check_plans(struct test *t, uint32_t weight_type, const char *tier, 
         CHECK(t, model_warning(rig.model, 1) == NULL, "%s", model_warning(rig.model, 1));
         float *got = evaluate(t, &rig, ids);
         double nmse = test_nmse(got, want, (size_t)N_TOKENS * (size_t)plan->n_vocab);
-        printf("%-7s %-5s %s cache  NMSE %.2e\n", plan->arch, device ? device : tier ? tier : "best",
-               kv_type, nmse);
+        printf("%-7s %s%-5s %s cache  NMSE %.2e\n", plan->arch, device ? "vulkan " : "", tier ? tier : "best", kv_type,
+               nmse);
         CHECK(t, nmse <= limit, "%s (plan %zu): NMSE %.3g, at most %.3g wanted", plan->arch, i, nmse, limit);
         free(want);
         free(got);
@@ -129,11 +130,14 @@ static const char device[] = "llvmpipe";
 TEST(forward_on_vulkan_with_float_weights)
 {
     check_plans(t, QUANT_F32, NULL, device, "f32", 1e-9);
+    check_plans(t, QUANT_F32, "f32", device, "f32", 1e-9);
 }
 
 TEST(forward_on_vulkan_with_quantised_weights)
 {
     check_plans(t, QUANT_Q8_0, NULL, device, "f16", 1e-4);
+    check_plans(t, QUANT_Q8_0, "f32", device, "f16", 1e-4);
+    check_plans(t, QUANT_Q8_0, "int8", device, "f16", 2e-3);    /* as on the processor */
 }
 
 /* Against the processor with a cache of the same types: what a page is sealed to, and when, is the same. */
@@ -162,24 +166,30 @@ TEST(forward_on_vulkan_with_sealed_caches)
     }
 }
 
+/* Batches of few rows among themselves, and batches of many: what is in between has other products. */
 TEST(forward_on_vulkan_gives_the_same_bits_in_pieces)
 {
     static const char *const kv_types[] = { "f16", "q8_0", "kv4" };
+    static const int32_t sizes[2][3] = { { 32, 7, 3 }, { 64, 97, 145 } };
     for (size_t i = 0; i < PLAN_N_ALL; i++) {
         struct plan_model model;
         struct logits_rig rig;
         char path[512];
         int32_t ids[N_TOKENS];
+        size_t n_bytes = (size_t)N_TOKENS * (size_t)plan_all[i].n_vocab * sizeof(float);
         make_case(t, &model, &plan_all[i], QUANT_Q8_0, path, ids);
-        open_on(t, &rig, path, NULL, device, kv_types[i % 3]);
-        float *want = logits_rig_eval(t, &rig, ids, N_TOKENS, 64);
-        session_truncate(rig.session, 0, 0);
-        float *got = evaluate(t, &rig, ids);
-        CHECK(t, memcmp(got, want, (size_t)N_TOKENS * (size_t)plan_all[i].n_vocab * sizeof *got) == 0,
-              "plan %zu, %s", i, kv_types[i % 3]);
+        open_on(t, &rig, path, i % 2 == 0 ? "int8" : "f32", device, kv_types[i % 3]);
+        for (int many = 0; many < 2; many++) {
+            float *want = logits_rig_eval(t, &rig, ids, N_TOKENS, sizes[many][0]);
+            for (int j = 1; j < 3; j++) {
+                float *got = logits_rig_eval(t, &rig, ids, N_TOKENS, sizes[many][j]);
+                CHECK(t, memcmp(got, want, n_bytes) == 0, "plan %zu, %s, pieces of %d", i, kv_types[i % 3],
+                      sizes[many][j]);
+                free(got);
+            }
+            free(want);
+        }
         logits_rig_close(&rig);
-        free(want);
-        free(got);
         plan_model_finish(&model);
     }
 }

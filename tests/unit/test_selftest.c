@@ -23,11 +23,12 @@ struct rig {
 };
 
 /* Skips the case when the device is not there. */
-static void open_engine(struct test *t, struct rig *r, const char *cache_dir)
+static void open_engine_with(struct test *t, struct rig *r, const char *cache_dir, const char *tiles)
 {
     struct err e;
     *r = (struct rig){ 0 };
-    const struct engine_options o = { .n_threads = 1, .device = device, .cache_dir = cache_dir };
+    const struct engine_options o = { .n_threads = 1, .device = device, .cache_dir = cache_dir,
+                                      .vulkan_tiles = tiles };
     CHECK_INT(t, engine_create(&r->eng, &o, &e), ERR_OK, "%s", e.text);
     engine_info(r->eng, &r->info);
     if (!r->info.device[0]) {
@@ -36,6 +37,11 @@ static void open_engine(struct test *t, struct rig *r, const char *cache_dir)
         engine_destroy(r->eng);
         SKIP(t, "%s", note);
     }
+}
+
+static void open_engine(struct test *t, struct rig *r, const char *cache_dir)
+{
+    open_engine_with(t, r, cache_dir, NULL);
 }
 
 static void open_model(struct test *t, struct rig *r, const char *path)
@@ -85,28 +91,45 @@ static int32_t count_files(const char *dir, const char *ending, char path[600])
 
 /* ---- what it says --------------------------------------------------------------------------------------- */
 
-TEST(selftest_passes_for_every_architecture)
+/* The worst row of all plans, in weights of a type. */
+static double worst_of_all(struct test *t, uint32_t type, const char *tiles)
 {
-    static const uint32_t types[] = { QUANT_F32, QUANT_Q8_0 };
-    for (int32_t i = 0; i < 2 * PLAN_N_ALL; i++) {
+    double worst = 0;
+    for (int32_t i = 0; i < PLAN_N_ALL; i++) {
         struct rig r;
         struct selftest_result got;
         struct backend *exact;
         struct err e;
         char path[512];
-        write_model(t, &plan_all[i / 2], types[i % 2], path);
-        open_engine(t, &r, NULL);
+        write_model(t, &plan_all[i], type, path);
+        open_engine_with(t, &r, NULL, tiles);
         open_model(t, &r, path);
         CHECK_INT(t, model_info(r.m)->n_device_layers, r.m->program->n_layers);
-        int32_t n_first = i % 2 ? r.m->program->n_layers / 2 : 0;    /* half of it: begins with noise */
+        int32_t n_first = type == QUANT_Q8_0 ? r.m->program->n_layers / 2 : 0;    /* half of it: begins with noise */
         CHECK_INT(t, engine_exact_backend(r.eng, &exact, &e), ERR_OK);
         CHECK_INT(t, selftest_run(r.eng->backend, exact, r.m->program, n_first, &got, &e), ERR_OK, "%s", e.text);
-        printf("%-7s %-5s %d of %d layers, %d rows: NMSE %.2e\n", plan_all[i / 2].arch, i % 2 ? "Q8_0" : "F32",
-               got.n_layers, r.m->program->n_layers, got.n_rows, got.nmse);
-        CHECK(t, selftest_passed(&got) && got.nmse < 1e-5 && got.nmse > 0, "NMSE %g", got.nmse);
+        printf("%-7s %-5s %d of %d layers, %d rows, tiles %s: NMSE %.2e\n", plan_all[i].arch,
+               type == QUANT_Q8_0 ? "Q8_0" : "F32", got.n_layers, r.m->program->n_layers, got.n_rows,
+               tiles ? tiles : "none", got.nmse);
+        CHECK(t, selftest_passed(&got) && got.nmse > 0, "NMSE %g", got.nmse);
+        worst = got.nmse > worst ? got.nmse : worst;
         exact->ops->destroy(exact);
         close_rig(&r);
     }
+    return worst;
+}
+
+TEST(selftest_passes_for_every_architecture)
+{
+    CHECK(t, worst_of_all(t, QUANT_F32, NULL) < 1e-5);
+    CHECK(t, worst_of_all(t, QUANT_Q8_0, NULL) < 1e-5);
+}
+
+TEST(selftest_passes_with_products_by_tiles)
+{
+    CHECK(t, worst_of_all(t, QUANT_F32, "f32") < 1e-5);
+    CHECK(t, worst_of_all(t, QUANT_Q8_0, "f32") < 1e-5);
+    CHECK(t, worst_of_all(t, QUANT_Q8_0, "int8") > 1e-5, "activations are not rounded: no tiles");
 }
 
 /* Without any device: two tiers of the processor are two backends. */
@@ -236,6 +259,22 @@ TEST(selftest_that_fails_leaves_the_model_to_the_processor_and_is_remembered)
     check_on_device(t, &r);
     close_rig(&r);
     CHECK_INT(t, count_files(dir, ".pipelines", note), 1);
+}
+
+TEST(selftest_of_products_that_round_activations_allows_for_that_alone)
+{
+    struct rig r;
+    char path[512];
+    write_model(t, &plan_all[3], QUANT_Q8_0, path);
+    open_engine_with(t, &r, NULL, "int8");
+    open_model(t, &r, path);
+    check_on_device(t, &r);
+    model_close(r.m);
+    faults_of(&r)->product = 0.1f;
+    open_model(t, &r, path);
+    CHECK_INT(t, model_info(r.m)->n_device_layers, 0);
+    CHECK(t, strstr(last_warning(&r), "at most 0.01 is right") != NULL, "%s", last_warning(&r));
+    close_rig(&r);
 }
 
 TEST(selftest_of_a_device_that_gives_no_numbers_fails)

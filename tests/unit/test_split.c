@@ -280,7 +280,7 @@ TEST(split_with_a_device_is_exact)
         for (int32_t n = 1; n <= n_layers; n++) {
             struct session_options so = options("f32");
             struct logits_rig rig;
-            logits_rig_open_on(t, &rig, file_path(t, "model.gguf"), device, n, &so);
+            logits_rig_open_on(t, &rig, file_path(t, "model.gguf"), device, NULL, n, &so);
             CHECK_INT(t, model_info(rig.model)->n_device_layers, n);
             CHECK_INT(t, rig.model->split != NULL, n < n_layers);
             evaluate(t, rig.session, ids, 0, 0, got);
@@ -306,7 +306,7 @@ TEST(split_with_a_device_gives_the_same_bits_in_pieces)
         make_case(t, &model, plan, QUANT_Q8_0, ids);
         size_t n = (size_t)N_TOKENS * (size_t)plan->n_vocab;
         float *exact = plan_model_logits(t, &model, ids, N_TOKENS), *got = room(t, plan);
-        logits_rig_open_on(t, &rig, file_path(t, "model.gguf"), device, 1 + i / 2, &so);
+        logits_rig_open_on(t, &rig, file_path(t, "model.gguf"), device, NULL, 1 + i / 2, &so);
         float *want = logits_rig_eval(t, &rig, ids, N_TOKENS, 64);
         double nmse = test_nmse(want, exact, n);
         printf("%-7s %d layers on %s, %s cache: NMSE %.2e\n", plan->arch, 1 + i / 2, device, kv_types[i / 2], nmse);
@@ -341,7 +341,7 @@ TEST(split_with_a_device_keeps_prefixes_of_its_own)
         struct logits_rig rig;
         so.cache_dir = dir;
         so.cache_disk_bytes = 64 * MIB;
-        logits_rig_open_on(t, &rig, file_path(t, "model.gguf"), device, 1 + pass / 2, &so);
+        logits_rig_open_on(t, &rig, file_path(t, "model.gguf"), device, NULL, 1 + pass / 2, &so);
         rig.session->any_file = true;
         struct session_rig same = { rig.engine, rig.model, rig.session };
         struct session_story story = session_rig_ask(t, &same, 0, ids, N_TOKENS, &ask);

@@ -45,7 +45,7 @@ TEST(vulkan_replay_of_64_steps_equals_fresh_recordings)
         plan_model_write(t, &model, &p, path);
         for (int32_t j = 0; j < N_PROMPT + N_STEPS; j++)
             ids[j] = (int32_t)test_below(t, (uint32_t)p.n_vocab);
-        logits_rig_open_on(t, &rig, path, "llvmpipe", 0,
+        logits_rig_open_on(t, &rig, path, "llvmpipe", NULL, 0,
                            &(struct session_options){ .n_ctx = 300, .kv_type_k = kv_types[i], .kv_type_v = kv_types[i],
                                                       .keep_kv_type = true });
         float *kept = decode(t, &rig, ids, false), *fresh = decode(t, &rig, ids, true);

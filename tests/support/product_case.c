@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/support/product_case.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "engine/quant/f16.h"
+#include "engine/quant/quant.h"
+
+enum { N_BEHIND = 4096 };    /* floats behind the results, to be left alone */
+
+static const struct {
+    uint32_t type;
+    int32_t scale_at[2];    /* where the block keeps its f16 numbers; -1: none */
+} types[] = {
+    { QUANT_F32, { -1, -1 } },  { QUANT_F16, { -1, -1 } }, { QUANT_BF16, { -1, -1 } }, { QUANT_Q4_0, { 0, -1 } },
+    { QUANT_Q4_1, { 0, 2 } },   { QUANT_Q5_0, { 0, -1 } }, { QUANT_Q5_1, { 0, 2 } },   { QUANT_Q8_0, { 0, -1 } },
+    { QUANT_Q2_K, { 80, 82 } }, { QUANT_Q3_K, { 108, -1 } }, { QUANT_Q4_K, { 0, 2 } }, { QUANT_Q5_K, { 0, 2 } },
+    { QUANT_Q6_K, { 208, -1 } }
+};
+static_assert(sizeof types / sizeof *types == PRODUCT_N_TYPES, "all that have a layout");
+
+uint32_t product_type(int type)
+{
+    return types[type].type;
+}
+
+static void *take(size_t n_bytes)
+{
+    void *p = malloc(n_bytes);
+    if (!p)
+        abort();
+    return p;
+}
+
+static float random_scale(struct test *t)
+{
+    float scale = test_uniform(t) * 0.03f;
+    return test_below(t, 16) == 0 ? scale * 1e-4f : scale;    /* some are subnormal halves */
+}
+
+void product_tensor(struct test *t, struct tensor *w, int type, int32_t n_rows, int32_t n_cols)
+{
+    const struct quant_format *f = quant_format(types[type].type);
+    *w = (struct tensor){ .name = "w", .type = types[type].type, .n_rows = n_rows, .n_cols = n_cols };
+    w->row_bytes = quant_row_bytes(w->type, (uint64_t)n_cols);
+    w->n_bytes = w->row_bytes * (uint64_t)n_rows;
+    uint8_t *data = take(w->n_bytes);
+    w->data = data;
+    for (size_t i = 0; i < w->n_bytes; i++)
+        data[i] = (uint8_t)test_random(t);
+    for (size_t at = 0; at < w->n_bytes; at += (size_t)f->block_bytes) {
+        uint16_t half = f16_from_f32(test_normal(t));
+        float value = f16_to_f32(half);
+        uint16_t brain = bf16_from_f32(value);
+        if (w->type == QUANT_F32)
+            memcpy(data + at, &value, 4);
+        else if (w->type == QUANT_F16 || w->type == QUANT_BF16)
+            memcpy(data + at, w->type == QUANT_F16 ? &half : &brain, 2);
+        for (int i = 0; i < 2; i++)
+            if (types[type].scale_at[i] >= 0) {
+                half = f16_from_f32(random_scale(t));
+                memcpy(data + at + types[type].scale_at[i], &half, 2);
+            }
+    }
+}
+
+float *product_normals(struct test *t, size_t n)
+{
+    float *x = take(n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = test_normal(t);
+    return x;
+}
+
+void product_case_init(struct product_case *c, struct vulkan_rig *rig, int type, int32_t n_rows, int32_t n_cols,
+                       int32_t n, uint64_t chunk_bytes)
+{
+    struct test *t = rig->t;
+    struct err e = { 0 };
+    size_t n_y = (size_t)n * (size_t)n_rows;
+    *c = (struct product_case){ .rig = rig, .n = n };
+    for (int i = 0; i < 2; i++) {
+        product_tensor(t, &c->t[i], type, n_rows, n_cols);
+        enum err_code rc = chunk_bytes ? vulkan_weight_create_chunked(rig->d, &c->t[i], chunk_bytes, &c->w[i], &e)
+                                       : vulkan_weight_create(rig->d, &c->t[i], &c->w[i], &e);
+        CHECK(t, rc == ERR_OK, "%s", e.text);
+        c->bias[i] = product_normals(t, (size_t)n_rows);
+        c->v[i] = take(n_y * sizeof(float));
+    }
+    CHECK(t, vulkan_flush(rig->d, &e) == ERR_OK, "%s", e.text);
+    c->x = product_normals(t, (size_t)n * (size_t)n_cols);
+    c->y0 = product_normals(t, n_y);
+    c->got = take(n_y * sizeof(float));
+    c->want = take(n_y * sizeof(float));
+}
+
+void product_case_finish(struct product_case *c)
+{
+    for (int i = 0; i < 2; i++) {
+        vulkan_weight_destroy(c->rig->d, &c->w[i]);
+        free((void *)c->t[i].data);
+        free(c->bias[i]);
+        free(c->v[i]);
+    }
+    free(c->x);
+    free(c->y0);
+    free(c->got);
+    free(c->want);
+}
+
+void product_case_run(struct product_case *c, struct vulkan_product p, int32_t act0, int32_t n, float *out)
+{
+    struct vulkan_rig *rig = c->rig;
+    struct test *t = rig->t;
+    size_t n_rows = (size_t)c->t[0].n_rows, n_cols = (size_t)c->t[0].n_cols, n_y = (size_t)n * n_rows;
+    struct err e = { 0 };
+    struct vulkan_recording r;
+    uint64_t value;
+    struct vulkan_buf x = vulkan_rig_buf(rig, c->x + (size_t)act0 * n_cols, (size_t)n * n_cols * 4);
+    struct vulkan_buf y = vulkan_rig_buf(rig, NULL, (n_y + N_BEHIND) * 4);
+    struct vulkan_buf bias = vulkan_rig_buf(rig, c->bias[0], n_rows * 4);
+    struct vulkan_buf bias2 = vulkan_rig_buf(rig, c->bias[1], n_rows * 4);
+    if (p.mode == VULKAN_ADD)
+        CHECK(t, vulkan_write(rig->d, &y, 0, c->y0 + (size_t)act0 * n_rows, n_y * 4, &e) == ERR_OK, "%s", e.text);
+    struct vulkan_buf acts = vulkan_rig_buf(rig, NULL, vulkan_acts_bytes(rig->d, n, (int32_t)n_cols));
+    p.acts = p.many && vulkan_weight_takes_acts(rig->d, &c->w[0]) ? &acts : NULL;
+    p.w = &c->w[0];
+    p.w2 = p.mode == VULKAN_PAIR ? &c->w[1] : NULL;
+    p.x = &x;
+    p.y = &y;
+    p.n = n;
+    if (p.bias.buf)
+        p.bias = vulkan_all(&bias);
+    if (p.bias2.buf)
+        p.bias2 = vulkan_all(&bias2);
+    CHECK(t, vulkan_record_begin(&r, rig->d, &e) == ERR_OK, "%s", e.text);
+    if (p.acts) {
+        vulkan_record_acts(&r, &x, &acts, n, (int32_t)n_cols);
+        vulkan_record_barrier(&r);
+    }
+    vulkan_record_product(&r, &p);
+    CHECK(t, vulkan_record_end(&r, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, vulkan_submit(rig->d, &r.cmd, 1, &value, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, vulkan_wait(rig->d, value, &e) == ERR_OK, "%s", e.text);
+    float *all = take((n_y + N_BEHIND) * 4);
+    vulkan_rig_read(rig, all, &y, (n_y + N_BEHIND) * 4);
+    memcpy(out, all, n_y * 4);
+    for (size_t i = n_y; i < n_y + N_BEHIND; i++)
+        CHECK(t, isnan(all[i]), "%zu floats behind the results: written", i - n_y);
+    free(all);
+    vulkan_recording_destroy(&r);
+    vulkan_buf_destroy(rig->d, &x);
+    vulkan_buf_destroy(rig->d, &y);
+    vulkan_buf_destroy(rig->d, &bias);
+    vulkan_buf_destroy(rig->d, &bias2);
+    vulkan_buf_destroy(rig->d, &acts);
+}
+
+static void exact_product(struct product_case *c, int which)
+{
+    const struct tensor *w = &c->t[which];
+    float *row = take((size_t)w->n_cols * sizeof *row);
+    for (int32_t i = 0; i < w->n_rows; i++) {
+        quant_format(w->type)->to_f32(row, (const uint8_t *)w->data + (uint64_t)i * w->row_bytes, w->n_cols);
+        for (int32_t r = 0; r < c->n; r++) {
+            double sum = 0;
+            for (int32_t j = 0; j < w->n_cols; j++)
+                sum += (double)row[j] * (double)c->x[(int64_t)r * w->n_cols + j];
+            c->v[which][(int64_t)r * w->n_rows + i] = (float)sum;
+        }
+    }
+    free(row);
+}
+
+static double act_of(enum step_act act, double v)
+{
+    if (act == STEP_SILU)
+        return v / (1 + exp(-v));
+    return 0.5 * v * (1 + tanh(0.79788456080286536 * v * (1 + 0.044715 * v * v)));
+}
+
+void product_case_exact(struct product_case *c)
+{
+    exact_product(c, 0);
+    exact_product(c, 1);
+}
+
+void product_case_want(struct product_case *c, struct vulkan_product p)
+{
+    int32_t n_rows = c->t[0].n_rows;
+    for (int32_t i = 0; i < c->n * n_rows; i++) {
+        double v = (double)c->v[0][i] + (p.bias.buf ? (double)c->bias[0][i % n_rows] : 0);
+        double v2 = (double)c->v[1][i] + (p.bias2.buf ? (double)c->bias[1][i % n_rows] : 0);
+        double cap = (double)p.cap, scale = (double)p.scale;
+        c->want[i] = (float)(p.mode == VULKAN_PAIR  ? act_of(p.act, v) * v2
+                             : p.mode == VULKAN_ADD ? (double)c->y0[i] + scale * v
+                             : p.cap > 0            ? cap * tanh(scale * v / cap)
+                                                    : scale * v);
+    }
+}
+
+void product_case_compare(struct product_case *c, struct vulkan_product p, double limit)
+{
+    product_case_want(c, p);
+    product_case_run(c, p, 0, c->n, c->got);
+    CHECK_NMSE(c->rig->t, c->got, c->want, (size_t)c->n * (size_t)c->t[0].n_rows, limit,
+               "%s %d x %d, %d activations, mode %d", quant_format(c->t[0].type)->name, c->t[0].n_rows, c->t[0].n_cols,
+               c->n, (int)p.mode);
+}
+
+void product_case_check(struct product_case *c, struct vulkan_product p, double limit)
+{
+    product_case_exact(c);
+    product_case_compare(c, p, limit);
+}
