@@ -46,21 +46,27 @@ static bool is_auto(const char *device)
     return !device || !device[0] || strcasecmp(device, "auto") == 0;
 }
 
-/* A graphics card is used by name alone for now: none has run these shaders yet, and what nobody has seen right must not
- * be anybody's default. "auto" looks where an option speaks of Vulkan: tests do. (To look for devices loads all drivers,
- * at every start: about 100 ms and 50 MB with those of Mesa 22.3, two cores of an EPYC.) */
+/* To look for devices loads all drivers, at every start: about 100 ms and 50 MB with those of Mesa 22.3 (two cores of
+ * an EPYC). So "auto" looks only where the kernel shows a device that is no software, or where an option speaks of
+ * Vulkan. */
 static bool auto_looks(const struct engine_options *o)
 {
-    return (o->vulkan_loader || o->vulkan_validate) && !o->cpu_tier;
+    static const char *const nodes[] = { "/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/kgsl-3d0", "/dev/mali0" };
+    bool looks = o->vulkan_loader || o->vulkan_validate;
+    for (size_t i = 0; !looks && i < sizeof nodes / sizeof *nodes; i++)
+        looks = access(nodes[i], F_OK) == 0;
+    return looks && !o->cpu_tier;
 }
 
 /* The rule of "auto":
  *
  *   1. who names a tier of the processor wants the processor
- *   2. where no option speaks of Vulkan it is not started (auto_looks)
+ *   2. without a sign of a device Vulkan is not started (auto_looks)
  *   3. the first device of the list (the best first: vulkan_list.c) that is usable, is no software and whose
  *      backend opens
  *   4. else the processor
+ *   5. a model whose kind the device computes wrong, or slower than the processor, is the processor's all the same
+ *      (engine_selftest.c)
  *
  * Software devices compute on the processor too, slower than the CPU backend: they are for tests, and used by name
  * alone. Gives NULL for the processor; *why is what the first device of 3. failed with, "" when none failed. */
@@ -117,6 +123,7 @@ static void open_device(struct engine *eng, const struct engine_options *o)
 {
     struct err e = { 0 };
     enum err_code rc = open_list(&eng->vulkan, o, &e);
+    eng->automatic = is_auto(o->device);
     if (rc == ERR_OK && is_auto(o->device))
         eng->card = choose_device(eng->vulkan, o, &eng->backend, &e);
     else if (rc == ERR_OK)
@@ -365,7 +372,7 @@ static void explain_choice(struct engine_device_list *list, const struct engine_
                       : v->n_cards == 0 ? "there is no Vulkan device here"
                       : n_real == 0 ? "all devices here are software, which is used by name alone"
                       : n_usable == 0 ? "no device here can be used"
-                      : e.text[0] ? e.text : "no graphics card has been tested yet: --device takes one by name";
+                      : e.text[0] ? e.text : "the kernel shows no device (/dev/dri and the like)";
     snprintf(list->why, sizeof list->why, "%s", why);
 }
 

@@ -32,6 +32,7 @@ struct engine {
     int32_t n_gpu_layers, n_ctx;     /* as in engine_options */
     struct vulkan_list *vulkan;      /* NULL: there is no device */
     const struct vulkan_card *card;  /* NULL: the processor computes */
+    bool automatic;                  /* nobody asked for the card: it has to be faster than the processor */
     uint64_t device_card, device_build;    /* names of the card, and of its driver with the shaders: vulkan_cache.h */
     char device_note[ERR_TEXT_BYTES];
     char *cache_dir;                 /* NULL: none */
@@ -115,7 +116,8 @@ int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, u
 enum err_code engine_exact_backend(struct engine *eng, struct backend **out, struct err *e);
 
 /* engine_selftest.c: whether the device may have the last n_device layers of this program.
- * Errors: ERR_UNSUPPORTED when it computes wrong; those of computing on it and on the processor */
+ * Errors: ERR_UNSUPPORTED when it computes wrong, or is slower than the processor and nobody asked for it: the text is
+ * empty then; those of computing on it and on the processor */
 enum err_code engine_selftest(struct engine *eng, const struct program *p, int32_t n_device, struct err *e);
 /* What is remembered of a card's self-tests, for a person. */
 enum { ENGINE_SELFTEST_BYTES = 160 };

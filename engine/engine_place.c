@@ -3,7 +3,7 @@
  *
  *   at load       the device has as many of its layers as engine_layers.c says, and the processor the others; when the
  *                 device does not take them (no memory, a type or a shape it cannot compute, a self-test that comes out
- *                 wrong), the processor has all
+ *                 wrong; or, where nobody asked for the device, because it is slower), the processor has all
  *   device lost   it is opened anew and the same layers are placed there again; the second time, or when that does not
  *                 work, the processor goes on (engine_lose_device). The loss counts for all models: the others follow
  *                 when they come upon it
@@ -102,7 +102,7 @@ enum err_code model_place(struct model *m, struct err *e)
 {
     struct err why;
     enum err_code rc = place_where_it_fits(m, layers_for_device(m), &why, e);
-    if (rc == ERR_OK && why.code != ERR_OK)
+    if (rc == ERR_OK && why.code != ERR_OK && why.text[0])
         model_warn(m, "%s; this model runs on the CPU", why.text);
     model_tell_validation(m);
     return rc;

@@ -159,7 +159,7 @@ static const struct option rows[] = {
     { .names = "--device", .kind = OPTION_TEXT, .offset = AT(device), .value = "NAME", .preset = "auto",
       .commands = ENGINE | DOCTOR,
       .help = "what computes: cpu, vulkan, vulkan:N, a part of a name that `quip doctor` shows, or auto: the "
-              "processor, until graphics cards have been tested" },
+              "best device that is no software, passes its self-test and is faster than the processor, else that" },
     { .names = "-ngl --gpu-layers --n-gpu-layers", .kind = OPTION_INT, .offset = AT(n_gpu_layers), .value = "N",
       .min = -1, .max = 1 << 20, .preset = "-1", .commands = ENGINE,
       .help = "layers of the model that the device has, the last ones and the head; -1: as many as fit, 0: none, as "

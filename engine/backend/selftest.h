@@ -34,4 +34,10 @@ bool selftest_kinds(const struct program *p, int32_t n_first, struct buf *out);
 enum err_code selftest_run(struct backend *device, struct backend *exact, const struct program *p, int32_t n_first,
                            struct selftest_result *out, struct err *e);
 
+/* How long the piece takes for a TURN of a chat, 256 tokens of prompt and 256 of answer, in ms: to be compared between
+ * backends.
+ * Errors: as selftest_run() */
+enum err_code selftest_time(struct backend *b, const struct program *p, int32_t n_first, double *turn_ms,
+                            struct err *e);
+
 #endif

@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/kv/kv_file.h"
 #include "engine/kv/kv_folder.h"
 
@@ -70,13 +71,6 @@ struct kv_store {
     bool started;
     pthread_t writer;
 };
-
-static double clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
 
 /* ---- warnings --------------------------------------------------------------------------------------- */
 

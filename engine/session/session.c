@@ -3,18 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/session/session_impl.h"
 
 enum { MAX_BATCH = 4096, MAX_CTX = 1 << 22, TEXT_BYTES = 4096 };
-
-double session_clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
-}
 
 /* ---- life ----------------------------------------------------------------------------------------- */
 
@@ -209,7 +201,7 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
         spec_index_set(q->spec.index, prompt, n_tokens);
     q->state = SEQ_QUEUED;
     q->timings = (struct eng_timings){ .n_prompt = n_tokens };
-    q->started_ms = session_clock_ms();
+    q->started_ms = clock_ms();
     tokenizer_stream_init(&q->stream, s->model->tokenizer, true, false);
     return ERR_OK;
 }

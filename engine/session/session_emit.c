@@ -79,9 +79,9 @@ void session_emit_done(struct session *s, struct event_list *list, int32_t seq, 
     struct eng_event *ev = add(list, EVENT_DONE, seq);
     ev->reason = reason;
     if (q->state != SEQ_GENERATE && q->timings.n_generated == 0)    /* ended before its first token */
-        q->timings.prompt_ms = session_clock_ms() - q->started_ms;
+        q->timings.prompt_ms = clock_ms() - q->started_ms;
     if (q->timings.n_generated > 0)
-        q->timings.generate_ms = session_clock_ms() - q->first_ms;
+        q->timings.generate_ms = clock_ms() - q->first_ms;
     ev->timings = q->timings;
     if (text)
         ev->n_text = (int32_t)whole_characters(text, strlen(text), EVENT_TEXT_BYTES);

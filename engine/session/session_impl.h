@@ -2,6 +2,7 @@
 #ifndef QUIP_ENGINE_SESSION_SESSION_IMPL_H
 #define QUIP_ENGINE_SESSION_SESSION_IMPL_H
 
+#include "engine/base/clock.h"
 #include "engine/engine_impl.h"
 #include "engine/kv/kv_cache.h"
 #include "engine/kv/kv_store.h"
@@ -133,7 +134,6 @@ struct event_list {
     int32_t n, cap;
 };
 
-double session_clock_ms(void);
 
 /* session.c */
 /* Errors: ERR_FORMAT for a sequence or token there is not, and for none */

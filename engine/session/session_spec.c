@@ -39,9 +39,9 @@ static enum err_code time_pass(struct session *s, int32_t seq, int32_t n_rows, d
     if (rc != ERR_OK)
         return rc;
     session_add_rows(s, &batch, seq, kv_seq_held(kv), tokens, n_rows, n_rows);
-    double start_ms = session_clock_ms();
+    double start_ms = clock_ms();
     rc = ops->run(s->model->placed, &batch, e);
-    *ms = session_clock_ms() - start_ms;
+    *ms = clock_ms() - start_ms;
     return rc;
 }
 
@@ -51,7 +51,7 @@ static enum err_code measure(struct session *s, int32_t seq, int32_t budget_ms, 
 {
     static const int32_t order[SPEC_POINTS] = { 0, 7, 1, 3, 9, 2, 5, 8, 4, 6, 10, 11 };
     enum { NEEDED = 3, FEW = 3 };
-    double best[SPEC_POINTS] = { 0 }, start_ms = session_clock_ms(), ms;
+    double best[SPEC_POINTS] = { 0 }, start_ms = clock_ms(), ms;
     if (!holds(s, seq, 1))
         return ERR_OK;    /* the context is full: there is nothing to draft either */
     enum err_code rc = time_pass(s, seq, 1, &ms, e);    /* the first is slow for other reasons */
@@ -62,7 +62,7 @@ static enum err_code measure(struct session *s, int32_t seq, int32_t budget_ms, 
     }
     for (int32_t n = 0; rc == ERR_OK && n < ROUNDS * SPEC_POINTS; n++) {
         int32_t i = order[n % SPEC_POINTS];
-        if ((n >= NEEDED || budget_ms < 0) && session_clock_ms() - start_ms + best[i] > budget_ms)
+        if ((n >= NEEDED || budget_ms < 0) && clock_ms() - start_ms + best[i] > budget_ms)
             break;
         if (!holds(s, seq, spec_costs_rows(i)))
             continue;

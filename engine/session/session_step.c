@@ -201,7 +201,7 @@ static void sample_one(struct session *s, struct event_list *list, int32_t seq, 
     }
     sampler_accept(q->sampler, result.token);
     session_spec_learn(s, q, result.token);
-    double now = session_clock_ms();
+    double now = clock_ms();
     if (q->timings.n_generated == 0) {
         q->timings.prompt_ms = q->timings.first_ms = now - q->started_ms;
         q->first_ms = now;
@@ -288,10 +288,10 @@ static enum err_code step(struct session *s, struct event_list *list, struct err
     struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
     if (rc == ERR_OK)
         rc = fill_batch(s, &batch, takes, list, e);
-    double start_ms = session_clock_ms();
+    double start_ms = clock_ms();
     if (rc == ERR_OK && batch.n_rows > 0)
         rc = s->model->backend->ops->run(s->model->placed, &batch, e);
-    double ms = session_clock_ms() - start_ms;
+    double ms = clock_ms() - start_ms;
     if (rc == ERR_OK) {
         session_spec_count(s, batch.n_rows, ms);
         take_results(s, list, &batch, takes, ms);

@@ -4,8 +4,8 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "engine/base/clock.h"
 #include "engine/quant/quant.h"
 #include "engine/vulkan/vulkan_cache.h"
 #include "engine/vulkan/vulkan_placed.h"
@@ -15,13 +15,6 @@
 static const double PIECE_MS = 50;
 enum { FIRST_ROWS = 8 };    /* of a piece as long as nobody knows how long they take */
 enum { CALM_BATCHES = 16 };
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 /* Few numbers of rows are recorded: 1 to 8, and powers of two. */
 static int32_t piece_rows(const struct placed *p, int32_t n_left)
@@ -219,7 +212,7 @@ static enum err_code run_piece(struct placed *p, const struct batch *batch, int3
         uint64_t value;
         if (n_wanted > 0)
             rc = vulkan_head_for(p, n_wanted, vulkan_product_many(d, batch->n_logits), &cmds[n_cmds++], e);
-        double begin = now_ms();
+        double begin = clock_ms();
         if (rc == ERR_OK)
             rc = vulkan_submit(p->b->d, cmds, n_cmds, &value, e);
         if (rc == ERR_OK)
@@ -227,7 +220,7 @@ static enum err_code run_piece(struct placed *p, const struct batch *batch, int3
         if (rc != ERR_OK)
             return rc;
         if (first)
-            p->ms_per_row = (now_ms() - begin) / n;
+            p->ms_per_row = (clock_ms() - begin) / n;
         take_logits(p, batch, row0, n_wanted);
         n_wanted = list_wanted(p, batch, row0, n, &row);
     }

@@ -172,6 +172,13 @@ static void check_real(struct test *t, const char *name, const char *file, const
     logits_reference_close(&ref);
 }
 
+/* Minutes each, in software. */
+static void skip_unless_slow(struct test *t)
+{
+    if (!getenv("QUIP_TEST_SLOW"))
+        SKIP(t, "takes minutes: QUIP_TEST_SLOW=1 runs it");
+}
+
 TEST(logits_of_the_default_model_exact_tier)
 {
     check_real(t, "smollm2-135m", "smollm2-135m.gguf", "exact", NULL, 1e-5, 0.99);
@@ -186,4 +193,16 @@ TEST(logits_of_the_default_model_best_tier)
 TEST(logits_of_the_default_model_on_vulkan)
 {
     check_real(t, "smollm2-135m", "smollm2-135m.gguf", NULL, software, 1e-4, 0.99);
+}
+
+TEST(logits_of_the_chat_model_on_vulkan)
+{
+    skip_unless_slow(t);
+    check_real(t, "qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b.gguf", NULL, software, 1e-4, 0.99);
+}
+
+TEST(logits_of_a_gemma_on_vulkan)
+{
+    skip_unless_slow(t);
+    check_real(t, "gemma-3-270m", "gemma-3-270m.gguf", NULL, software, 1e-4, 0.99);
 }

@@ -240,7 +240,7 @@ TEST(selftest_that_fails_leaves_the_model_to_the_processor_and_is_remembered)
     close_rig(&r);
 
     size_t n_bytes;
-    char *bytes = test_read_file(note, &n_bytes), *at = strstr(bytes, "selftest 1 ") + 11;
+    char *bytes = test_read_file(note, &n_bytes), *at = strstr(bytes, "selftest 2 ") + 11;
     *at = *at == '0' ? '1' : '0';    /* another build */
     FILE *f = fopen(note, "wb");
     CHECK(t, f && fwrite(bytes, 1, n_bytes, f) == n_bytes && fclose(f) == 0);
@@ -298,7 +298,7 @@ TEST(selftest_that_cannot_be_made_is_said_and_not_remembered)
     faults_of(&r)->allocate = 2;
     open_model(t, &r, path);
     CHECK_INT(t, model_info(r.m)->n_device_layers, 0);
-    CHECK(t, strncmp(last_warning(&r), "self-test: ", 11) == 0, "%s", last_warning(&r));
+    CHECK(t, strncmp(last_warning(&r), "self-test of llvmpipe", 21) == 0, "%s", last_warning(&r));
     CHECK_INT(t, count_files(test_folder(t), ".selftest", note), 0);
     close_rig(&r);
 }
@@ -314,6 +314,68 @@ TEST(selftest_that_loses_the_device_is_made_again)
     check_on_device(t, &r);
     CHECK_INT(t, r.eng->n_lost, 1);
     CHECK_INT(t, count_files(test_folder(t), ".selftest", note), 1);
+    close_rig(&r);
+}
+
+/* Nobody asked for llvmpipe, which is slower than the processor it runs on. */
+TEST(selftest_of_a_device_that_is_slower_leaves_the_model_to_the_processor)
+{
+    struct rig r;
+    char path[512], dir[600], note[600], text[ENGINE_SELFTEST_BYTES];
+    write_model(t, &plan_all[5], QUANT_Q8_0, path);
+    snprintf(dir, sizeof dir, "%s/slower", test_folder(t));
+    for (int i = 0; i < 3; i++) {    /* tested alone, timed too, as remembered */
+        open_engine(t, &r, dir);
+        r.eng->automatic = i > 0;
+        open_model(t, &r, path);
+        CHECK_INT(t, model_info(r.m)->n_device_layers, i > 0 ? 0 : r.m->program->n_layers);
+        CHECK(t, model_warning(r.m, 1) == NULL, "%s", last_warning(&r));
+        engine_selftest_tell(dir, r.eng->device_card, r.eng->device_build, text);
+        CHECK_TEXT(t, text, i > 0 ? "passed for 1 kind of model; for 1 of them the processor is faster"
+                                  : "passed for 1 kind of model");
+        CHECK_INT(t, count_files(dir, ".selftest", note), 1);
+        close_rig(&r);
+    }
+}
+
+/* As a test leaves it that took the program with it. */
+static void write_begun(struct test *t, const char *path, int n)
+{
+    unsigned long long build;
+    size_t n_bytes;
+    char *bytes = test_read_file(path, &n_bytes);
+    CHECK(t, sscanf(bytes, "quip selftest 2 %llx", &build) == 1, "%s", bytes);
+    free(bytes);
+    FILE *f = fopen(path, "w");
+    CHECK(t, f && fprintf(f, "quip selftest 2 %016llx begun %d\n", build, n) > 0 && fclose(f) == 0);
+}
+
+TEST(selftest_that_took_the_program_with_it_twice_is_not_made_again)
+{
+    struct rig r;
+    char path[512], dir[600], note[600], text[ENGINE_SELFTEST_BYTES];
+    write_model(t, &plan_all[0], QUANT_F32, path);
+    snprintf(dir, sizeof dir, "%s/begun", test_folder(t));
+    open_engine(t, &r, dir);
+    open_model(t, &r, path);
+    CHECK_INT(t, count_files(dir, ".selftest", note), 1);
+    close_rig(&r);
+    for (int n = 1; n <= 2; n++) {
+        write_begun(t, note, n);
+        open_engine(t, &r, dir);
+        r.eng->automatic = true;
+        open_model(t, &r, path);
+        CHECK_INT(t, model_info(r.m)->n_device_layers, 0);
+        engine_selftest_tell(dir, r.eng->device_card, r.eng->device_build, text);
+        CHECK_TEXT(t, text, n == 1 ? "passed for 1 kind of model; for 1 of them the processor is faster"
+                                   : "did not come to an end for 1 of 1 kinds of model");
+        CHECK(t, n == 1 || strstr(last_warning(&r), "quip ended 2 times in the midst of it; --device takes the device"),
+              "%s", last_warning(&r));
+        close_rig(&r);
+    }
+    open_engine(t, &r, dir);    /* a person asks for it */
+    open_model(t, &r, path);
+    check_on_device(t, &r);
     close_rig(&r);
 }
 
