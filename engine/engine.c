@@ -245,7 +245,7 @@ void engine_info(const struct engine *eng, struct engine_info *out)
     cpuid_name(out->cpu, sizeof out->cpu);
     if (eng->card) {
         uint64_t free_bytes[VK_MAX_MEMORY_HEAPS] = { 0 };
-        vulkan_list_free_bytes(eng->vulkan, eng->card, free_bytes);
+        vulkan_card_free_bytes(&eng->vulkan->api, eng->card, free_bytes);
         out->device = eng->card->name;
         out->device_driver = eng->card->driver;
         out->device_total_bytes = eng->card->local_bytes;
@@ -326,7 +326,7 @@ static void describe(struct engine_device_list *list, int32_t i, const char *cac
                                  .has = list->texts[i].has, .lacks = list->texts[i].lacks,
                                  .problem = list->texts[i].problem, .selftest = list->texts[i].selftest,
                                  .knows_free = c->features & VULKAN_BUDGET };
-    vulkan_list_free_bytes(list->vulkan, c, free_bytes);
+    vulkan_card_free_bytes(&list->vulkan->api, c, free_bytes);
     for (uint32_t h = 0; h < c->memory.memoryHeapCount && d->n_heaps < ENGINE_MAX_HEAPS; h++, d->n_heaps++) {
         d->heaps[d->n_heaps].n_bytes = c->memory.memoryHeaps[h].size;
         d->heaps[d->n_heaps].free_bytes = free_bytes[h];

@@ -52,9 +52,12 @@ static enum err_code reserve_weights(struct placed *p, struct err *e)
     for (int32_t i = 0; i < g->n_tensors; i++)
         if (is_matrix(g, &g->tensors[i]))
             p->weight_bytes += vulkan_weight_bytes(&g->tensors[i]);
-    if (p->weight_bytes > d->card->free_bytes)
+    uint64_t free_bytes[VK_MAX_MEMORY_HEAPS] = { 0 };
+    vulkan_card_free_bytes(&d->api, d->card, free_bytes);
+    uint64_t room = free_bytes[vulkan_card_heap(d->card)];
+    if (p->weight_bytes > room)    /* some drivers would take it all the same, and move it about */
         return err_set(e, ERR_NOMEM, "%s: the weights take %.0f MiB, %.0f MiB are free", d->card->name,
-                       (double)p->weight_bytes / 1048576.0, (double)d->card->free_bytes / 1048576.0);
+                       (double)p->weight_bytes / 1048576.0, (double)room / 1048576.0);
     enum err_code rc = ERR_OK;
     for (int32_t i = 0; i < g->n_tensors && rc == ERR_OK; i++)
         if (is_matrix(g, &g->tensors[i]))

@@ -91,8 +91,8 @@ static void refuse(struct vulkan_card *c, const char *why)
         snprintf(c->why, sizeof c->why, "%s", why);
 }
 
-static void heaps_of(const struct vulkan_api *api, const struct vulkan_card *c, VkPhysicalDeviceMemoryProperties *heaps,
-                     uint64_t free_bytes[VK_MAX_MEMORY_HEAPS])
+void vulkan_card_free_bytes(const struct vulkan_api *api, const struct vulkan_card *c,
+                            uint64_t free_bytes[VK_MAX_MEMORY_HEAPS])
 {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT };
@@ -100,18 +100,11 @@ static void heaps_of(const struct vulkan_api *api, const struct vulkan_card *c, 
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
         .pNext = c->features & VULKAN_BUDGET ? &budget : NULL };
     api->vkGetPhysicalDeviceMemoryProperties2(c->physical, &memory);
-    *heaps = memory.memoryProperties;
+    const VkPhysicalDeviceMemoryProperties *heaps = &memory.memoryProperties;
     for (uint32_t i = 0; i < heaps->memoryHeapCount; i++) {
         uint64_t all = budget.heapBudget[i], used = budget.heapUsage[i];
         free_bytes[i] = !(c->features & VULKAN_BUDGET) ? heaps->memoryHeaps[i].size : all > used ? all - used : 0;
     }
-}
-
-void vulkan_list_free_bytes(const struct vulkan_list *list, const struct vulkan_card *card,
-                            uint64_t free_bytes[VK_MAX_MEMORY_HEAPS])
-{
-    VkPhysicalDeviceMemoryProperties heaps;
-    heaps_of(&list->api, card, &heaps, free_bytes);
 }
 
 uint32_t vulkan_card_heap(const struct vulkan_card *card)
@@ -129,13 +122,12 @@ uint32_t vulkan_card_heap(const struct vulkan_card *card)
 
 static void read_memory(const struct vulkan_api *api, struct vulkan_card *c)
 {
-    uint64_t free_bytes[VK_MAX_MEMORY_HEAPS] = { 0 };
-    heaps_of(api, c, &c->memory, free_bytes);
+    VkPhysicalDeviceMemoryProperties2 memory = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2 };
+    api->vkGetPhysicalDeviceMemoryProperties2(c->physical, &memory);
+    c->memory = memory.memoryProperties;
     uint32_t heap = vulkan_card_heap(c);
-    if (c->memory.memoryHeaps[heap].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) {
+    if (c->memory.memoryHeaps[heap].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)
         c->local_bytes = c->memory.memoryHeaps[heap].size;
-        c->free_bytes = free_bytes[heap];
-    }
     c->unified = c->kind == VULKAN_INTEGRATED || c->kind == VULKAN_SOFTWARE;
 }
 

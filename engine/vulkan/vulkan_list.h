@@ -59,7 +59,6 @@ struct vulkan_card {
     double tick_ns;                    /* of timestamps; 0: has none */
     VkPhysicalDeviceMemoryProperties memory;
     uint64_t local_bytes;              /* of its largest heap */
-    uint64_t free_bytes;               /* of that, when the list was made; local_bytes where nobody knows */
     bool unified;                      /* its memory is the machine's */
     bool portable;                     /* a layer over something else than Vulkan, which asks for VULKAN_PORTABILITY */
     bool usable;
@@ -91,7 +90,7 @@ enum err_code vulkan_list_open(struct vulkan_list **out, const struct vulkan_lis
 void vulkan_list_close(struct vulkan_list *list);    /* after its devices; takes NULL */
 
 /* What is free of each of its heaps now; the heap's size where nobody knows. */
-void vulkan_list_free_bytes(const struct vulkan_list *list, const struct vulkan_card *card,
+void vulkan_card_free_bytes(const struct vulkan_api *api, const struct vulkan_card *card,
                             uint64_t free_bytes[VK_MAX_MEMORY_HEAPS]);
 /* The largest heap of its own memory. */
 uint32_t vulkan_card_heap(const struct vulkan_card *card);

@@ -78,7 +78,7 @@ struct placed {
 
     struct vulkan_body *bodies, *heads;
     struct kv_layer *kv;                /* [n_layers]: the types the bodies are recorded for */
-    double ms_per_row;                  /* of the last piece of several rows; 0: none yet */
+    double ms_per_row;                  /* of the last piece of a prompt; 0: none yet */
 };
 
 /* vulkan_scratch.c */

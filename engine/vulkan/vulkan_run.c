@@ -219,7 +219,7 @@ static enum err_code run_piece(struct placed *p, const struct batch *batch, int3
             rc = vulkan_wait(p->b->d, value, e);
         if (rc != ERR_OK)
             return rc;
-        if (first)
+        if (first && n >= FIRST_ROWS)    /* of fewer, reading weights is all, and says nothing about many */
             p->ms_per_row = (clock_ms() - begin) / n;
         take_logits(p, batch, row0, n_wanted);
         n_wanted = list_wanted(p, batch, row0, n, &row);
