@@ -51,6 +51,12 @@ void home_make(struct test *t, struct home *h, const char *term)
     snprintf(h->texts[n++], sizeof h->texts[0], "XDG_CACHE_HOME=%s/cache", h->folder);
     snprintf(h->texts[n++], sizeof h->texts[0], "QUIP_ROOT=%s/root", h->folder);
     snprintf(h->texts[n++], sizeof h->texts[0], "TERM=%s", term);
+    /* Compiling shaders for software Vulkan takes 10 s: that is done once. */
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (cache)
+        snprintf(h->texts[n++], sizeof h->texts[0], "MESA_SHADER_CACHE_DIR=%s", cache);
+    else if (home)
+        snprintf(h->texts[n++], sizeof h->texts[0], "MESA_SHADER_CACHE_DIR=%s/.cache", home);
     for (int i = 0; i < n; i++)
         h->settings[i] = h->texts[i];
     static const char *const folders[] = { "data", "data/quip", "data/quip/models", "root", "root/assets",
