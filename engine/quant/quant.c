@@ -4,6 +4,9 @@
 #include <stddef.h>
 
 #include "engine/base/size.h"
+#include "engine/quant/iq4_nl.h"
+#include "engine/quant/iq4_xs.h"
+#include "engine/quant/mxfp4.h"
 #include "engine/quant/plain.h"
 #include "engine/quant/q2k.h"
 #include "engine/quant/q3k.h"
@@ -36,10 +39,10 @@ static const struct quant_format formats[QUANT_N_TYPES] = {
     [17] = { "IQ2_XS", 256, 74, NULL },
     [18] = { "IQ3_XXS", 256, 98, NULL },
     [19] = { "IQ1_S", 256, 50, NULL },
-    [20] = { "IQ4_NL", 32, 18, NULL },
+    [QUANT_IQ4_NL] = { "IQ4_NL", 32, 18, quant_iq4_nl_to_f32 },
     [21] = { "IQ3_S", 256, 110, NULL },
     [22] = { "IQ2_S", 256, 82, NULL },
-    [23] = { "IQ4_XS", 256, 136, NULL },
+    [QUANT_IQ4_XS] = { "IQ4_XS", 256, 136, quant_iq4_xs_to_f32 },
     [24] = { "I8", 1, 1, NULL },
     [25] = { "I16", 1, 2, NULL },
     [26] = { "I32", 1, 4, NULL },
@@ -49,7 +52,7 @@ static const struct quant_format formats[QUANT_N_TYPES] = {
     [QUANT_BF16] = { "BF16", 1, 2, quant_bf16_to_f32 },
     [34] = { "TQ1_0", 256, 54, NULL },
     [35] = { "TQ2_0", 256, 66, NULL },
-    [39] = { "MXFP4", 32, 17, NULL },
+    [QUANT_MXFP4] = { "MXFP4", 32, 17, quant_mxfp4_to_f32 },
     [40] = { "NVFP4", 64, 36, NULL },
     [41] = { "Q1_0", 128, 18, NULL },
     [42] = { "Q2_0", 64, 18, NULL },

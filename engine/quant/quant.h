@@ -20,7 +20,10 @@ enum quant_type {
     QUANT_Q4_K = 12,
     QUANT_Q5_K = 13,
     QUANT_Q6_K = 14,
+    QUANT_IQ4_NL = 20,
+    QUANT_IQ4_XS = 23,
     QUANT_BF16 = 30,
+    QUANT_MXFP4 = 39,
     QUANT_N_TYPES = 43    /* first id GGUF has not given out */
 };
 

@@ -5,7 +5,8 @@
 
 A file: n_blocks blocks as they stand in a GGUF, then their weights as little-endian f32, converted by
 the package's numpy code. First come blocks of random bytes with ordinary scales, then one with all bits
-zero and one with all bits set but for the scales, then random bytes with each of SCALES in turn.
+zero and one with all bits set but for the scales, then random bytes with each of SCALES in turn; of
+MXFP4 random codes under each exponent there is.
 """
 import os
 
@@ -16,14 +17,19 @@ import numpy as np
 HALVES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "IQ4_NL": [0], "IQ4_XS": [0],
 }
 # Zeros, smallest and largest subnormals, smallest normal, largest, infinities, a NaN.
 SCALES = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x83FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00, 0xBC00,
           0x7C00, 0xFC00, 0x7E00]
-FORMATS = ["F32", "F16", "BF16"] + list(HALVES)
+FORMATS = ["F32", "F16", "BF16", "MXFP4"] + list(HALVES)
 
 
 def make_blocks(name, block_bytes, n_weights, rng):
+    if name == "MXFP4":
+        blocks = rng.integers(0, 256, (256, block_bytes), dtype=np.uint8)
+        blocks[:, 0] = np.arange(256)
+        return blocks
     if name not in HALVES:
         # Every sort of bit pattern, 1024 of them.
         return rng.integers(0, 256, (1024, block_bytes), dtype=np.uint8)

@@ -77,7 +77,55 @@ TEST(quant_every_format_equals_the_reference)
     }
     printf("%d formats, %lld blocks, %lld weights, bit for bit\n", n_formats, (long long)n_all_blocks,
            (long long)n_weights);
-    CHECK_INT(t, n_formats, 13);
+    CHECK_INT(t, n_formats, 16);
+}
+
+/* The numbers of a table of the codebooks. */
+static void read_codebook(struct test *t, const char *text, const char *head, float out[16])
+{
+    const char *at = strstr(text, head);
+    CHECK(t, at != NULL, "no table '%s'", head);
+    at += strlen(head);
+    for (int i = 0; i < 16; i++) {
+        char *end;
+        out[i] = (float)strtol(at, &end, 10);
+        CHECK(t, end != at, "'%s': %d of 16 numbers", head, i);
+        at = end;
+    }
+}
+
+/* Each code once, under a scale of 1. */
+TEST(quant_codes_of_four_bits_are_those_of_the_codebooks)
+{
+    static const struct {
+        uint32_t type;
+        const char *table;
+        uint8_t head[8];    /* what stands before the codes */
+    } cases[] = {
+        { QUANT_IQ4_NL, "kvalues_iq4nl int8_t 16\n", { 0x00, 0x3C } },
+        { QUANT_IQ4_XS, "kvalues_iq4nl int8_t 16\n", { 0x00, 0x3C, 0xAA, 0xAA, 0x11, 0x11, 0x11, 0x11 } },
+        { QUANT_MXFP4, "kvalues_fp4 int8_t 16\n", { 128 } },
+    };
+    const char *path = test_shared("vectors/codebooks.txt");
+    if (!path)
+        SKIP(t, "no ../shared/vectors/codebooks.txt");
+    char *text = test_read_file(path, &(size_t){ 0 });
+    CHECK(t, text, "%s", path);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        const struct quant_format *f = quant_format(cases[k].type);
+        int32_t head = f->block_bytes - f->block_weights / 2;
+        uint8_t block[136];
+        float want[16], got[256];
+        memcpy(block, cases[k].head, (size_t)head);
+        for (int32_t i = head; i < f->block_bytes; i++)
+            block[i] = (uint8_t)((i - head) % 16 * 17);
+        read_codebook(t, text, cases[k].table, want);
+        f->to_f32(got, block, f->block_weights);
+        for (int32_t i = 0; i < f->block_weights; i++)
+            CHECK(t, got[i] == want[i % 16], "%s, weight %d: %g, wanted %g", f->name, i, (double)got[i],
+                  (double)want[i % 16]);
+    }
+    free(text);
 }
 
 TEST(quant_row_bytes_knows_its_limits)
@@ -89,7 +137,7 @@ TEST(quant_row_bytes_knows_its_limits)
     CHECK_INT(t, quant_row_bytes(UINT32_MAX, 256), 0);
     CHECK_INT(t, quant_row_bytes(QUANT_F32, UINT64_MAX / 2), 0);
     CHECK(t, !quant_format(QUANT_N_TYPES) && !quant_format(5) && !quant_format(38));
-    CHECK(t, quant_format(39) && !quant_format(39)->to_f32, "MXFP4 is known, not computed");
+    CHECK(t, quant_format(40) && !quant_format(40)->to_f32, "NVFP4 is known, not computed");
 }
 
 /* ---- half floats ---------------------------------------------------------------------------------- */
