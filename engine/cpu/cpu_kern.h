@@ -22,10 +22,12 @@
  * residuals fma(-d, q_j, x_j) quantised the same way. Its products with both planes are added, first plane
  * first. The rule sees the row alone, so it does not depend on the batch.
  *
- * Products of quantised weights. For the 32 weights of block b with codes w: t = sum w_j q_j in int32.
+ * Products of quantised weights. For the 32 weights of block b with codes w (of IQ4_NL, IQ4_XS and MXFP4 what
+ * their tables have for them): t = sum w_j q_j in int32.
  * Formats with a scale per 16 (Q2_K, Q3_K, Q6_K): t = c0 t0 + c1 t1 in int32, c the integer scales.
  *     m_b = A_b * d_b        A: the weight's f32 scale: d (f16 exactly) for formats of 32 weights,
- *                            d * (float)sc for Q4_K and Q5_K, d for Q2_K, Q3_K and Q6_K
+ *                            2^(e - 127) / 2 for MXFP4, d * (float)sc for Q4_K and Q5_K,
+ *                            d * (float)(sc - 32) for IQ4_XS, d for Q2_K, Q3_K and Q6_K
  *     with a minimum:  n_b = B_b    B: m (Q4_1, Q5_1: added), dmin * (float)mn (Q4_K, Q5_K: subtracted)
  * Blocks go in pairs, p = 2i and p + 1, two pairs to a group of 128; missing blocks at the end count as
  * zeros:

@@ -31,7 +31,7 @@
  * 18 KiB ahead give less). */
 enum { PASS_BLOCKS = 64, STAGE_BYTES = 16 * 272, MAX_FEW = 4, AHEAD_BYTES = 9 << 10 };
 
-typedef void (*unpack_fn)(struct lanes *out, const uint8_t *src, const uint8_t *halves, int b);
+typedef void (*unpack_fn)(struct lanes *out, const uint8_t *src, const uint8_t *lone, int b);
 
 /* Planes side by side: plane p at each pointer + p * its stride. */
 struct plane_view {
@@ -76,10 +76,15 @@ INLINE void add_block(vfloat *u, int is_first, int n_planes, const struct lanes 
     }
 }
 
-/* Where the lone f16 of a block in interleaved order stand, for this half of the lanes. */
-INLINE const uint8_t *halves_of(const struct lanes_format *f, const uint8_t *block, int lane0)
+INLINE int32_t lone_bytes(const struct lanes_format *f)
 {
-    return f->half_at < 0 ? block : block + 16 * f->half_at + 2 * lane0;
+    return f->block_bytes % 4;
+}
+
+/* Where the lone scales of a block in interleaved order stand, for this half of the lanes. */
+INLINE const uint8_t *lone_of(const struct lanes_format *f, const uint8_t *block, int lane0)
+{
+    return f->lone_at < 0 ? block : block + 16 * f->lone_at + lone_bytes(f) * lane0;
 }
 
 /* acc[p] += one group of up to four blocks, which begin with block b0 (0 or 4) of the unit at src. */
@@ -97,7 +102,7 @@ INLINE void add_group(vfloat *acc, int n_planes, const struct lanes_format *f, u
             break;
         struct lanes w;
         const uint8_t *unit = f->unit == 8 ? src : src + j * 16 * f->block_bytes;
-        unpack(&w, unit + 4 * lane0, halves_of(f, unit, lane0), f->unit == 8 ? b0 + j : 0);
+        unpack(&w, unit + 4 * lane0, lone_of(f, unit, lane0), f->unit == 8 ? b0 + j : 0);
         add_block(u[j / 2], j % 2 == 0, n_planes, &w, f, x, block + j);
     }
 #pragma GCC unroll 8
@@ -123,8 +128,8 @@ INLINE void add_groups(vfloat *acc, int n_planes, const struct lanes_format *f, 
 INLINE void interleave_blocks(uint8_t *out, const struct lanes_format *f, const uint8_t *const rows[16],
                               int64_t first, int n_units)
 {
-    int32_t run = f->half_at < 0 ? f->block_bytes * n_units : f->block_bytes - 2;
-    int32_t n_runs = f->half_at < 0 ? 1 : n_units, skip = f->half_at == 0 ? 2 : 0;
+    int32_t lone = lone_bytes(f), run = f->lone_at < 0 ? f->block_bytes * n_units : f->block_bytes - lone;
+    int32_t n_runs = f->lone_at < 0 ? 1 : n_units, skip = f->lone_at == 0 ? lone : 0;
     for (int32_t i = 0; i < n_runs; i++) {
         int64_t at = (first + i) * f->block_bytes + skip;
         uint8_t *lines = out + (int64_t)i * 16 * f->block_bytes + 16 * skip;
@@ -132,10 +137,10 @@ INLINE void interleave_blocks(uint8_t *out, const struct lanes_format *f, const 
             int32_t from = k + 16 <= run ? k : run - 16;    /* the last piece overlaps the one before */
             transpose_piece(lines + 16 * from, rows, at + from);
         }
-        if (f->half_at >= 0)
+        if (f->lone_at >= 0)
             for (int r = 0; r < 16; r++)
-                memcpy(out + (int64_t)i * 16 * f->block_bytes + 16 * f->half_at + 2 * r,
-                       rows[r] + (first + i) * f->block_bytes + f->half_at, 2);
+                memcpy(out + (int64_t)i * 16 * f->block_bytes + 16 * f->lone_at + lone * r,
+                       rows[r] + (first + i) * f->block_bytes + f->lone_at, (size_t)lone);
     }
 }
 
@@ -264,7 +269,7 @@ INLINE void unpack_blocks(struct lanes *out, const struct lanes_format *f, unpac
         const uint8_t *unit = src + (int64_t)(b / f->unit) * 16 * f->block_bytes;
 #pragma GCC unroll 8
         for (int j = 0; j < f->unit; j++)
-            unpack(&out[b + j], unit + 4 * lane0, halves_of(f, unit, lane0), j);
+            unpack(&out[b + j], unit + 4 * lane0, lone_of(f, unit, lane0), j);
     }
 }
 
@@ -398,6 +403,9 @@ LANES_FORMAT(q3_k, QUANT_Q3_K, 110, 108, 8, .bits = 3, .offset = 4, .scales16 = 
 LANES_FORMAT(q4_k, QUANT_Q4_K, 144, -1, 8, .bits = 4, .minimum = 1)
 LANES_FORMAT(q5_k, QUANT_Q5_K, 176, -1, 8, .bits = 5, .minimum = 1)
 LANES_FORMAT(q6_k, QUANT_Q6_K, 210, 208, 8, .bits = 6, .offset = 32, .scales16 = 1)
+LANES_FORMAT(iq4_nl, QUANT_IQ4_NL, 18, 0, 1, .bits = 8, .offset = 128)
+LANES_FORMAT(iq4_xs, QUANT_IQ4_XS, 136, -1, 8, .bits = 8, .offset = 128)
+LANES_FORMAT(mxfp4, QUANT_MXFP4, 17, 0, 1, .bits = 5, .offset = 12)
 
 static const struct lanes_format *lanes_format(uint32_t type)
 {
@@ -405,7 +413,8 @@ static const struct lanes_format *lanes_format(uint32_t type)
         [QUANT_Q4_0] = &format_q4_0, [QUANT_Q4_1] = &format_q4_1, [QUANT_Q5_0] = &format_q5_0,
         [QUANT_Q5_1] = &format_q5_1, [QUANT_Q8_0] = &format_q8_0, [QUANT_Q2_K] = &format_q2_k,
         [QUANT_Q3_K] = &format_q3_k, [QUANT_Q4_K] = &format_q4_k, [QUANT_Q5_K] = &format_q5_k,
-        [QUANT_Q6_K] = &format_q6_k
+        [QUANT_Q6_K] = &format_q6_k, [QUANT_IQ4_NL] = &format_iq4_nl, [QUANT_IQ4_XS] = &format_iq4_xs,
+        [QUANT_MXFP4] = &format_mxfp4
     };
     return type < QUANT_N_TYPES ? formats[type] : NULL;
 }
@@ -442,6 +451,9 @@ static void lanes_fill_table(struct cpu_kern *k)
     ENTRY(QUANT_Q4_K, q4_k);
     ENTRY(QUANT_Q5_K, q5_k);
     ENTRY(QUANT_Q6_K, q6_k);
+    ENTRY(QUANT_IQ4_NL, iq4_nl);
+    ENTRY(QUANT_IQ4_XS, iq4_xs);
+    ENTRY(QUANT_MXFP4, mxfp4);
 #undef ENTRY
     k->row_align = 16;
     k->interleave_bytes = interleave_bytes;

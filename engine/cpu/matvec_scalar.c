@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "engine/quant/f16.h"
+#include "engine/quant/iq4_nl.h"
+#include "engine/quant/mxfp4.h"
 
 /* The products as cpu_kern.h defines them, in plain C: what the tiers must equal to the bit.
  *
@@ -179,6 +181,38 @@ static void spell_q6_k(struct weights *out, const uint8_t *row, int32_t block)
     out->a = half_at(b + 208);
 }
 
+/* Nibbles that are places in a table. */
+static void spell_values(int8_t *code, const uint8_t *qs, const int8_t values[16])
+{
+    spell_nibbles(code, qs);
+    for (int32_t j = 0; j < CPU_BLOCK; j++)
+        code[j] = values[code[j]];
+}
+
+static void spell_iq4_nl(struct weights *out, const uint8_t *row, int32_t block)
+{
+    const uint8_t *b = row + block * 18;
+    spell_values(out->code, b + 2, quant_iq4_values);
+    out->a = half_at(b);
+}
+
+/* 256 weights in 136 bytes: d, high two bits of the scales [2], low four [4], nibbles [128]. */
+static void spell_iq4_xs(struct weights *out, const uint8_t *row, int32_t block)
+{
+    const uint8_t *b = row + block / 8 * 136;
+    int32_t i = block % 8;
+    int32_t low = b[4 + i / 2] >> 4 * (i % 2) & 15, high = b[2 + i / 4] >> 2 * (i % 4) & 3;
+    spell_values(out->code, b + 8 + 16 * i, quant_iq4_values);
+    out->a = half_at(b) * (float)((low | high << 4) - 32);
+}
+
+static void spell_mxfp4(struct weights *out, const uint8_t *row, int32_t block)
+{
+    const uint8_t *b = row + block * 17;
+    spell_values(out->code, b + 1, quant_mxfp4_values);
+    out->a = quant_mxfp4_scale(b[0]);
+}
+
 static int32_t dot(const int8_t *w, const int8_t *q, int32_t n)
 {
     int32_t sum = 0;
@@ -304,6 +338,9 @@ MATVEC(q3_k, spell_q3_k, 1, 0)
 MATVEC(q4_k, spell_q4_k, 0, 1)
 MATVEC(q5_k, spell_q5_k, 0, 1)
 MATVEC(q6_k, spell_q6_k, 1, 0)
+MATVEC(iq4_nl, spell_iq4_nl, 0, 0)
+MATVEC(iq4_xs, spell_iq4_xs, 0, 0)
+MATVEC(mxfp4, spell_mxfp4, 0, 0)
 
 #define FLOAT_MATVEC(type)                                                                             \
     static void matvec_##type(float *y, int64_t y_stride, const struct cpu_weight *w, int32_t row0,    \
@@ -324,7 +361,8 @@ void cpu_matvec_init_scalar(struct cpu_kern *k)
         [QUANT_Q4_0] = matvec_q4_0, [QUANT_Q4_1] = matvec_q4_1, [QUANT_Q5_0] = matvec_q5_0,
         [QUANT_Q5_1] = matvec_q5_1, [QUANT_Q8_0] = matvec_q8_0, [QUANT_Q2_K] = matvec_q2_k,
         [QUANT_Q3_K] = matvec_q3_k, [QUANT_Q4_K] = matvec_q4_k, [QUANT_Q5_K] = matvec_q5_k,
-        [QUANT_Q6_K] = matvec_q6_k
+        [QUANT_Q6_K] = matvec_q6_k, [QUANT_IQ4_NL] = matvec_iq4_nl, [QUANT_IQ4_XS] = matvec_iq4_xs,
+        [QUANT_MXFP4] = matvec_mxfp4
     };
     memcpy(k->matvec, table, sizeof table);
 }

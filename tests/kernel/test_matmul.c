@@ -5,24 +5,10 @@
 
 #include "engine/base/cpuid.h"
 #include "engine/cpu/cpu_kern.h"
-#include "engine/quant/f16.h"
+#include "tests/support/weights.h"
 
 /* Every tier against the scalar one, bit for bit, and the scalar one against a product in double of the
  * dequantised weights. */
-
-static const struct {
-    uint32_t type;
-    int32_t scale_at[2];    /* where the block keeps its f16 numbers; -1: none */
-} types[] = {
-    { QUANT_F32, { -1, -1 } }, { QUANT_F16, { -1, -1 } }, { QUANT_BF16, { -1, -1 } }, { QUANT_Q4_0,
-                                                                                        { 0, -1 } },
-    { QUANT_Q4_1, { 0, 2 } },  { QUANT_Q5_0, { 0, -1 } }, { QUANT_Q5_1, { 0, 2 } },   { QUANT_Q8_0,
-                                                                                        { 0, -1 } },
-    { QUANT_Q2_K, { 80, 82 } }, { QUANT_Q3_K, { 108, -1 } }, { QUANT_Q4_K, { 0, 2 } }, { QUANT_Q5_K,
-                                                                                         { 0, 2 } },
-    { QUANT_Q6_K, { 208, -1 } }
-};
-enum { N_TYPES = sizeof types / sizeof *types };
 
 enum weight_fill { WEIGHTS_RANDOM, WEIGHTS_ALL_ONES, WEIGHTS_ALL_ZEROS };
 enum act_fill { ACTS_MIXED, ACTS_EXTREME };
@@ -48,17 +34,10 @@ static void *take(size_t n_bytes)
     return p;
 }
 
-static float random_scale(struct test *t)
+static void fill_weights(struct test *t, struct matmul_case *c, uint32_t type, enum weight_fill fill)
 {
-    float scale = test_uniform(t) * 0.03f;
-    return test_below(t, 16) == 0 ? scale * 1e-4f : scale;    /* some are subnormal halves */
-}
-
-static void fill_weights(struct test *t, struct matmul_case *c, int type, enum weight_fill fill)
-{
-    const struct quant_format *f = quant_format(types[type].type);
     struct cpu_weight *w = &c->w;
-    w->type = types[type].type;
+    w->type = type;
     w->n_rows = c->shape.n_rows;
     w->n_cols = c->shape.n_cols;
     w->row_bytes = quant_row_bytes(w->type, (uint64_t)w->n_cols);
@@ -68,20 +47,7 @@ static void fill_weights(struct test *t, struct matmul_case *c, int type, enum w
     w->data = data;
     for (size_t i = 0; i < n; i++)
         data[i] = fill == WEIGHTS_RANDOM ? (uint8_t)test_random(t) : fill == WEIGHTS_ALL_ONES ? 0xFF : 0;
-    for (size_t at = 0; at < n; at += (size_t)f->block_bytes) {
-        uint16_t half = f16_from_f32(test_normal(t));
-        float value = f16_to_f32(half);
-        uint16_t brain = bf16_from_f32(value);
-        if (w->type == QUANT_F32)
-            memcpy(data + at, &value, 4);
-        else if (w->type == QUANT_F16 || w->type == QUANT_BF16)
-            memcpy(data + at, w->type == QUANT_F16 ? &half : &brain, 2);
-        for (int i = 0; i < 2; i++)
-            if (types[type].scale_at[i] >= 0) {
-                half = f16_from_f32(random_scale(t));
-                memcpy(data + at + types[type].scale_at[i], &half, 2);
-            }
-    }
+    weights_draw_scales(t, type, data, n);
 }
 
 /* Rows by turns: normal, with an outlier (two planes), zeros, tiny, alternating +-1 (all codes +-127). */
@@ -115,7 +81,7 @@ static void quantize_acts(const struct cpu_kern *k, struct matmul_case *c)
     free(residual);
 }
 
-static void case_init(struct test *t, struct matmul_case *c, int type, struct shape shape,
+static void case_init(struct test *t, struct matmul_case *c, uint32_t type, struct shape shape,
                       enum weight_fill weights, enum act_fill acts)
 {
     memset(c, 0, sizeof *c);
@@ -156,6 +122,25 @@ static void run(const struct cpu_kern *k, struct matmul_case *c, float *y)
     void *scratch = take(cpu_matmul_scratch_bytes(s->n_acts, s->n_rows));
     cpu_matmul(k, y, s->n_rows, &c->w, s->row0, s->row1, &c->acts, scratch);
     free(scratch);
+}
+
+/* The product of the dequantised weights in double. */
+static void exact_product(struct matmul_case *c)
+{
+    const struct shape *s = &c->shape;
+    float *row = take((size_t)s->n_cols * sizeof(float));
+    for (int32_t i = 0; i < s->n_rows; i++) {
+        quant_format(c->w.type)->to_f32(row,
+                                        (const uint8_t *)c->w.data + (uint64_t)i * c->w.row_bytes,
+                                        s->n_cols);
+        for (int32_t r = 0; r < s->n_acts; r++) {
+            double sum = 0;
+            for (int32_t j = 0; j < s->n_cols; j++)
+                sum += (double)row[j] * (double)c->x[(int64_t)r * s->n_cols + j];
+            c->want[(int64_t)r * s->n_rows + i] = (float)sum;
+        }
+    }
+    free(row);
 }
 
 static const struct {
@@ -214,23 +199,37 @@ static void check_tiers(struct test *t, struct matmul_case *c)
     }
 }
 
-static bool fits(int type, int32_t n_cols)
-{
-    return quant_row_bytes(types[type].type, (uint64_t)n_cols) != 0;
-}
-
 static void check_shapes(struct test *t, const struct shape *shapes, size_t n_shapes,
                          enum weight_fill weights, enum act_fill acts)
 {
-    for (int type = 0; type < N_TYPES; type++)
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++)
         for (size_t i = 0; i < n_shapes; i++) {
-            if (!fits(type, shapes[i].n_cols))
+            if (quant_row_bytes(weights_types[type], (uint64_t)shapes[i].n_cols) == 0)
                 continue;
             struct matmul_case c;
-            case_init(t, &c, type, shapes[i], weights, acts);
+            case_init(t, &c, weights_types[type], shapes[i], weights, acts);
             check_tiers(t, &c);
             case_finish(&c);
         }
+}
+
+TEST(matmul_of_every_type_that_can_be_read)
+{
+    struct cpu_kern k;
+    for (int tier = -1; tier < N_TIERS; tier++) {
+        if (tier < 0)
+            cpu_kern_init(&k, 0);
+        else if (!tier_init(&k, tier))
+            continue;
+        for (uint32_t type = 0; type < QUANT_N_TYPES; type++) {
+            const struct quant_format *f = quant_format(type);
+            bool is_tried = false;
+            for (int i = 0; i < WEIGHTS_N_TYPES; i++)
+                is_tried |= weights_types[i] == type;
+            CHECK_INT(t, k.matvec[type] != NULL, f && f->to_f32, "%s, type %u", k.name, type);
+            CHECK_INT(t, is_tried, f && f->to_f32, "type %u", type);
+        }
+    }
 }
 
 TEST(matmul_tiers_equal_scalar_for_awkward_columns)
@@ -289,26 +288,41 @@ TEST(matmul_most_negative_byte_of_q8_0)
 {
     struct matmul_case c;
     struct shape shape = { 17, 96, 3, 0, 17 };
-    for (int type = 0; type < N_TYPES; type++) {
-        if (types[type].type != QUANT_Q8_0)
-            continue;
-        case_init(t, &c, type, shape, WEIGHTS_RANDOM, ACTS_EXTREME);
-        for (size_t i = 0; i < (size_t)c.w.row_bytes * 17; i++)
-            if (i % 34 >= 2)
-                c.bytes[1 + i] = 0x80;
-        check_tiers(t, &c);
-        case_finish(&c);
-    }
+    case_init(t, &c, QUANT_Q8_0, shape, WEIGHTS_RANDOM, ACTS_EXTREME);
+    for (size_t i = 0; i < (size_t)c.w.row_bytes * 17; i++)
+        if (i % 34 >= 2)
+            c.bytes[1 + i] = 0x80;
+    check_tiers(t, &c);
+    case_finish(&c);
+}
+
+/* One to a row, so that no other result hides a subnormal one. From 248 on sums leave f32's range. */
+TEST(matmul_every_exponent_of_mxfp4)
+{
+    struct matmul_case c;
+    struct shape shape = { 256, 32, 1, 0, 256 };
+    struct cpu_kern scalar;
+    cpu_kern_init(&scalar, 0);
+    case_init(t, &c, QUANT_MXFP4, shape, WEIGHTS_RANDOM, ACTS_EXTREME);
+    for (int32_t row = 0; row < 256; row++)
+        c.bytes[1 + row * 17] = (uint8_t)row;
+    check_tiers(t, &c);
+    run(&scalar, &c, c.got);
+    exact_product(&c);
+    for (int32_t e = 0; e < 248; e++)
+        CHECK(t, fabsf(c.got[e] - c.want[e]) <= 1e-4f * fabsf(c.want[e]), "e %d: %a, wanted %a", e, (double)c.got[e],
+              (double)c.want[e]);
+    case_finish(&c);
 }
 
 TEST(matmul_of_a_row_does_not_depend_on_the_rows_beside_it)
 {
     struct cpu_kern k;
     cpu_kern_init(&k, cpuid_features());
-    for (int type = 0; type < N_TYPES; type++) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++) {
         struct matmul_case c;
         struct shape shape = { 48, 768, 33, 0, 48 };
-        case_init(t, &c, type, shape, WEIGHTS_RANDOM, ACTS_MIXED);
+        case_init(t, &c, weights_types[type], shape, WEIGHTS_RANDOM, ACTS_MIXED);
         run(&k, &c, c.want);
         struct cpu_acts all = c.acts;
         for (int32_t r = 0; r < 33; r++) {
@@ -327,7 +341,7 @@ TEST(matmul_tiers_quantize_alike)
 {
     struct matmul_case c, d;
     struct shape shape = { 1, 8992, 40, 0, 1 };
-    case_init(t, &c, 4, shape, WEIGHTS_RANDOM, ACTS_MIXED);
+    case_init(t, &c, QUANT_Q4_1, shape, WEIGHTS_RANDOM, ACTS_MIXED);
     c.x[5] = 8388608.0f;
     c.x[40] = 0x1p-100f;
     c.x[41] = -0x1p-149f;
@@ -335,7 +349,7 @@ TEST(matmul_tiers_quantize_alike)
         struct cpu_kern k;
         if (!tier_init(&k, tier))
             continue;
-        case_init(t, &d, 4, shape, WEIGHTS_RANDOM, ACTS_MIXED);
+        case_init(t, &d, QUANT_Q4_1, shape, WEIGHTS_RANDOM, ACTS_MIXED);
         memcpy(d.x, c.x, 40 * 8992 * sizeof(float));
         struct cpu_kern scalar;
         cpu_kern_init(&scalar, 0);
@@ -353,25 +367,6 @@ TEST(matmul_tiers_quantize_alike)
     case_finish(&c);
 }
 
-/* The product of the dequantised weights in double. */
-static void exact_product(struct matmul_case *c)
-{
-    const struct shape *s = &c->shape;
-    float *row = take((size_t)s->n_cols * sizeof(float));
-    for (int32_t i = 0; i < s->n_rows; i++) {
-        quant_format(c->w.type)->to_f32(row,
-                                        (const uint8_t *)c->w.data + (uint64_t)i * c->w.row_bytes,
-                                        s->n_cols);
-        for (int32_t r = 0; r < s->n_acts; r++) {
-            double sum = 0;
-            for (int32_t j = 0; j < s->n_cols; j++)
-                sum += (double)row[j] * (double)c->x[(int64_t)r * s->n_cols + j];
-            c->want[(int64_t)r * s->n_rows + i] = (float)sum;
-        }
-    }
-    free(row);
-}
-
 /* A block of normal activations spans about +-2.1 deviations, so rounding to 1/127 of that leaves a
  * relative error of (2.1 / 127)^2 / 12 = 2.3e-5; float weights only have f32's own rounding. A second
  * plane takes the error down by another factor of 127^2. */
@@ -379,18 +374,18 @@ TEST(matmul_scalar_is_the_product_of_the_dequantised_weights)
 {
     struct cpu_kern k;
     cpu_kern_init(&k, 0);
-    for (int type = 0; type < N_TYPES; type++)
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++)
         for (int outlier = 0; outlier < 2; outlier++) {
             struct matmul_case c;
             struct shape shape = { 64, 2048, 4, 0, 64 };
-            case_init(t, &c, type, shape, WEIGHTS_RANDOM, ACTS_MIXED);
+            case_init(t, &c, weights_types[type], shape, WEIGHTS_RANDOM, ACTS_MIXED);
             for (int32_t i = 0; i < 4 * 2048; i++)
                 c.x[i] = test_normal(t) + (outlier && i % 2048 == 77 ? 300.0f : 0.0f);
             quantize_acts(&k, &c);
             CHECK_INT(t, c.acts.n_planes, outlier ? 8 : 4);
             run(&k, &c, c.got);
             exact_product(&c);
-            double limit = types[type].scale_at[0] < 0 ? 1e-12 : outlier ? 1e-8 : 4e-5;
+            double limit = type < WEIGHTS_FIRST_BLOCKS ? 1e-12 : outlier ? 1e-8 : 4e-5;
             CHECK_NMSE(t, c.got, c.want, 4 * 64, limit, "%s%s", quant_format(c.w.type)->name,
                        outlier ? " with outliers" : "");
             case_finish(&c);

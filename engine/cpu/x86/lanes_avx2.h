@@ -11,8 +11,9 @@
 /* The vector words of lanes.h for AVX2, FMA and F16C: eight weight rows, twice per group of 16.
  *
  * Products of bytes come as sums of two in i16 (vpmaddubsw); how many of these fit into i16 before they
- * must be widened follows from the width of the codes. Q8_0's do not fit as unsigned ones at all: they
- * stay signed, and their sign moves to the activation. */
+ * must be widened follows from the width of the codes. Those of Q8_0 and the table of IQ4_NL and IQ4_XS do
+ * not fit as unsigned ones at all: they stay signed, and their sign moves to the activation. One Zen 4 core,
+ * mat-mat: 58 GMAC/s so, 80 for Q4_0. */
 enum { LANES = 8, MAX_TILE = 4, CODES_SIGNED = 1 };
 typedef __m256i vint;
 typedef __m256 vfloat;
@@ -23,10 +24,12 @@ static inline vint i_load(const void *p) { return _mm256_loadu_si256((const __m2
 static inline void i_store(void *p, vint a) { _mm256_storeu_si256((__m256i *)p, a); }
 static inline vint i_set8(int a) { return _mm256_set1_epi8((char)a); }
 static inline vint i_set16(int a) { return _mm256_set1_epi16((short)a); }
+static inline vint i_set32(int a) { return _mm256_set1_epi32(a); }
 static inline vint i_and(vint a, vint b) { return _mm256_and_si256(a, b); }
 static inline vint i_or(vint a, vint b) { return _mm256_or_si256(a, b); }
 static inline vint i_xor(vint a, vint b) { return _mm256_xor_si256(a, b); }
 static inline vint i_sub8(vint a, vint b) { return _mm256_sub_epi8(a, b); }
+static inline vint i_sub32(vint a, vint b) { return _mm256_sub_epi32(a, b); }
 static inline vint i_mul16(vint a, vint b) { return _mm256_mullo_epi16(a, b); }
 static inline vint i_left(vint a, int n) { return (vint)((vu32)a << n); }
 static inline vint i_right(vint a, int n) { return (vint)((vu32)a >> n); }
@@ -51,6 +54,14 @@ static inline vfloat f_from_i32(vint a) { return _mm256_cvtepi32_ps(a); }
 static inline vfloat f_from_f16(const void *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+/* 2^(e - 127) / 2 of bytes e: as bits (e - 1) << 23, but (e + 1) << 21 for 0 and 1; always the larger of the two. */
+static inline vfloat f_mxfp4_scale(const void *p)
+{
+    vint e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)), one = i_set32(1);
+    vint normal = _mm256_slli_epi32(_mm256_sub_epi32(e, one), 23);
+    vint small = _mm256_slli_epi32(_mm256_add_epi32(e, one), 21);
+    return _mm256_castsi256_ps(_mm256_max_epi32(normal, small));
 }
 /* The two f16 of each dword. */
 static inline vfloat f_high_f16(vint a)

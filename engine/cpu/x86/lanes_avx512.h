@@ -19,10 +19,12 @@ static inline vint i_load(const void *p) { return _mm512_loadu_si512(p); }
 static inline void i_store(void *p, vint a) { _mm512_storeu_si512(p, a); }
 static inline vint i_set8(int a) { return _mm512_set1_epi8((char)a); }
 static inline vint i_set16(int a) { return _mm512_set1_epi16((short)a); }
+static inline vint i_set32(int a) { return _mm512_set1_epi32(a); }
 static inline vint i_and(vint a, vint b) { return _mm512_and_si512(a, b); }
 static inline vint i_or(vint a, vint b) { return _mm512_or_si512(a, b); }
 static inline vint i_xor(vint a, vint b) { return _mm512_xor_si512(a, b); }
 static inline vint i_sub8(vint a, vint b) { return _mm512_sub_epi8(a, b); }
+static inline vint i_sub32(vint a, vint b) { return _mm512_sub_epi32(a, b); }
 static inline vint i_mul16(vint a, vint b) { return _mm512_mullo_epi16(a, b); }
 static inline vint i_left(vint a, int n) { return (vint)((vu32)a << n); }
 static inline vint i_right(vint a, int n) { return (vint)((vu32)a >> n); }
@@ -47,6 +49,14 @@ static inline vfloat f_from_i32(vint a) { return _mm512_cvtepi32_ps(a); }
 static inline vfloat f_from_f16(const void *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+/* 2^(e - 127) / 2 of bytes e: as bits (e - 1) << 23, but (e + 1) << 21 for 0 and 1; always the larger of the two. */
+static inline vfloat f_mxfp4_scale(const void *p)
+{
+    vint e = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), one = i_set32(1);
+    vint normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
+    vint small = _mm512_slli_epi32(_mm512_add_epi32(e, one), 21);
+    return _mm512_castsi512_ps(_mm512_max_epi32(normal, small));
 }
 /* The two f16 of each dword. */
 static inline vfloat f_low_f16(vint a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }
