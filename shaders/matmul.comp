@@ -173,6 +173,7 @@ void main()
     if (first_slot >= p.n_acts + n_outliers)    // there are tiles for as many slots as there might be
         return;
 #endif
+    weight_prepare(lane, WG_SIZE);
     precise float sums[SUMS][TN];
     [[unroll]] for (uint s = 0; s < SUMS; s++)
         [[unroll]] for (uint j = 0; j < TN; j++)

@@ -41,6 +41,7 @@ void main()
     uint first_act = p.act0 + gl_WorkGroupID.z * COLS;
     if (first_row >= p.n_rows)
         return;
+    weight_prepare(lane, WG_SIZE);
 
     precise float sums[SLOTS][COLS];
     uint start[SLOTS];

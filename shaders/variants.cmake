@@ -10,7 +10,8 @@ shader_variant(glu SOURCE glu.comp BINDINGS 2)
 shader_variant(norm SOURCE norm.comp BINDINGS 4)
 
 # By type of weight; _tree: for devices whose subgroups cannot add.
-foreach(type q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k f16 bf16 f32)
+set(quantised q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k iq4_nl iq4_xs mxfp4)
+foreach(type ${quantised} f16 bf16 f32)
     string(TOUPPER ${type} upper)
     shader_variant(matvec_${type} SOURCE matvec.comp BINDINGS 6 DEFINES WEIGHT_${upper})
     shader_variant(matvec_${type}_tree SOURCE matvec.comp BINDINGS 6 DEFINES WEIGHT_${upper} REDUCE_TREE)
@@ -18,7 +19,7 @@ foreach(type q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k f16 bf16 f32)
 endforeach()
 
 # Of quantised weights and activations; _emulated: for devices without dot products of int8.
-foreach(type q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k)
+foreach(type ${quantised})
     string(TOUPPER ${type} upper)
     shader_variant(matmul_i8_${type} SOURCE matmul.comp BINDINGS 6 DEFINES WEIGHT_${upper} INT8)
     shader_variant(matmul_i8_${type}_emulated SOURCE matmul.comp BINDINGS 6 DEFINES WEIGHT_${upper} INT8 DOT_EMULATED)

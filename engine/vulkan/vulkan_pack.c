@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "engine/quant/iq4_nl.h"
+#include "engine/quant/iq4_xs.h"
+#include "engine/quant/mxfp4.h"
 #include "engine/quant/q2k.h"
 #include "engine/quant/q3k.h"
 #include "engine/quant/q4_0.h"
@@ -24,7 +27,7 @@ enum kind {
     NIBBLES,         /* unit u: 32 bytes from at[u] on, four bits from shift[u] on */
     CRUMBS,          /* the same with two bits */
     BITS,            /* the same with one bit */
-    HALF_NIBBLES,    /* 16 bytes from at[0] on: low nibbles weights 0 to 15, high nibbles the rest */
+    HALF_NIBBLES,    /* unit u: 16 bytes from at[0] + 16u on: low nibbles weights 0 to 15, high nibbles the rest */
     WORD_BITS,       /* four bytes from at[0] on: bit j weight j */
     SCALES_Q3K,
     SCALES_Q4K
@@ -42,8 +45,8 @@ struct plane {
 #define BY_TWO(a) { a, a, a + 32, a + 32, a + 64, a + 64, a + 96, a + 96 }
 #define BY_FOUR(a) { a, a, a, a, a + 32, a + 32, a + 32, a + 32 }
 
-/* By type; blocks are those of engine/quant/<format>.h. A new one (IQ4_NL, IQ4_XS and MXFP4 are HALF_NIBBLES or NIBBLES
- * and a scale) needs its line here, its lines in shaders/include/weight.glsl, variants.cmake and vulkan_product.c. */
+/* By type; blocks are those of engine/quant/<format>.h. A new one needs its line here, its lines in
+ * shaders/include/weight.glsl, variants.cmake and vulkan_product.c. */
 static const struct {
     uint16_t block, block_bytes;
     struct plane planes[VULKAN_N_PLANES];
@@ -89,13 +92,23 @@ static const struct {
         [VULKAN_PLANE_HIGH] = { CRUMBS, 64, BY_FOUR(OFFSET(q6k, qh)), TWO_BITS },
         [VULKAN_PLANE_SCALES] = { COPY, 16, { OFFSET(q6k, scales) }, { 0 } },
         [VULKAN_PLANE_D] = { COPY, 2, { OFFSET(q6k, d) }, { 0 } } } },
+    [QUANT_IQ4_NL] = { 32, sizeof(struct block_iq4_nl), {
+        [VULKAN_PLANE_CODES] = { HALF_NIBBLES, 16, { OFFSET(iq4_nl, qs) }, { 0 } },
+        [VULKAN_PLANE_D] = { COPY, 2, { OFFSET(iq4_nl, d) }, { 0 } } } },
+    [QUANT_IQ4_XS] = { 256, sizeof(struct block_iq4_xs), {
+        [VULKAN_PLANE_CODES] = { HALF_NIBBLES, 128, { OFFSET(iq4_xs, qs) }, { 0 } },
+        [VULKAN_PLANE_SCALES] = { COPY, 8, { OFFSET(iq4_xs, d) }, { 0 } } } },
+    [QUANT_MXFP4] = { 32, sizeof(struct block_mxfp4), {
+        [VULKAN_PLANE_CODES] = { HALF_NIBBLES, 16, { OFFSET(mxfp4, qs) }, { 0 } },
+        [VULKAN_PLANE_D] = { COPY, 1, { OFFSET(mxfp4, e) }, { 0 } } } },
 };
 
 static_assert(offsetof(struct block_q3k, hmask) == 0 && offsetof(struct block_q5k, qh) == 16 &&
               offsetof(struct block_q6k, ql) == 0, "as the table says");
 static_assert(offsetof(struct block_q4_1, m) == offsetof(struct block_q4_1, d) + 2 &&
               offsetof(struct block_q5_1, m) == offsetof(struct block_q5_1, d) + 2 &&
-              offsetof(struct block_q2k, dmin) == offsetof(struct block_q2k, d) + 2, "both are copied as one");
+              offsetof(struct block_q2k, dmin) == offsetof(struct block_q2k, d) + 2 &&
+              offsetof(struct block_iq4_xs, qs) == offsetof(struct block_iq4_xs, d) + 8, "all are copied as one");
 
 int32_t vulkan_pack_block(uint32_t type)
 {
@@ -124,8 +137,10 @@ static inline void copy(uint8_t *out, const uint8_t *b, int64_t n, int64_t block
 static void copy_part(uint8_t *out, const uint8_t *b, int64_t n, int64_t block_bytes, uint8_t n_bytes)
 {
     switch (n_bytes) {
+    case 1: copy(out, b, n, block_bytes, 1); break;
     case 2: copy(out, b, n, block_bytes, 2); break;
     case 4: copy(out, b, n, block_bytes, 4); break;
+    case 8: copy(out, b, n, block_bytes, 8); break;
     case 16: copy(out, b, n, block_bytes, 16); break;
     case 32: copy(out, b, n, block_bytes, 32); break;
     default: assert(false);
@@ -143,14 +158,15 @@ static void nibbles(uint32_t *out, const uint8_t *b, int64_t n, int64_t block_by
         }
 }
 
-static void half_nibbles(uint32_t *out, const uint8_t *b, int64_t n, int64_t block_bytes)
+static void half_nibbles(uint32_t *out, const uint8_t *b, int64_t n, int64_t block_bytes, int n_units)
 {
-    for (; n > 0; n--, b += block_bytes, out += 4)
-        for (int w = 0; w < 2; w++) {
-            uint32_t first = word_at(b + 8 * w), second = word_at(b + 8 * w + 4);
-            out[w] = (first & 0x0F0F0F0F) | (second & 0x0F0F0F0F) << 4;
-            out[w + 2] = (first >> 4 & 0x0F0F0F0F) | (second & 0xF0F0F0F0);
-        }
+    for (; n > 0; n--, b += block_bytes)
+        for (int unit = 0; unit < n_units; unit++, out += 4)
+            for (int w = 0; w < 2; w++) {
+                uint32_t first = word_at(b + 16 * unit + 8 * w), second = word_at(b + 16 * unit + 8 * w + 4);
+                out[w] = (first & 0x0F0F0F0F) | (second & 0x0F0F0F0F) << 4;
+                out[w + 2] = (first >> 4 & 0x0F0F0F0F) | (second & 0xF0F0F0F0);
+            }
 }
 
 static void crumbs(uint32_t *out, const uint8_t *b, int64_t n, int64_t block_bytes, const struct plane *p)
@@ -238,7 +254,7 @@ void vulkan_pack(uint32_t type, int plane, void *out, const void *blocks, int64_
     case NIBBLES: nibbles(out, b, n_blocks, bytes, p); break;
     case CRUMBS: crumbs(out, b, n_blocks, bytes, p); break;
     case BITS: bits(out, b, n_blocks, bytes, p); break;
-    case HALF_NIBBLES: half_nibbles(out, b + p->at[0], n_blocks, bytes); break;
+    case HALF_NIBBLES: half_nibbles(out, b + p->at[0], n_blocks, bytes, p->bytes / 16); break;
     case WORD_BITS: word_bits(out, b + p->at[0], n_blocks, bytes); break;
     case SCALES_Q3K: scales_q3k(out, blocks, n_blocks); break;
     case SCALES_Q4K: scales_q4k(out, b, n_blocks, bytes); break;

@@ -20,9 +20,11 @@
  *                   four bits of A of unit u, of the second word those of B, of the third the high two of A and then
  *                   of B. Here A and B are the scales of the unit's two runs
  *           Q4_K, Q5_K  d and dmin (f16), then the same three words: A is sc, B is mn
- *   D       f16 d, or d and m (Q4_1, Q5_1) or dmin (Q2_K)
+ *           IQ4_XS  d (f16), the high two bits of sc of unit u in bits 2u and 2u + 1 of 16, the low four in nibble u
+ *                   of a word
+ *   D       f16 d, or d and m (Q4_1, Q5_1) or dmin (Q2_K); of MXFP4 the byte e
  *
- * SCALES and D of K-quants stand once per 256 weights, else once per 32. */
+ * SCALES and D of K-quants and IQ4_XS stand once per 256 weights, else once per 32. */
 enum { VULKAN_PLANE_CODES, VULKAN_PLANE_HIGH, VULKAN_PLANE_SCALES, VULKAN_PLANE_D, VULKAN_N_PLANES };
 
 /* Weights in a block of planes, 32 or 256; 0: there are no planes for this type. */

@@ -13,7 +13,8 @@ enum { MAX_LANES = 256, MAX_COLS = 8, MAX_GRID = 32768, ACTS_LANES = 64, MIN_LAR
 static const char *const types[QUANT_N_TYPES] = {
     [QUANT_F32] = "f32",   [QUANT_F16] = "f16",   [QUANT_BF16] = "bf16", [QUANT_Q4_0] = "q4_0", [QUANT_Q4_1] = "q4_1",
     [QUANT_Q5_0] = "q5_0", [QUANT_Q5_1] = "q5_1", [QUANT_Q8_0] = "q8_0", [QUANT_Q2_K] = "q2k",  [QUANT_Q3_K] = "q3k",
-    [QUANT_Q4_K] = "q4k",  [QUANT_Q5_K] = "q5k",  [QUANT_Q6_K] = "q6k"
+    [QUANT_Q4_K] = "q4k",  [QUANT_Q5_K] = "q5k",  [QUANT_Q6_K] = "q6k",
+    [QUANT_IQ4_NL] = "iq4_nl", [QUANT_IQ4_XS] = "iq4_xs", [QUANT_MXFP4] = "mxfp4"
 };
 
 struct group_shape {

@@ -7,7 +7,7 @@
 #include "engine/quant/quant.h"
 
 /* Rows of about this many bytes are packed at a time, plane by plane: the later planes find them in the cache. */
-enum { PIECE_BYTES = 2 << 20 };
+enum { PIECE_BYTES = 2 << 20, PIECE_ROWS = 4 };
 
 bool vulkan_weight_supported(uint32_t type)
 {
@@ -52,13 +52,13 @@ static enum err_code refuse(const struct tensor *t, struct err *e)
                    f->name, vulkan_pack_block(t->type));
 }
 
-/* Pieces begin at even rows, so that the shortest plane, of two bytes per row, is copied in whole words; behind its
- * last row there is room to do so. */
+/* Pieces begin at multiples of PIECE_ROWS, so that the shortest plane, of one byte per row, is copied in whole words;
+ * behind its last row there is room to do so. */
 static enum err_code upload(struct vulkan_device *d, const struct tensor *t, const struct vulkan_chunk *c,
                             struct err *e)
 {
-    uint64_t pair_bytes = 2 * t->row_bytes, n_pairs = PIECE_BYTES / pair_bytes;
-    int32_t step = n_pairs > 0 ? (int32_t)n_pairs * 2 : 2;
+    uint64_t n_steps = PIECE_BYTES / (PIECE_ROWS * t->row_bytes);
+    int32_t step = n_steps > 0 ? (int32_t)n_steps * PIECE_ROWS : PIECE_ROWS;
     int64_t row_blocks = t->n_cols / vulkan_pack_block(t->type);
     enum err_code rc = ERR_OK;
     for (int32_t row = 0; row < c->n_rows; row += step) {
@@ -87,10 +87,10 @@ static enum err_code reserve(struct vulkan_device *d, const struct tensor *t, ui
         return refuse(t, e);
     uint64_t padding = 16 * VULKAN_N_PLANES;
     uint64_t max_rows = chunk_bytes > padding ? (chunk_bytes - padding) / t->row_bytes : 0;
-    if (max_rows == 0 || 2 * t->row_bytes > VULKAN_STAGE_BYTES)
+    if (max_rows == 0 || PIECE_ROWS * t->row_bytes > VULKAN_STAGE_BYTES)
         return err_set(e, ERR_UNSUPPORTED, "tensor '%s': rows of %llu bytes, at most %llu on this device", t->name,
                        (unsigned long long)t->row_bytes,
-                       (unsigned long long)(max_rows == 0 ? chunk_bytes : VULKAN_STAGE_BYTES / 2));
+                       (unsigned long long)(max_rows == 0 ? chunk_bytes : VULKAN_STAGE_BYTES / PIECE_ROWS));
 
     int32_t n_chunks = (int32_t)(((uint64_t)t->n_rows + max_rows - 1) / max_rows);
     int32_t chunk_rows = (t->n_rows + n_chunks - 1) / n_chunks;    /* chunks of a size, rather than a small last one */

@@ -4,6 +4,8 @@
 //   weight_unit  what a lane holds of a unit: its codes, and per run of 32 or 16 a scale and an offset
 //   weight       run r of a unit:  w = scale[r] * code + offset[r]
 //
+// Codes that are places in a table are looked up in shared memory; before that all lanes call weight_prepare.
+//
 // The includer declares the planes: uvec4 words4(matrix, i), uvec2 words2, uint words1, and float half1, vec2 half2 for
 // f16 and pairs of it, i in elements of that size; and p.plane.
 #ifndef WEIGHT_GLSL
@@ -48,6 +50,12 @@
 #define HIGH_BITS 2
 #define ZERO 32
 #define RUNS 2
+#elif defined WEIGHT_IQ4_NL || defined WEIGHT_IQ4_XS
+#define BITS 4
+#define TABLE int[](-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+#elif defined WEIGHT_MXFP4
+#define BITS 4
+#define TABLE int[](0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 #elif defined WEIGHT_F16 || defined WEIGHT_BF16
 #define BITS 16
 #elif defined WEIGHT_F32
@@ -63,6 +71,28 @@
 #define RUNS 1
 #endif
 
+#ifdef TABLE
+#ifdef INT8
+shared uint weight_values[16];    // bytes
+#else
+shared float weight_values[16];
+#endif
+#endif
+
+void weight_prepare(uint lane, uint n_lanes)
+{
+#ifdef TABLE
+    const int table[16] = TABLE;
+    for (uint i = lane; i < 16; i += n_lanes)
+#ifdef INT8
+        weight_values[i] = uint(table[i]) & 0xff;
+#else
+        weight_values[i] = float(table[i]);
+#endif
+    barrier();
+#endif
+}
+
 struct weight_unit {
     uint codes[BITS];    // 32 codes of BITS bits
     uint high[2];
@@ -75,7 +105,7 @@ void weight_scales(uint matrix, uint u, out vec2 scale, out vec2 offset)
     uint block = u / 8, n = u % 8;
     scale = vec2(1);
     offset = vec2(0);
-#if defined WEIGHT_Q4_0 || defined WEIGHT_Q5_0 || defined WEIGHT_Q8_0
+#if defined WEIGHT_Q4_0 || defined WEIGHT_Q5_0 || defined WEIGHT_Q8_0 || defined WEIGHT_IQ4_NL
     scale = vec2(half1(matrix, 8 * p.plane[3] + u));
 #elif defined WEIGHT_Q4_1 || defined WEIGHT_Q5_1
     vec2 dm = half2(matrix, 4 * p.plane[3] + u);
@@ -100,6 +130,13 @@ void weight_scales(uint matrix, uint u, out vec2 scale, out vec2 offset)
 #elif defined WEIGHT_Q6K
     int s = int(words1(matrix, 4 * p.plane[2] + u / 2) >> 16 * (u % 2));
     scale = half1(matrix, 8 * p.plane[3] + block) * vec2(bitfieldExtract(s, 0, 8), bitfieldExtract(s, 8, 8));
+#elif defined WEIGHT_IQ4_XS
+    uvec2 s = words2(matrix, 2 * p.plane[2] + block);
+    scale = vec2(unpackHalf2x16(s.x).x * (float((s.y >> 4 * n & 15) | (s.x >> 16 + 2 * n & 3) << 4) - 32));
+#elif defined WEIGHT_MXFP4
+    // As bits; the lower two are subnormal, so 0 on some devices.
+    uint e = words1(matrix, 4 * p.plane[3] + u / 4) >> 8 * (u % 4) & 0xff;
+    scale = vec2(uintBitsToFloat(e < 2 ? e + 1 << 21 : e - 1 << 23));
 #endif
 }
 
@@ -131,7 +168,7 @@ weight_unit weight_load(uint matrix, uint u)
 }
 
 #if BITS <= 8
-// Codes of weights 4g to 4g + 3, those of Q8_0 with the sign bit turned over.
+// Codes of weights 4g to 4g + 3 (of a table the places in it), those of Q8_0 with the sign bit turned over.
 uint weight_bytes(weight_unit w, uint g)
 {
 #if BITS == 2
@@ -148,20 +185,25 @@ uint weight_bytes(weight_unit w, uint g)
 #endif
     return four;
 }
+#endif
 
-// The same less ZERO, as int8. No byte borrows from the next: 128 stands in each meanwhile.
+#ifdef INT8
+// The same less ZERO, or what stands in the table, as int8. No byte borrows from the next: 128 stands in each meanwhile.
 uint weight_int8(weight_unit w, uint g)
 {
 #if BITS == 8
     return w.codes[g];
+#elif defined TABLE
+    uint four = weight_bytes(w, g);
+    return weight_values[four & 15] | weight_values[four >> 8 & 15] << 8 | weight_values[four >> 16 & 15] << 16 |
+           weight_values[four >> 24] << 24;
 #elif ZERO == 0
     return weight_bytes(w, g);
 #else
     return ((weight_bytes(w, g) | 0x80808080) - ZERO * 0x01010101) ^ 0x80808080;
 #endif
 }
-#endif
-
+#else
 // Codes of weights 4g to 4g + 3 as numbers.
 vec4 weight_codes(weight_unit w, uint g)
 {
@@ -172,6 +214,10 @@ vec4 weight_codes(weight_unit w, uint g)
     return uintBitsToFloat(uvec4(a << 16, a & 0xffff0000, b << 16, b & 0xffff0000));
 #elif defined WEIGHT_F16
     return vec4(unpackHalf2x16(w.codes[2 * g]), unpackHalf2x16(w.codes[2 * g + 1]));
+#elif defined TABLE
+    uint four = weight_bytes(w, g);
+    return vec4(weight_values[four & 15], weight_values[four >> 8 & 15], weight_values[four >> 16 & 15],
+                weight_values[four >> 24]);
 #else
     uint four = weight_bytes(w, g);
     // 2^23 + code and 2^15 + code are written bit by bit: conversions of integers run at a quarter of the pace of
@@ -182,5 +228,6 @@ vec4 weight_codes(weight_unit w, uint g)
            vec4(8388608 + ZERO, 32768 + ZERO, 8388608 + ZERO, 32768 + ZERO);
 #endif
 }
+#endif
 
 #endif

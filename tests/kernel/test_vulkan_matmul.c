@@ -33,13 +33,12 @@ static const struct vulkan_product modes[] = {
     { .many = true, .mode = VULKAN_PAIR, .act = STEP_GELU, .bias2.buf = &some },
     { .many = true, .mode = VULKAN_PAIR, .act = STEP_GELU, .bias.buf = &some, .bias2.buf = &some },
 };
-enum { Q4_0 = 3 };    /* the first quantised type of product_type() */
 enum { N_MODES = sizeof modes / sizeof *modes };
 static const double FLOAT_LIMIT = 1e-10, CPU_LIMIT = 1e-9, INT8_LIMIT = 1e-4;
 
 static int32_t block_of(int type)
 {
-    return vulkan_pack_block(product_type(type));
+    return vulkan_pack_block(weights_types[type]);
 }
 
 static void check(struct matmul_rig *m, int type, int32_t n_rows, int32_t n_cols, int32_t n, struct vulkan_product p)
@@ -137,7 +136,7 @@ TEST(vulkan_matmul_is_the_product_of_the_dequantised_weights)
 {
     struct matmul_rig m;
     matmul_open(&m, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type++)
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++)
         check_shapes(&m, type);
     vulkan_rig_close(&m.rig);
 }
@@ -146,7 +145,7 @@ TEST(vulkan_matmul_in_large_tiles)
 {
     struct matmul_rig m;
     matmul_open(&m, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type += 3) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type += 3) {
         check(&m, type, 1027, 256, 250, plain);
         check(&m, type, 1027, 256, 250, pair);
     }
@@ -158,7 +157,7 @@ TEST(vulkan_matmul_more_tiles_than_a_grid_is_high)
 {
     struct matmul_rig m;
     matmul_open(&m, t);
-    check(&m, Q4_0, 32768 * 64 + 1003, 32, 1, plain);
+    check(&m, WEIGHTS_FIRST_BLOCKS, 32768 * 64 + 1003, 32, 1, plain);
     vulkan_rig_close(&m.rig);
 }
 
@@ -166,7 +165,7 @@ TEST(vulkan_matmul_bias_scale_cap_and_pairs)
 {
     struct matmul_rig m;
     matmul_open(&m, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type += 2)
+    for (int type = 0; type < WEIGHTS_N_TYPES; type += 2)
         for (int i = 0; i < N_MODES; i++)
             check(&m, type, 37, 512, 41, modes[i]);
     vulkan_rig_close(&m.rig);
@@ -176,9 +175,9 @@ TEST(vulkan_matmul_in_chunks_is_the_same)
 {
     struct matmul_rig m;
     matmul_open(&m, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type++) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++) {
         struct product_case c;
-        uint64_t chunk_bytes = 42 * quant_row_bytes(product_type(type), 768) + 64;
+        uint64_t chunk_bytes = 42 * quant_row_bytes(weights_types[type], 768) + 64;
         product_case_init(&c, &m.rig, type, 101, 768, 40, chunk_bytes);
         CHECK_INT(t, c.w[0].n_chunks, 3);
         for (int i = 0; i < N_MODES; i += 3)
@@ -213,7 +212,7 @@ TEST(vulkan_matmul_of_a_row_does_not_depend_on_the_rows_beside_it)
 {
     struct matmul_rig m;
     matmul_open(&m, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type += 2)
+    for (int type = 0; type < WEIGHTS_N_TYPES; type += 2)
         check_bits(&m, type, type % 4 == 0 ? plain : pair, false);
     vulkan_rig_close(&m.rig);
 }
@@ -224,7 +223,7 @@ TEST(vulkan_matmul_int8_is_the_product_of_the_cpu)
 {
     struct matmul_rig m;
     int8_open(&m, t);
-    for (int type = Q4_0; type < PRODUCT_N_TYPES; type++)
+    for (int type = WEIGHTS_FIRST_BLOCKS; type < WEIGHTS_N_TYPES; type++)
         check_int8_shapes(&m, type);
     vulkan_rig_close(&m.rig);
 }
@@ -234,7 +233,7 @@ TEST(vulkan_matmul_int8_without_the_instruction)
     struct matmul_rig m;
     int8_open(&m, t);
     m.card.features &= ~(uint32_t)VULKAN_INT_DOT;
-    for (int type = Q4_0; type < PRODUCT_N_TYPES; type++)
+    for (int type = WEIGHTS_FIRST_BLOCKS; type < WEIGHTS_N_TYPES; type++)
         check_int8(&m, type, 33, 768, 65, plain, 7);
     vulkan_rig_close(&m.rig);
 }
@@ -243,7 +242,7 @@ TEST(vulkan_matmul_int8_in_large_tiles)
 {
     struct matmul_rig m;
     int8_open(&m, t);
-    for (int type = Q4_0; type < PRODUCT_N_TYPES; type += 3) {
+    for (int type = WEIGHTS_FIRST_BLOCKS; type < WEIGHTS_N_TYPES; type += 3) {
         check_int8(&m, type, 1027, 256, 250, plain, 7);
         check_int8(&m, type, 1027, 256, 250, pair, 7);
     }
@@ -254,7 +253,7 @@ TEST(vulkan_matmul_int8_bias_scale_cap_and_pairs)
 {
     struct matmul_rig m;
     int8_open(&m, t);
-    for (int type = Q4_0; type < PRODUCT_N_TYPES; type += 3)
+    for (int type = WEIGHTS_FIRST_BLOCKS; type < WEIGHTS_N_TYPES; type += 3)
         for (int i = 0; i < N_MODES; i++)
             check_int8(&m, type, 37, 512, 41, modes[i], 3);
     vulkan_rig_close(&m.rig);
@@ -264,9 +263,9 @@ TEST(vulkan_matmul_int8_in_chunks)
 {
     struct matmul_rig m;
     int8_open(&m, t);
-    for (int type = Q4_0; type < PRODUCT_N_TYPES; type += 2) {
+    for (int type = WEIGHTS_FIRST_BLOCKS; type < WEIGHTS_N_TYPES; type += 2) {
         struct product_case c;
-        product_case_init(&c, &m.rig, type, 101, 768, 40, 42 * quant_row_bytes(product_type(type), 768) + 64);
+        product_case_init(&c, &m.rig, type, 101, 768, 40, 42 * quant_row_bytes(weights_types[type], 768) + 64);
         CHECK_INT(t, c.w[0].n_chunks, 3);
         cpu_products(&c);
         for (int i = 0; i < N_MODES; i += 3)
@@ -296,7 +295,7 @@ TEST(vulkan_matmul_int8_of_a_row_does_not_depend_on_the_rows_beside_it)
 {
     struct matmul_rig m;
     int8_open(&m, t);
-    for (int type = Q4_0; type < PRODUCT_N_TYPES; type++)
+    for (int type = WEIGHTS_FIRST_BLOCKS; type < WEIGHTS_N_TYPES; type++)
         check_bits(&m, type, type % 3 == 0 ? pair : plain, type % 4 != 0);
     vulkan_rig_close(&m.rig);
 }

@@ -15,14 +15,14 @@ static const struct vulkan_buf some = { 0 };    /* stands for a bias of the case
 
 static int32_t block_of(int type)
 {
-    return vulkan_pack_block(product_type(type));
+    return vulkan_pack_block(weights_types[type]);
 }
 
 TEST(vulkan_matvec_is_the_product_of_the_dequantised_weights)
 {
     struct vulkan_rig rig;
     vulkan_rig_open(&rig, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type++) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++) {
         int32_t block = block_of(type);
         const struct {
             int32_t n_rows, n_cols, n;
@@ -56,7 +56,7 @@ TEST(vulkan_matvec_of_a_row_does_not_depend_on_the_rows_beside_it)
 {
     struct vulkan_rig rig;
     vulkan_rig_open(&rig, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type++) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++) {
         struct product_case c;
         product_case_init(&c, &rig, type, 5, 1280, 17, 0);
         check(&c, plain);
@@ -71,7 +71,7 @@ TEST(vulkan_matvec_pairs_do_not_depend_on_the_rows_beside_them)
     struct vulkan_rig rig;
     struct product_case c;
     vulkan_rig_open(&rig, t);
-    for (int type = 3; type < PRODUCT_N_TYPES; type += 7) {
+    for (int type = 3; type < WEIGHTS_N_TYPES; type += 7) {
         product_case_init(&c, &rig, type, 1027, 512, 17, 0);
         check_bits(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_SILU });
         product_case_finish(&c);
@@ -96,7 +96,7 @@ TEST(vulkan_matvec_pairs)
 {
     struct vulkan_rig rig;
     vulkan_rig_open(&rig, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type++) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++) {
         struct product_case c;
         product_case_init(&c, &rig, type, 11, 768, 3, 0);
         check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_SILU });
@@ -121,7 +121,7 @@ TEST(vulkan_matvec_bias_scale_and_cap)
     };
     struct vulkan_rig rig;
     vulkan_rig_open(&rig, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type += 5)
+    for (int type = 0; type < WEIGHTS_N_TYPES; type += 5)
         for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
             struct product_case c;
             product_case_init(&c, &rig, type, 13, 512, 3, 0);
@@ -154,7 +154,7 @@ TEST(vulkan_matvec_several_rows_in_a_workgroup)
     static const int32_t n_rows[] = { 1027, 2051 };
     struct vulkan_rig rig;
     vulkan_rig_open(&rig, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type++)
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++)
         for (int i = 0; i < 2; i++) {
             struct product_case c;
             product_case_init(&c, &rig, type, n_rows[i], 256, 3, 0);
@@ -186,9 +186,9 @@ TEST(vulkan_matvec_in_chunks_is_the_same)
     };
     struct vulkan_rig rig;
     vulkan_rig_open(&rig, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type++) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++) {
         struct product_case c;
-        uint64_t chunk_bytes = 6 * quant_row_bytes(product_type(type), 768) + 64;
+        uint64_t chunk_bytes = 6 * quant_row_bytes(weights_types[type], 768) + 64;
         product_case_init(&c, &rig, type, 23, 768, 2, chunk_bytes);
         CHECK_INT(t, c.w[0].n_chunks, 4);
         for (int i = 0; i < 4; i++)
@@ -200,13 +200,14 @@ TEST(vulkan_matvec_in_chunks_is_the_same)
     vulkan_rig_close(&rig);
 }
 
-/* Rows that are packed in more than one piece, of an odd number. */
+/* Rows that are packed in more than one piece, of an odd number, and where blocks allow it of an odd number of units. */
 static void check_pieces(struct vulkan_rig *rig)
 {
-    for (int type = 0; type < PRODUCT_N_TYPES; type += 4) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type += 5) {
         struct product_case c;
-        int32_t n_rows = (int32_t)((5 << 20) / quant_row_bytes(product_type(type), 1792)) | 1;
-        product_case_init(&c, rig, type, n_rows, 1792, 1, 0);
+        int32_t n_cols = block_of(type) == 32 ? 1760 : 1792;
+        int32_t n_rows = (int32_t)((5 << 20) / quant_row_bytes(weights_types[type], (uint64_t)n_cols)) | 1;
+        product_case_init(&c, rig, type, n_rows, n_cols, 1, 0);
         check(&c, plain);
         product_case_finish(&c);
     }
@@ -292,13 +293,13 @@ TEST(vulkan_matvec_without_sums_over_subgroups)
     struct vulkan_card card = *rig.d->card;
     card.features &= ~(uint32_t)VULKAN_SUBGROUP_ADD;
     rig.d->card = &card;
-    for (int type = 0; type < PRODUCT_N_TYPES; type++) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++) {
         struct product_case c;
         product_case_init(&c, &rig, type, 7, 2304, 2, 0);
         check(&c, plain);
         product_case_finish(&c);
     }
-    for (int type = 0; type < PRODUCT_N_TYPES; type += 6) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type += 6) {
         struct product_case c;
         product_case_init(&c, &rig, type, 7, 2304, 9, 0);
         check(&c, (struct vulkan_product){ .mode = VULKAN_PAIR, .act = STEP_SILU });

@@ -1,30 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/support/product_case.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
-#include "engine/quant/f16.h"
 #include "engine/quant/quant.h"
 
 enum { N_BEHIND = 4096 };    /* floats behind the results, to be left alone */
-
-static const struct {
-    uint32_t type;
-    int32_t scale_at[2];    /* where the block keeps its f16 numbers; -1: none */
-} types[] = {
-    { QUANT_F32, { -1, -1 } },  { QUANT_F16, { -1, -1 } }, { QUANT_BF16, { -1, -1 } }, { QUANT_Q4_0, { 0, -1 } },
-    { QUANT_Q4_1, { 0, 2 } },   { QUANT_Q5_0, { 0, -1 } }, { QUANT_Q5_1, { 0, 2 } },   { QUANT_Q8_0, { 0, -1 } },
-    { QUANT_Q2_K, { 80, 82 } }, { QUANT_Q3_K, { 108, -1 } }, { QUANT_Q4_K, { 0, 2 } }, { QUANT_Q5_K, { 0, 2 } },
-    { QUANT_Q6_K, { 208, -1 } }
-};
-static_assert(sizeof types / sizeof *types == PRODUCT_N_TYPES, "all that have a layout");
-
-uint32_t product_type(int type)
-{
-    return types[type].type;
-}
 
 static void *take(size_t n_bytes)
 {
@@ -34,36 +16,16 @@ static void *take(size_t n_bytes)
     return p;
 }
 
-static float random_scale(struct test *t)
-{
-    float scale = test_uniform(t) * 0.03f;
-    return test_below(t, 16) == 0 ? scale * 1e-4f : scale;    /* some are subnormal halves */
-}
-
 void product_tensor(struct test *t, struct tensor *w, int type, int32_t n_rows, int32_t n_cols)
 {
-    const struct quant_format *f = quant_format(types[type].type);
-    *w = (struct tensor){ .name = "w", .type = types[type].type, .n_rows = n_rows, .n_cols = n_cols };
+    *w = (struct tensor){ .name = "w", .type = weights_types[type], .n_rows = n_rows, .n_cols = n_cols };
     w->row_bytes = quant_row_bytes(w->type, (uint64_t)n_cols);
     w->n_bytes = w->row_bytes * (uint64_t)n_rows;
     uint8_t *data = take(w->n_bytes);
     w->data = data;
     for (size_t i = 0; i < w->n_bytes; i++)
         data[i] = (uint8_t)test_random(t);
-    for (size_t at = 0; at < w->n_bytes; at += (size_t)f->block_bytes) {
-        uint16_t half = f16_from_f32(test_normal(t));
-        float value = f16_to_f32(half);
-        uint16_t brain = bf16_from_f32(value);
-        if (w->type == QUANT_F32)
-            memcpy(data + at, &value, 4);
-        else if (w->type == QUANT_F16 || w->type == QUANT_BF16)
-            memcpy(data + at, w->type == QUANT_F16 ? &half : &brain, 2);
-        for (int i = 0; i < 2; i++)
-            if (types[type].scale_at[i] >= 0) {
-                half = f16_from_f32(random_scale(t));
-                memcpy(data + at + types[type].scale_at[i], &half, 2);
-            }
-    }
+    weights_draw_scales(t, w->type, data, w->n_bytes);
 }
 
 float *product_normals(struct test *t, size_t n)

@@ -4,6 +4,7 @@
 
 #include "engine/vulkan/vulkan_product.h"
 #include "tests/support/vulkan_rig.h"
+#include "tests/support/weights.h"
 
 /* Products on the device against plain loops in double over the dequantised weights. */
 

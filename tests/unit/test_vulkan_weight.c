@@ -2,16 +2,13 @@
 #include <stdlib.h>
 
 #include "engine/quant/f16.h"
-#include "engine/quant/quant.h"
+#include "engine/quant/iq4_nl.h"
+#include "engine/quant/mxfp4.h"
 #include "engine/vulkan/vulkan_weight.h"
-#include "tests/support/test.h"
+#include "tests/support/weights.h"
 
 /* Planes read back as vulkan_pack.h describes them, in the order of operations of the formats' own definition, so that
  * the weights must be the same bit by bit. */
-
-static const uint32_t types[] = { QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0, QUANT_Q4_1, QUANT_Q5_0, QUANT_Q5_1,
-                                  QUANT_Q8_0, QUANT_Q2_K, QUANT_Q3_K, QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K };
-enum { N_TYPES = sizeof types / sizeof *types };
 
 static uint32_t word(const void *plane, size_t i)
 {
@@ -85,31 +82,28 @@ static float unpacked(uint32_t type, uint8_t *const plane[VULKAN_N_PLANES], int6
     case QUANT_Q6_K:
         return half(d, block) * (float)(int8_t)scales[16 * block + (size_t)run] *
                (float)((q4 | two_bits(high + 8 * unit, i) << 4) - 32);
+    case QUANT_IQ4_NL: return half(d, unit) * (float)quant_iq4_values[q4];
+    case QUANT_IQ4_XS:
+        return half(scales, 4 * block) *
+               (float)((int)((word(scales, 2 * block + 1) >> 4 * u & 15) |
+                             (word(scales, 2 * block) >> (16 + 2 * u) & 3) << 4) - 32) *
+               (float)quant_iq4_values[q4];
+    case QUANT_MXFP4: return quant_mxfp4_scale(((const uint8_t *)d)[unit]) * (float)quant_mxfp4_values[q4];
     default: return NAN;
     }
 }
 
-/* Any bytes are blocks; scales that are infinite or no number are taken out, for they compare with nothing. */
 static void random_blocks(struct test *t, uint32_t type, uint8_t *data, size_t n_bytes)
 {
-    size_t block_bytes = (size_t)quant_format(type)->block_bytes;
     for (size_t i = 0; i < n_bytes; i++)
         data[i] = (uint8_t)test_random(t);
-    for (size_t i = 1; i < n_bytes; i++) {
-        size_t at = i % block_bytes;
-        bool of_scale = type == QUANT_Q2_K   ? at >= 80
-                        : type == QUANT_Q3_K ? at >= 108
-                        : type == QUANT_Q6_K ? at >= 208
-                                             : at < 4;
-        if (of_scale)
-            data[i] &= 0xbb;
-    }
+    weights_draw_scales(t, type, data, n_bytes);
 }
 
 TEST(vulkan_planes_unpack_to_the_weights_of_the_file)
 {
-    for (int k = 0; k < N_TYPES; k++) {
-        uint32_t type = types[k];
+    for (int k = 0; k < WEIGHTS_N_TYPES; k++) {
+        uint32_t type = weights_types[k];
         const struct quant_format *f = quant_format(type);
         int64_t block = vulkan_pack_block(type), n_blocks = 7, n = n_blocks * block;
         size_t n_bytes = (size_t)quant_row_bytes(type, (uint64_t)n), n_planes_bytes = 0;
@@ -142,8 +136,8 @@ TEST(vulkan_planes_unpack_to_the_weights_of_the_file)
 TEST(vulkan_planes_of_a_part_are_a_part_of_the_planes)
 {
     enum { N_BLOCKS = 9, FROM = 4 };
-    for (int k = 0; k < N_TYPES; k++) {
-        uint32_t type = types[k];
+    for (int k = 0; k < WEIGHTS_N_TYPES; k++) {
+        uint32_t type = weights_types[k];
         size_t n_bytes = (size_t)quant_row_bytes(type, (uint64_t)(N_BLOCKS * vulkan_pack_block(type)));
         uint8_t *data = malloc(n_bytes), *all = malloc(n_bytes), *part = malloc(n_bytes);
         CHECK(t, data && all && part);
@@ -163,15 +157,15 @@ TEST(vulkan_planes_of_a_part_are_a_part_of_the_planes)
 
 TEST(vulkan_weight_takes_no_more_than_the_file_and_padding)
 {
-    for (int k = 0; k < N_TYPES; k++) {
-        struct tensor w = { .name = "w", .type = types[k], .n_rows = 7, .n_cols = 768 };
+    for (int k = 0; k < WEIGHTS_N_TYPES; k++) {
+        struct tensor w = { .name = "w", .type = weights_types[k], .n_rows = 7, .n_cols = 768 };
         w.row_bytes = quant_row_bytes(w.type, 768);
         w.n_bytes = 7 * w.row_bytes;
         CHECK(t, vulkan_weight_supported(w.type));
         CHECK(t, vulkan_weight_bytes(&w) >= w.n_bytes && vulkan_weight_bytes(&w) <= w.n_bytes + 60, "%s",
               quant_format(w.type)->name);
     }
-    CHECK(t, !vulkan_weight_supported(9) && !vulkan_weight_supported(20) && !vulkan_weight_supported(99999));
+    CHECK(t, !vulkan_weight_supported(9) && !vulkan_weight_supported(40) && !vulkan_weight_supported(99999));
 }
 
 TEST(vulkan_weight_refuses_what_it_has_no_layout_for)
