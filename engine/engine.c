@@ -13,6 +13,7 @@
 #include "engine/vulkan/vulkan_backend.h"
 #include "engine/vulkan/vulkan_cache.h"
 #include "engine/vulkan/vulkan_list.h"
+#include "engine/vulkan/vulkan_pipeline.h"
 
 static enum err_code find_tier(const char *name, enum cpu_tier *out, struct err *e)
 {
@@ -92,13 +93,13 @@ static const struct vulkan_card *choose_device(struct vulkan_list *list, const s
 static enum err_code open_list(struct vulkan_list **out, const struct engine_options *o, struct err *e)
 {
     static const char *const tiles[] = { [VULKAN_TILES_NONE] = "none", [VULKAN_TILES_F32] = "f32",
-                                         [VULKAN_TILES_INT8] = "int8" };
+                                         [VULKAN_TILES_INT8] = "int8", [VULKAN_TILES_COOP] = "coop" };
     struct vulkan_list_options lo = { .library = o->vulkan_loader, .validate = o->vulkan_validate };
-    for (int i = VULKAN_TILES_NONE; o->vulkan_tiles && i <= VULKAN_TILES_INT8; i++)
+    for (int i = VULKAN_TILES_NONE; o->vulkan_tiles && i <= VULKAN_TILES_COOP; i++)
         if (strcmp(tiles[i], o->vulkan_tiles) == 0)
             lo.tiles = (enum vulkan_tiles)i;
     if (o->vulkan_tiles && lo.tiles == VULKAN_TILES_BY_DEVICE)
-        return err_set(e, ERR_UNSUPPORTED, "tiles '%s': none, f32 or int8 wanted", o->vulkan_tiles);
+        return err_set(e, ERR_UNSUPPORTED, "tiles '%s': none, f32, int8 or coop wanted", o->vulkan_tiles);
     return vulkan_list_open(out, &lo, e);
 }
 
@@ -415,6 +416,7 @@ void engine_devices_info(const struct engine_device_list *list, struct engine_de
         .n_devices = v ? v->n_cards : 0,
         .chosen = list->chosen,
         .why = list->why,
+        .has_coop = vulkan_coop_compiled(),
         .n_validation = v ? v->n_messages : 0,
         .validation = v ? v->message : "",
     };

@@ -48,7 +48,7 @@ struct engine_options {
     int32_t n_ctx;                /* the context that room is left for then; 0: as in session_options */
     const char *vulkan_loader;    /* library of Vulkan's loader, by name or path; NULL: the system's */
     bool vulkan_validate;         /* with Vulkan's validation layer: slow, for finding mistakes of quip */
-    const char *vulkan_tiles;     /* for tests, products of prompts: "none", "f32", "int8"; NULL: what pays there */
+    const char *vulkan_tiles;     /* for tests, products of prompts: "none", "f32", "int8", "coop"; NULL: what pays */
     const char *cache_dir;        /* what is known of devices is kept there in files: shaders as they were compiled, and
                                    * how self-tests came out; NULL: nothing is. Copied */
 };
@@ -107,6 +107,7 @@ struct engine_devices_info {
     int32_t n_devices;
     int32_t chosen;          /* what "auto" takes; -1: the processor */
     const char *why;
+    bool has_coop;           /* the build has shaders with cooperative matrices */
     int32_t n_validation;    /* as in engine_info */
     const char *validation;
 };

@@ -6,6 +6,7 @@
 # gives vulkan_shaders[] an entry NAME. BINDINGS: storage buffers 0 .. n - 1 of set 0.
 
 shader_variant(acts SOURCE acts.comp BINDINGS 2)
+shader_variant(acts_f16 SOURCE acts_f16.comp BINDINGS 2)
 shader_variant(glu SOURCE glu.comp BINDINGS 2)
 shader_variant(norm SOURCE norm.comp BINDINGS 4)
 
@@ -24,6 +25,14 @@ foreach(type ${quantised})
     shader_variant(matmul_i8_${type} SOURCE matmul.comp BINDINGS 6 DEFINES WEIGHT_${upper} INT8)
     shader_variant(matmul_i8_${type}_emulated SOURCE matmul.comp BINDINGS 6 DEFINES WEIGHT_${upper} INT8 DOT_EMULATED)
 endforeach()
+
+# Where the compiler knows cooperative matrices.
+if(GLSLANG_COOP)
+    foreach(type q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k f16)
+        string(TOUPPER ${type} upper)
+        shader_variant(matmul_coop_${type} SOURCE matmul_coop.comp BINDINGS 6 DEFINES WEIGHT_${upper} COOP)
+    endforeach()
+endif()
 
 shader_variant(attn_in SOURCE attn_in.comp BINDINGS 8)
 shader_variant(attn SOURCE attn.comp BINDINGS 5)

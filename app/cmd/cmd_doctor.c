@@ -140,9 +140,10 @@ static void print_json(const struct doctor *d)
                                   info->cpu_tier, "cores", (int)cpuid_cores(), "threads", (int)info->n_threads);
     json_t *memory = json_pack("{sI sI}", "bytes", (json_int_t)info->memory_total_bytes, "free",
                                (json_int_t)info->memory_available_bytes);
-    json_t *vulkan = json_pack("{so ss so si so}", "loader", text_of(d->devices.loader), "version",
-                               d->devices.version, "problem", text_of(d->devices.problem), "validation_messages",
-                               (int)d->devices.n_validation, "validation", text_of(d->devices.validation));
+    json_t *vulkan = json_pack("{so ss so sb si so}", "loader", text_of(d->devices.loader), "version",
+                               d->devices.version, "problem", text_of(d->devices.problem), "cooperative_matrices",
+                               (int)d->devices.has_coop, "validation_messages", (int)d->devices.n_validation,
+                               "validation", text_of(d->devices.validation));
     json_t *automatic = json_pack("{ss so}", "device", chosen_id(d), "why", text_of(d->devices.why));
     json_t *asked = json_pack("{so so so}", "device", text_of(d->app->config->device), "used",
                               text_of(info->device[0] ? info->device : "cpu"), "note", text_of(info->device_note));
@@ -226,6 +227,8 @@ static void print_devices(const struct doctor *d)
     else
         row("Vulkan", "%s, loader %s%s", info->version, info->loader,
             info->n_devices == 0 ? "; it has no device" : "");
+    row("Shaders", "%s", info->has_coop ? "with cooperative matrices, which tests alone use so far"
+                                        : "without cooperative matrices, which the shader compiler of the build lacks");
     for (int32_t i = 0; i < info->n_devices; i++) {
         const struct engine_device *v = engine_device_at(d->list, i);
         row(v->id, "%s", v->name);

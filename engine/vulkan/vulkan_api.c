@@ -53,6 +53,8 @@ enum err_code vulkan_api_instance(struct vulkan_api *api, VkInstance instance, s
              api->vkGetInstanceProcAddr(instance, "vkCreateDebugUtilsMessengerEXT"));
     FUNCTION(api->vkDestroyDebugUtilsMessengerEXT,
              api->vkGetInstanceProcAddr(instance, "vkDestroyDebugUtilsMessengerEXT"));
+    FUNCTION(api->vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR,
+             api->vkGetInstanceProcAddr(instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
     return ERR_OK;
 }
 

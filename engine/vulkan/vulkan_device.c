@@ -44,10 +44,14 @@ static enum err_code create_device(struct vulkan_device *d, struct vulkan_list *
         .subgroupSizeControl = VK_TRUE, .computeFullSubgroups = VK_TRUE };
     VkPhysicalDeviceMemoryPriorityFeaturesEXT memory = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PRIORITY_FEATURES_EXT, .memoryPriority = VK_TRUE };
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE };
+    bool has_coop = c->tiles == VULKAN_TILES_COOP;
     VkPhysicalDeviceVulkan12Features v12 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .storageBuffer8BitAccess = VK_TRUE,
         .timelineSemaphore = VK_TRUE, .bufferDeviceAddress = VK_TRUE,
-        .shaderFloat16 = c->features & VULKAN_FLOAT16 ? VK_TRUE : VK_FALSE };
+        .shaderFloat16 = c->features & VULKAN_FLOAT16 ? VK_TRUE : VK_FALSE,
+        .vulkanMemoryModel = has_coop ? VK_TRUE : VK_FALSE };
     VkPhysicalDeviceVulkan11Features v11 = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
                                              .pNext = &v12, .storageBuffer16BitAccess = VK_TRUE };
     VkPhysicalDeviceFeatures2 features = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &v11 };
@@ -55,6 +59,11 @@ static enum err_code create_device(struct vulkan_device *d, struct vulkan_list *
         dot.pNext = features.pNext;
         features.pNext = &dot;
         extensions[n++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
+    }
+    if (has_coop) {
+        coop.pNext = features.pNext;
+        features.pNext = &coop;
+        extensions[n++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     }
     if (c->features & VULKAN_SUBGROUP_SIZE) {
         size.pNext = features.pNext;

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "engine/base/buf.h"
+#include "engine/vulkan/vulkan_pipeline.h"
 
 /* What is known of drivers and cannot be asked of them. The first line that fits counts; 0 fits all. */
 static const struct quirk {
@@ -30,7 +31,7 @@ static const VkDriverId better_driver[] = {
 
 static const char *const feature_names[VULKAN_N_FEATURES] = {
     "float16", "subgroup sums", "subgroup size", "int8 dot", "fast int8 dot", "memory budget", "memory priority",
-    "fault reports",
+    "fault reports", "cooperative matrices",
 };
 
 const char *vulkan_feature_name(enum vulkan_feature feature)
@@ -163,6 +164,9 @@ static void read_features(const struct vulkan_api *api, struct vulkan_card *c, c
     VkPhysicalDeviceVulkan11Features v11 = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
                                              .pNext = &v12 };
     VkPhysicalDeviceFeatures2 all = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &v11 };
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR };
+    bool has_coop = has_extension(x, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
     bool has_dot = has_extension(x, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
     bool has_size = has_extension(x, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     if (has_dot) {
@@ -172,6 +176,10 @@ static void read_features(const struct vulkan_api *api, struct vulkan_card *c, c
     if (has_size) {
         size.pNext = all.pNext;
         all.pNext = &size;
+    }
+    if (has_coop) {
+        coop.pNext = all.pNext;
+        all.pNext = &coop;
     }
     api->vkGetPhysicalDeviceFeatures2(c->physical, &all);
     const struct {
@@ -198,6 +206,8 @@ static void read_features(const struct vulkan_api *api, struct vulkan_card *c, c
         c->features |= VULKAN_PRIORITY;
     if (has_extension(x, VK_EXT_DEVICE_FAULT_EXTENSION_NAME))
         c->features |= VULKAN_FAULT;
+    if (coop.cooperativeMatrix && v12.shaderFloat16 && v12.vulkanMemoryModel)
+        c->features |= VULKAN_COOP;
     c->portable = has_extension(x, VULKAN_PORTABILITY);
 }
 
@@ -248,6 +258,8 @@ static void read_properties(const struct vulkan_api *api, struct vulkan_card *c,
                  (size.maxSubgroupSize > 0 && size.minSubgroupSize == size.maxSubgroupSize);
     if (compute && fixed && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT))
         c->features |= VULKAN_SUBGROUP_ADD;
+    if (!fixed || VULKAN_COOP_SUBGROUPS * c->subgroup > MAX_LANES)
+        c->features &= ~(uint32_t)VULKAN_COOP;
     if (dot.integerDotProduct4x8BitPackedSignedAccelerated)
         c->features |= VULKAN_FAST_INT_DOT;
     memcpy(c->uuid, id.deviceUUID, sizeof c->uuid);
@@ -262,6 +274,36 @@ static void read_properties(const struct vulkan_api *api, struct vulkan_card *c,
         refuse(c, "workgroups or push constants are too small");
     if (l->maxPerStageDescriptorStorageBuffers < MAX_BINDINGS)
         refuse(c, "shaders see too few buffers");
+}
+
+static bool coop_fits(const VkCooperativeMatrixPropertiesKHR *p)
+{
+    return p->scope == VK_SCOPE_SUBGROUP_KHR && p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
+           p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+           p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR && !p->saturatingAccumulation &&
+           VULKAN_COOP_MOST % p->MSize == 0 && VULKAN_COOP_MOST % p->NSize == 0 && 32 % p->KSize == 0;
+}
+
+/* The largest of the sizes that fit. */
+static void read_coop(const struct vulkan_api *api, struct vulkan_card *c)
+{
+    VkCooperativeMatrixPropertiesKHR sizes[64];
+    uint32_t n = sizeof sizes / sizeof *sizes, most = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sizes[i] = (VkCooperativeMatrixPropertiesKHR){
+            .sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR };
+    if (!(c->features & VULKAN_COOP) || !api->vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR ||
+        api->vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR(c->physical, &n, sizes) < 0)
+        n = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t size = sizes[i].MSize * sizes[i].NSize * sizes[i].KSize;
+        if (coop_fits(&sizes[i]) && size > most) {
+            c->coop = (struct vulkan_coop){ sizes[i].MSize, sizes[i].NSize, sizes[i].KSize };
+            most = size;
+        }
+    }
+    if (most == 0)
+        c->features &= ~(uint32_t)VULKAN_COOP;
 }
 
 static void apply_quirks(struct vulkan_card *c)
@@ -280,7 +322,8 @@ static void apply_quirks(struct vulkan_card *c)
 
 static enum vulkan_tiles tiles_for(const struct vulkan_card *c, enum vulkan_tiles wanted)
 {
-    if (wanted != VULKAN_TILES_BY_DEVICE)
+    bool coop = c->features & VULKAN_COOP && vulkan_coop_compiled();
+    if (wanted != VULKAN_TILES_BY_DEVICE && (wanted != VULKAN_TILES_COOP || coop))
         return wanted;
     if (c->kind == VULKAN_SOFTWARE)
         return VULKAN_TILES_NONE;
@@ -304,6 +347,7 @@ static void read_card(const struct vulkan_api *api, VkPhysicalDevice physical,
         struct extensions x = extensions_of(api, physical);
         read_features(api, c, &x);
         read_properties(api, c, &x);
+        read_coop(api, c);
         apply_quirks(c);
         free(x.list);
     }

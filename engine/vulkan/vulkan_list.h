@@ -27,7 +27,8 @@ enum vulkan_feature {
     VULKAN_BUDGET = 1 << 5,            /* says how much of a heap is free */
     VULKAN_PRIORITY = 1 << 6,          /* memory can be marked as the last to move out */
     VULKAN_FAULT = 1 << 7,             /* tells what a lost device did */
-    VULKAN_N_FEATURES = 8
+    VULKAN_COOP = 1 << 8,              /* cooperative matrices of f16 that a tile can be made of: vulkan_coop */
+    VULKAN_N_FEATURES = 9
 };
 const char *vulkan_feature_name(enum vulkan_feature feature);    /* "float16" */
 const char *vulkan_kind_name(enum vulkan_kind kind);             /* "discrete" */
@@ -38,8 +39,16 @@ enum vulkan_tiles {
                                 * takes longer than reading them once more; else int8 if that is fast, f32 if not */
     VULKAN_TILES_NONE,         /* eight rows at a time */
     VULKAN_TILES_F32,
-    VULKAN_TILES_INT8          /* of quantised weights; F32 for the others */
+    VULKAN_TILES_INT8,         /* of quantised weights; F32 for the others */
+    VULKAN_TILES_COOP          /* of quantised weights and f16; F32 for the others. By name alone, as no graphics card
+                                * has run them yet; BY_DEVICE where the card or the build lacks them */
 };
+
+/* A cooperative matrix product: m x k times k x n, m and n up to MOST and k up to 32, powers of two. */
+struct vulkan_coop {
+    uint32_t m, n, k;
+};
+enum { VULKAN_COOP_MOST = 16, VULKAN_COOP_SUBGROUPS = 4 };    /* of a workgroup of matmul_coop.comp, which makes 32 x 32 */
 
 struct vulkan_card {
     VkPhysicalDevice physical;
@@ -51,6 +60,7 @@ struct vulkan_card {
     uint8_t uuid[VK_UUID_SIZE], cache_uuid[VK_UUID_SIZE];
     uint32_t features;                 /* enum vulkan_feature, quirks taken off */
     enum vulkan_tiles tiles;           /* not BY_DEVICE */
+    struct vulkan_coop coop;           /* with VULKAN_COOP */
     uint32_t subgroup, min_subgroup, max_subgroup;
     uint32_t shared_bytes;             /* of a workgroup */
     uint64_t binding_bytes;            /* of one storage buffer binding */

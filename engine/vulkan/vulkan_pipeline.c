@@ -29,6 +29,11 @@ const struct vulkan_shader *vulkan_shader_find(const char *name)
     return NULL;
 }
 
+bool vulkan_coop_compiled(void)
+{
+    return vulkan_shader_find("matmul_coop_f16") != NULL;
+}
+
 /* ---- making one ---------------------------------------------------------------------------------------- */
 
 /* Layouts depend on the number of bindings alone: storage buffers, and 128 bytes of push constants. */

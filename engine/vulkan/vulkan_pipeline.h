@@ -21,6 +21,8 @@ extern const int32_t vulkan_n_shaders;
 
 /* NULL: there is none of this name. */
 const struct vulkan_shader *vulkan_shader_find(const char *name);
+/* Whether those with cooperative matrices are there: not every build's compiler knows them. */
+bool vulkan_coop_compiled(void);
 
 /* Of a device that is being opened.
  * Errors: ERR_NOMEM */

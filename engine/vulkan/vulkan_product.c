@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/quant/quant.h"
 #include "shaders/include/push.h"
@@ -120,13 +121,19 @@ bool vulkan_product_many(const struct vulkan_device *d, int32_t n)
 
 bool vulkan_weight_takes_acts(const struct vulkan_device *d, const struct vulkan_weight *w)
 {
-    return d->card->tiles == VULKAN_TILES_INT8 && is_quantised(w->type);
+    enum vulkan_tiles tiles = d->card->tiles;
+    return (tiles == VULKAN_TILES_INT8 && is_quantised(w->type)) ||
+           (tiles == VULKAN_TILES_COOP && (is_quantised(w->type) || w->type == QUANT_F16));
 }
 
 uint64_t vulkan_acts_bytes(const struct vulkan_device *d, int32_t n, int32_t n_cols)
 {
-    uint64_t rows = (uint64_t)n, units = (uint64_t)n_cols / 32;    /* as acts.comp writes them */
-    return d->card->tiles == VULKAN_TILES_INT8 ? 2 * rows * units * 48 + rows * 4 : 0;
+    uint64_t rows = (uint64_t)n, units = (uint64_t)n_cols / 32;
+    switch (d->card->tiles) {
+    case VULKAN_TILES_INT8: return 2 * rows * units * 48 + rows * 4;                     /* as acts.comp writes them */
+    case VULKAN_TILES_COOP: return push_rows_of_tiles(rows) * units * 64 + rows * 4;     /* as acts_f16.comp does */
+    default: return 0;
+    }
 }
 
 void vulkan_record_acts(struct vulkan_recording *r, const struct vulkan_buf *x, const struct vulkan_buf *acts,
@@ -136,25 +143,52 @@ void vulkan_record_acts(struct vulkan_recording *r, const struct vulkan_buf *x, 
     const struct vulkan_part parts[] = { vulkan_all(x), vulkan_all(acts) };
     const struct push_acts push = { (uint32_t)n_cols / 32, (uint32_t)n };
     assert(n <= PUSH_MAX_ACTS && (r->rehearsal || acts->n_bytes >= vulkan_acts_bytes(r->d, n, n_cols)));
-    vulkan_record_shader(r, "acts", spec, 1, parts, &push, sizeof push, (uint32_t)n, 1, 1);
+    vulkan_record_shader(r, r->d->card->tiles == VULKAN_TILES_COOP ? "acts_f16" : "acts", spec, 1, parts, &push,
+                         sizeof push, (uint32_t)n, 1, 1);
+}
+
+/* How tiles of p are made. */
+struct tiling {
+    char shader[32];
+    uint32_t spec[7];
+    int32_t n_spec;
+    uint32_t slots;    /* rows of activations, as the shader counts them */
+};
+
+static struct tiling tiling_of(const struct vulkan_card *card, const struct vulkan_product *p, struct tile t,
+                               bool takes_acts)
+{
+    const char *type = types[p->w->type];
+    struct tiling x = { .n_spec = 6, .slots = (uint32_t)p->n };
+    if (takes_acts && card->tiles == VULKAN_TILES_COOP) {
+        const uint32_t spec[] = { VULKAN_COOP_SUBGROUPS * card->subgroup, t.rows, t.acts, shader_mode(p),
+                                  card->coop.m, card->coop.n, card->coop.k };
+        memcpy(x.spec, spec, sizeof spec);
+        x.n_spec = 7;
+        snprintf(x.shader, sizeof x.shader, "matmul_coop_%s", type);
+        return x;
+    }
+    const uint32_t spec[] = { t.rows / t.lane_rows * (t.acts / t.lane_acts), t.rows, t.acts, shader_mode(p),
+                              t.lane_rows, t.lane_acts };
+    memcpy(x.spec, spec, sizeof spec);
+    if (takes_acts)
+        x.slots *= 2;    /* every row might be an outlier */
+    snprintf(x.shader, sizeof x.shader, "matmul_%s%s%s", takes_acts ? "i8_" : "", type,
+             takes_acts && !(card->features & VULKAN_INT_DOT) ? "_emulated" : "");
+    return x;
 }
 
 static void record_tiles(struct vulkan_recording *r, const struct vulkan_product *p)
 {
+    bool takes_acts = vulkan_weight_takes_acts(r->d, p->w);
     struct tile t = choose_tile(p);
-    bool int8 = vulkan_weight_takes_acts(r->d, p->w);
-    const uint32_t spec[] = { t.rows / t.lane_rows * (t.acts / t.lane_acts), t.rows, t.acts, shader_mode(p),
-                              t.lane_rows, t.lane_acts };
-    uint32_t slots = (uint32_t)p->n * (int8 ? 2 : 1);    /* every row might be an outlier */
-    char shader[32];
-    assert(!int8 || p->acts);
-    assert(!int8 || r->rehearsal || p->acts->n_bytes >= vulkan_acts_bytes(r->d, p->n, p->w->n_cols));
-    snprintf(shader, sizeof shader, "matmul_%s%s%s", int8 ? "i8_" : "", types[p->w->type],
-             int8 && !(r->d->card->features & VULKAN_INT_DOT) ? "_emulated" : "");
+    struct tiling x = tiling_of(r->d->card, p, t, takes_acts);
+    assert(!takes_acts || p->acts);
+    assert(!takes_acts || r->rehearsal || p->acts->n_bytes >= vulkan_acts_bytes(r->d, p->n, p->w->n_cols));
     for (int32_t chunk = 0; chunk < p->w->n_chunks; chunk++) {
         uint32_t n = ((uint32_t)p->w->chunks[chunk].n_rows + t.rows - 1) / t.rows, y = n < MAX_GRID ? n : MAX_GRID;
-        record_chunk(r, p, chunk, shader, int8 ? p->acts : p->x, spec, sizeof spec / sizeof *spec, 0, p->n,
-                     (slots + t.acts - 1) / t.acts, y, (n + y - 1) / y);    /* x: tiles of the same weights */
+        record_chunk(r, p, chunk, x.shader, takes_acts ? p->acts : p->x, x.spec, x.n_spec, 0, p->n,
+                     (x.slots + t.acts - 1) / t.acts, y, (n + y - 1) / y);    /* x: tiles of the same weights */
     }
 }
 

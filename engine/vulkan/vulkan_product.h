@@ -7,7 +7,7 @@
 
 /* A matrix times rows of activations, with what comes right after it. Few rows, which is what answers and drafts have,
  * are made one beside the other (shaders/matvec.comp); many, the rows of a prompt, in tiles for which weights are
- * unpacked once (shaders/matmul.comp). The two add in different orders. */
+ * unpacked once (shaders/matmul.comp, matmul_coop.comp). The two add in different orders. */
 
 enum { VULKAN_FEW_ROWS = 32 };
 /* Whether so many rows go by tiles on this device (enum vulkan_tiles). */
@@ -22,7 +22,7 @@ enum vulkan_product_mode {
 struct vulkan_product {
     const struct vulkan_weight *w, *w2;         /* w2: PAIR, of the type and shape of w */
     const struct vulkan_buf *x;                 /* [n][w->n_cols] f32 */
-    const struct vulkan_buf *acts;              /* x in eight bits (vulkan_record_acts) if vulkan_weight_takes_acts */
+    const struct vulkan_buf *acts;              /* x rounded (vulkan_record_acts) if vulkan_weight_takes_acts() */
     const struct vulkan_buf *y;                 /* [n][w->n_rows] f32; not x */
     struct vulkan_part bias, bias2;             /* [w->n_rows] f32; of no buffer: none */
     int32_t n;                                  /* rows of activations */
@@ -37,10 +37,11 @@ struct vulkan_product {
  * bit, and on many, not on n. */
 void vulkan_record_product(struct vulkan_recording *r, const struct vulkan_product *p);
 
-/* ---- activations in eight bits -------------------------------------------------------------------------------- */
+/* ---- rounded activations ------------------------------------------------------------------------------------- */
 
-/* Tiles of quantised weights may be made by dot products of int8 (enum vulkan_tiles): activations are then rounded as
- * the CPU rounds them (engine/cpu/cpu_kern.h). Everything else is f32. */
+/* Tiles may be made by dot products of int8, for which activations are rounded as the CPU rounds them
+ * (engine/cpu/cpu_kern.h), or of cooperative matrices, for which they are rounded to f16 (enum vulkan_tiles). Everything
+ * else is f32. */
 bool vulkan_weight_takes_acts(const struct vulkan_device *d, const struct vulkan_weight *w);
 /* For n rows; 0 if no weight takes them. */
 uint64_t vulkan_acts_bytes(const struct vulkan_device *d, int32_t n, int32_t n_cols);

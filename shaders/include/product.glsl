@@ -19,6 +19,9 @@ layout(set = 0, binding = 1) readonly buffer BH { uint16_t bh[]; };
 #ifdef INT8
 layout(set = 0, binding = 2) readonly buffer Acts { uvec4 acts[]; };    // of acts.comp
 layout(set = 0, binding = 2) readonly buffer Flags { uint flags[]; };
+#elif defined COOP
+layout(set = 0, binding = 2) readonly buffer Acts { f16vec4 acts[]; };  // of acts_f16.comp
+layout(set = 0, binding = 2) readonly buffer Scales { float scales[]; };
 #else
 layout(set = 0, binding = 2) readonly buffer X { vec4 x[]; };
 #endif

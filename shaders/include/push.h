@@ -32,6 +32,8 @@ struct push_acts {
 
 /* Rows of activations in eight bits that a product has at most. */
 #define PUSH_MAX_ACTS 1024
+/* Rows of activations in f16, made whole tiles. */
+#define push_rows_of_tiles(n) (((n) + 63) / 64 * 64)
 
 /* matvec.comp, matmul.comp */
 struct push_product {

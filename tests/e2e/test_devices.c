@@ -69,7 +69,7 @@ static const char *text_at(const json_t *all, const char *outer, const char *inn
 TEST(doctor_tells_about_the_machine)
 {
     static const char *const rows[] = { "quip ", "Processor ", "  tiers ", "  cores ", "Memory ", "Vulkan ",
-                                        "Auto takes ", "Models ", "Cache ", "Terminal " };
+                                        "Shaders ", "Auto takes ", "Models ", "Cache ", "Terminal " };
     struct rig r;
     rig_make(t, &r);
     QUIP(t, &r, NULL, "doctor");

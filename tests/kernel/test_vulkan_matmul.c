@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <math.h>
 #include <stdlib.h>
 
 #include "engine/cpu/cpu_kern.h"
@@ -39,6 +40,19 @@ static const double FLOAT_LIMIT = 1e-10, CPU_LIMIT = 1e-9, INT8_LIMIT = 1e-4;
 static int32_t block_of(int type)
 {
     return vulkan_pack_block(weights_types[type]);
+}
+
+/* Skips the case where the build or the device has no cooperative matrices. */
+static void coop_open(struct matmul_rig *m, struct test *t)
+{
+    vulkan_rig_open_for(&m->rig, t, VULKAN_TILES_COOP);
+    m->card = *m->rig.d->card;
+    m->rig.d->card = &m->card;
+    if (m->card.tiles != VULKAN_TILES_COOP) {
+        const char *lacks = vulkan_coop_compiled() ? "device" : "shader compiler";
+        vulkan_rig_close(&m->rig);
+        SKIP(t, "no cooperative matrices: the %s lacks them", lacks);
+    }
 }
 
 static void check(struct matmul_rig *m, int type, int32_t n_rows, int32_t n_cols, int32_t n, struct vulkan_product p)
@@ -311,6 +325,104 @@ TEST(vulkan_matmul_int8_of_zeros_and_of_numbers_too_small_to_divide_by)
     product_case_run(&c, plain, 0, c.n, c.got);
     for (int32_t i = 0; i < 40 * 40; i++)
         CHECK(t, c.got[i] == 0, "result %d: %g", i, (double)c.got[i]);
+    product_case_finish(&c);
+    vulkan_rig_close(&m.rig);
+}
+
+/* ---- by cooperative matrices ----------------------------------------------------------------------------------- */
+
+static const double COOP_LIMIT = 5e-7;    /* both sides of a product have the 11 bits of f16: some 1e-7 */
+
+static void check_coop(struct matmul_rig *m, int type, int32_t n_rows, int32_t n_cols, int32_t n,
+                       struct vulkan_product p)
+{
+    struct product_case c;
+    product_case_init(&c, &m->rig, type, n_rows, n_cols, n, 0);
+    product_case_check(&c, p, COOP_LIMIT);
+    product_case_finish(&c);
+}
+
+TEST(vulkan_matmul_coop_is_the_product_of_the_dequantised_weights)
+{
+    struct matmul_rig m;
+    coop_open(&m, t);
+    for (int type = 0; type < PRODUCT_N_TYPES; type++) {
+        int32_t block = block_of(type);
+        check_coop(&m, type, 1, block, 33, plain);
+        check_coop(&m, type, 70, block, 64, plain);
+        check_coop(&m, type, 33, block == 32 ? 608 : 768, 65, plain);
+        check_coop(&m, type, 131, 512, 100, plain);
+        check_coop(&m, type, 5, 2048, 256, plain);
+    }
+    vulkan_rig_close(&m.rig);
+}
+
+TEST(vulkan_matmul_coop_in_large_tiles)
+{
+    struct matmul_rig m;
+    coop_open(&m, t);
+    for (int type = 1; type < PRODUCT_N_TYPES; type += 3) {
+        check_coop(&m, type, 1027, 256, 250, plain);
+        check_coop(&m, type, 1027, 256, 250, pair);
+    }
+    vulkan_rig_close(&m.rig);
+}
+
+TEST(vulkan_matmul_coop_bias_scale_cap_and_pairs)
+{
+    struct matmul_rig m;
+    coop_open(&m, t);
+    for (int type = 1; type < PRODUCT_N_TYPES; type += 3)
+        for (int i = 0; i < N_MODES; i++)
+            check_coop(&m, type, 37, 512, 41, modes[i]);
+    vulkan_rig_close(&m.rig);
+}
+
+TEST(vulkan_matmul_coop_in_chunks)
+{
+    struct matmul_rig m;
+    coop_open(&m, t);
+    for (int type = Q4_0; type < PRODUCT_N_TYPES; type += 2) {
+        struct product_case c;
+        product_case_init(&c, &m.rig, type, 101, 768, 40, 42 * quant_row_bytes(product_type(type), 768) + 64);
+        CHECK_INT(t, c.w[0].n_chunks, 3);
+        for (int i = 0; i < N_MODES; i += 3)
+            product_case_check(&c, modes[i], COOP_LIMIT);
+        product_case_finish(&c);
+    }
+    vulkan_rig_close(&m.rig);
+}
+
+TEST(vulkan_matmul_coop_of_a_row_does_not_depend_on_the_rows_beside_it)
+{
+    struct matmul_rig m;
+    coop_open(&m, t);
+    for (int type = 1; type < PRODUCT_N_TYPES; type += 2)
+        check_bits(&m, type, type % 4 == 1 ? pair : plain, type % 3 == 0);
+    vulkan_rig_close(&m.rig);
+}
+
+/* Rows of sizes that f16 has no numbers for, each beside others, and one number far out of its row. */
+TEST(vulkan_matmul_coop_of_rows_of_any_size)
+{
+    static const float sizes[] = { 1e-30f, 1e-9f, 3e4f, 1e6f, 1e30f };
+    struct matmul_rig m;
+    struct product_case c;
+    coop_open(&m, t);
+    product_case_init(&c, &m.rig, 10, 64, 512, 80, 0);
+    for (int32_t i = 0; i < 80 * 512; i++)
+        c.x[i] *= sizes[i / 512 % 5];
+    for (int32_t r = 5; r < 80; r += 10)
+        c.x[r * 512 + 100] *= 1000;
+    product_case_exact(&c);
+    product_case_run(&c, plain, 0, c.n, c.got);
+    for (int32_t r = 0; r < 80; r++)
+        CHECK_NMSE(t, c.got + r * 64, c.v[0] + r * 64, 64, COOP_LIMIT, "row %d", r);
+    for (int32_t i = 0; i < 80 * 512; i++)
+        c.x[i] = i / 512 % 2 == 0 ? 0 : 1e-38f;
+    product_case_run(&c, plain, 0, c.n, c.got);
+    for (int32_t i = 0; i < 80 * 64; i++)
+        CHECK(t, fabsf(c.got[i]) < 1e-34f, "result %d: %g", i, (double)c.got[i]);
     product_case_finish(&c);
     vulkan_rig_close(&m.rig);
 }

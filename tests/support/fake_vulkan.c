@@ -10,7 +10,7 @@
 
 enum { WITHOUT_8BIT = 1, WITHOUT_TIMELINE = 2, WITHOUT_COMPUTE = 4, WITH_BUDGET = 8, WITH_SIZES = 16,
        FEW_BUFFERS = 32, LITTLE_SHARED = 64, SIZES_ELSEWHERE = 128,
-       LAYERED = 256 };
+       LAYERED = 256, WITH_COOP = 512 };
 
 static const struct fake {
     const char *name, *driver;
@@ -24,11 +24,11 @@ static const struct fake {
     { "Plain Software", "soft", VK_PHYSICAL_DEVICE_TYPE_CPU, VK_DRIVER_ID_MESA_LLVMPIPE, 0x10005, VK_API_VERSION_1_3, 1,
       2 * GIB, 0, 0 },
     { "Small Inside", "inside", VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU, VK_DRIVER_ID_INTEL_OPEN_SOURCE_MESA, 0x8086,
-      VK_API_VERSION_1_3, 2, 4 * GIB, 0, WITH_SIZES },
+      VK_API_VERSION_1_3, 2, 4 * GIB, 0, WITH_SIZES | WITH_COOP },
     { "Big Card", "second best", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_AMD_PROPRIETARY, 0x1002,
       VK_API_VERSION_1_2, 3, 24 * GIB, 0, 0 },
     { "Big Card (open)", "best", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_MESA_RADV, 0x1002,
-      VK_API_VERSION_1_3, 3, 24 * GIB, 3 * GIB, WITH_BUDGET | WITH_SIZES },
+      VK_API_VERSION_1_3, 3, 24 * GIB, 3 * GIB, WITH_BUDGET | WITH_SIZES | WITH_COOP },
     { "Old Card", "old", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_NVIDIA_PROPRIETARY, 0x10de,
       VK_API_VERSION_1_1, 4, 8 * GIB, 0, 0 },
     { "Bare Card", "bare", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_NVIDIA_PROPRIETARY, 0x10de,
@@ -42,7 +42,7 @@ static const struct fake {
     { "Shallow Card", "shallow", VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, VK_DRIVER_ID_ARM_PROPRIETARY, 0x13b5,
       VK_API_VERSION_1_3, 9, 2 * GIB, 0, LITTLE_SHARED },
     { "Loose Inside", "loose", VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU, VK_DRIVER_ID_ARM_PROPRIETARY, 0x13b5,
-      VK_API_VERSION_1_3, 10, 2 * GIB, 0, WITH_SIZES | SIZES_ELSEWHERE },
+      VK_API_VERSION_1_3, 10, 2 * GIB, 0, WITH_SIZES | SIZES_ELSEWHERE | WITH_COOP },
 };
 enum { N_FAKES = sizeof fakes / sizeof *fakes };
 
@@ -92,7 +92,7 @@ static VkResult fake_devices(VkInstance instance, uint32_t *n, VkPhysicalDevice 
 static VkResult fake_extensions(VkPhysicalDevice device, const char *layer, uint32_t *n, VkExtensionProperties *list)
 {
     const struct fake *f = fake_of(device);
-    const char *names[3];
+    const char *names[4];
     uint32_t n_names = 0;
     (void)layer;
     if (f->marks & WITH_BUDGET)
@@ -101,6 +101,8 @@ static VkResult fake_extensions(VkPhysicalDevice device, const char *layer, uint
         names[n_names++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     if (f->marks & LAYERED)
         names[n_names++] = VULKAN_PORTABILITY;
+    if (f->marks & WITH_COOP)
+        names[n_names++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     for (uint32_t i = 0; list && i < n_names; i++)
         snprintf(list[i].extensionName, sizeof list[i].extensionName, "%s", names[i]);
     *n = n_names;
@@ -162,13 +164,41 @@ static void fake_features(VkPhysicalDevice device, VkPhysicalDeviceFeatures2 *al
     VkPhysicalDeviceVulkan12Features *v12 = in_chain(all, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
     VkPhysicalDeviceSubgroupSizeControlFeatures *size =
         in_chain(all, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR *coop =
+        in_chain(all, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR);
     v11->storageBuffer16BitAccess = VK_TRUE;
     v12->storageBuffer8BitAccess = !(f->marks & WITHOUT_8BIT);
     v12->timelineSemaphore = !(f->marks & WITHOUT_TIMELINE);
     v12->bufferDeviceAddress = VK_TRUE;
     v12->shaderFloat16 = VK_TRUE;
+    v12->vulkanMemoryModel = VK_TRUE;
     if (size)
         size->subgroupSizeControl = size->computeFullSubgroups = VK_TRUE;
+    if (coop)
+        coop->cooperativeMatrix = VK_TRUE;
+}
+
+/* Integrated ones have sizes that fit no tile; the large card has one among many. */
+static VkResult fake_coop(VkPhysicalDevice device, uint32_t *n, VkCooperativeMatrixPropertiesKHR *sizes)
+{
+    enum { F16 = VK_COMPONENT_TYPE_FLOAT16_KHR, F32 = VK_COMPONENT_TYPE_FLOAT32_KHR, S8 = 3, S32 = 5, DEVICE = 1,
+           SUBGROUP = VK_SCOPE_SUBGROUP_KHR };
+    static const uint32_t all[][6] = {
+        { 32, 8, 16, F16, F32, SUBGROUP }, { 16, 16, 32, S8, S32, SUBGROUP }, { 16, 16, 64, F16, F32, SUBGROUP },
+        { 16, 16, 32, F16, F16, SUBGROUP }, { 16, 16, 32, F16, F32, DEVICE },
+        { 16, 8, 8, F16, F32, SUBGROUP }, { 16, 8, 16, F16, F32, SUBGROUP }, { 8, 8, 16, F16, F32, SUBGROUP },
+    };
+    uint32_t n_all = fake_of(device)->type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ? 5 : 8;
+    for (uint32_t i = 0; i < n_all && i < *n; i++) {
+        sizes[i].MSize = all[i][0];
+        sizes[i].NSize = all[i][1];
+        sizes[i].KSize = all[i][2];
+        sizes[i].AType = sizes[i].BType = (VkComponentTypeKHR)all[i][3];
+        sizes[i].CType = sizes[i].ResultType = (VkComponentTypeKHR)all[i][4];
+        sizes[i].scope = (VkScopeKHR)all[i][5];
+    }
+    *n = n_all;
+    return VK_SUCCESS;
 }
 
 /* A small window into the card's memory, its memory, and the machine's. */
@@ -239,6 +269,7 @@ PFN_vkVoidFunction vkGetInstanceProcAddr(VkInstance instance, const char *name)
         FUNCTION(vkGetPhysicalDeviceMemoryProperties2, fake_memory),
         FUNCTION(vkGetPhysicalDeviceQueueFamilyProperties, fake_queues),
         FUNCTION(vkCreateDevice, fake_open),
+        FUNCTION(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR, fake_coop),
 #undef FUNCTION
     };
     (void)instance;

@@ -5,12 +5,22 @@
 
 void vulkan_rig_open(struct vulkan_rig *rig, struct test *t)
 {
+    vulkan_rig_open_for(rig, t, VULKAN_TILES_BY_DEVICE);
+}
+
+void vulkan_rig_open_for(struct vulkan_rig *rig, struct test *t, enum vulkan_tiles tiles)
+{
     struct err e;
     const char *name = getenv("QUIP_TEST_DEVICE");
     const struct vulkan_card *card;
     *rig = (struct vulkan_rig){ .t = t };
-    if (vulkan_list_open(&rig->list, &(struct vulkan_list_options){ .validate = true }, &e) != ERR_OK &&
-        vulkan_list_open(&rig->list, &(struct vulkan_list_options){ 0 }, &e) != ERR_OK)
+    struct vulkan_list_options o = { .validate = true, .tiles = tiles };
+    enum err_code rc = vulkan_list_open(&rig->list, &o, &e);
+    if (rc != ERR_OK) {    /* perhaps the layer is what is missing */
+        o.validate = false;
+        rc = vulkan_list_open(&rig->list, &o, &e);
+    }
+    if (rc != ERR_OK)
         SKIP(t, "%s", e.text);
     if (vulkan_list_find(rig->list, name ? name : "llvmpipe", &card, &e) != ERR_OK) {
         vulkan_list_close(rig->list);

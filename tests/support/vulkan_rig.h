@@ -15,6 +15,8 @@ struct vulkan_rig {
 
 /* Skips the case when there is no device. */
 void vulkan_rig_open(struct vulkan_rig *rig, struct test *t);
+/* The same, for products by these tiles. */
+void vulkan_rig_open_for(struct vulkan_rig *rig, struct test *t, enum vulkan_tiles tiles);
 void vulkan_rig_close(struct vulkan_rig *rig);
 
 /* A buffer of n_bytes, at least 16, filled from bytes (NULL: with 0xff, which as f32 and f16 is NaN). */

@@ -119,7 +119,7 @@ TEST(device_with_tiles_that_do_not_exist)
                                       .vulkan_tiles = "int4" };
     CHECK(t, engine_create(&eng, &o, &e) == ERR_OK, "%s", e.text);
     engine_info(eng, &info);
-    CHECK_TEXT(t, info.device_note, "Vulkan: tiles 'int4': none, f32 or int8 wanted" CPU_ANSWERS);
+    CHECK_TEXT(t, info.device_note, "Vulkan: tiles 'int4': none, f32, int8 or coop wanted" CPU_ANSWERS);
     engine_destroy(eng);
 }
 
@@ -174,7 +174,7 @@ TEST(device_list_tells_what_each_has_and_what_auto_takes)
     CHECK_TEXT(t, d->driver, "best");
     CHECK_TEXT(t, d->kind, "discrete");
     CHECK_TEXT(t, d->version, "1.3.0");
-    CHECK_TEXT(t, d->has, "float16, subgroup sums, subgroup size, memory budget");
+    CHECK_TEXT(t, d->has, "float16, subgroup sums, subgroup size, memory budget, cooperative matrices");
     CHECK_TEXT(t, d->lacks, "int8 dot, fast int8 dot, memory priority, fault reports");
     CHECK(t, d->problem[0] != '\0', "it does not open");
     CHECK_INT(t, d->n_heaps, 3);

@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "engine/quant/quant.h"
+#include "engine/vulkan/vulkan_pipeline.h"
 #include "tests/support/logits.h"
 #include "tests/support/plan_model.h"
 
@@ -138,6 +139,8 @@ TEST(forward_on_vulkan_with_quantised_weights)
     check_plans(t, QUANT_Q8_0, NULL, device, "f16", 1e-4);
     check_plans(t, QUANT_Q8_0, "f32", device, "f16", 1e-4);
     check_plans(t, QUANT_Q8_0, "int8", device, "f16", 2e-3);    /* as on the processor */
+    if (vulkan_coop_compiled())
+        check_plans(t, QUANT_Q8_0, "coop", device, "f16", 1e-4);
 }
 
 /* Against the processor with a cache of the same types: what a page is sealed to, and when, is the same. */

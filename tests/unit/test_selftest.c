@@ -10,6 +10,7 @@
 #include "engine/backend/selftest.h"
 #include "engine/engine_impl.h"
 #include "engine/quant/quant.h"
+#include "engine/vulkan/vulkan_pipeline.h"
 #include "engine/vulkan/vulkan_placed.h"
 #include "tests/support/logits.h"
 #include "tests/support/plan_model.h"
@@ -129,6 +130,8 @@ TEST(selftest_passes_with_products_by_tiles)
 {
     CHECK(t, worst_of_all(t, QUANT_F32, "f32") < 1e-5);
     CHECK(t, worst_of_all(t, QUANT_Q8_0, "f32") < 1e-5);
+    if (vulkan_coop_compiled())
+        CHECK(t, worst_of_all(t, QUANT_Q8_0, "coop") < 1e-5);
     CHECK(t, worst_of_all(t, QUANT_Q8_0, "int8") > 1e-5, "activations are not rounded: no tiles");
 }
 

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* What is made of what devices say of themselves, with the devices of tests/support/fake_vulkan.c. */
-#include "engine/vulkan/vulkan_list.h"
+#include "engine/vulkan/vulkan_pipeline.h"
 #include "tests/support/test.h"
 
-static struct vulkan_list *open_list(struct test *t)
+static struct vulkan_list *open_list_for(struct test *t, enum vulkan_tiles tiles)
 {
     struct vulkan_list *list = NULL;
     struct err e = { 0 };
-    CHECK(t, vulkan_list_open(&list, &(struct vulkan_list_options){ .library = FAKE_VULKAN }, &e) == ERR_OK, "%s",
-          e.text);
+    const struct vulkan_list_options o = { .library = FAKE_VULKAN, .tiles = tiles };
+    CHECK(t, vulkan_list_open(&list, &o, &e) == ERR_OK, "%s", e.text);
     return list;
+}
+
+static struct vulkan_list *open_list(struct test *t)
+{
+    return open_list_for(t, VULKAN_TILES_BY_DEVICE);
 }
 
 static const struct vulkan_card *card(struct test *t, const struct vulkan_list *list, const char *name)
@@ -78,6 +83,36 @@ TEST(vulkan_list_adds_over_subgroups_only_where_their_size_is_certain)
     CHECK(t, inside->features & VULKAN_SUBGROUP_SIZE && inside->features & VULKAN_SUBGROUP_ADD);
     CHECK(t, !(loose->features & (VULKAN_SUBGROUP_SIZE | VULKAN_SUBGROUP_ADD)), "not for compute shaders");
     CHECK(t, !(card(t, list, "Big Card")->features & VULKAN_SUBGROUP_ADD), "no such extension");
+    vulkan_list_close(list);
+}
+
+TEST(vulkan_list_takes_the_largest_cooperative_matrices_that_fit)
+{
+    struct vulkan_list *list = open_list(t);
+    const struct vulkan_card *big = card(t, list, "Big Card (open)");
+    CHECK(t, big->features & VULKAN_COOP);
+    CHECK(t, big->coop.m == 16 && big->coop.n == 8 && big->coop.k == 16, "%u x %u x %u", big->coop.m, big->coop.n,
+          big->coop.k);
+    CHECK(t, !(card(t, list, "Big Card")->features & VULKAN_COOP), "no such extension");
+    CHECK(t, !(card(t, list, "Small Inside")->features & VULKAN_COOP), "no size fits");
+    CHECK(t, !(card(t, list, "Loose Inside")->features & VULKAN_COOP), "subgroups of any size");
+    vulkan_list_close(list);
+}
+
+TEST(vulkan_list_chooses_tiles_by_device_and_cooperative_matrices_by_name_alone)
+{
+    struct vulkan_list *list = open_list(t);
+    CHECK_INT(t, card(t, list, "Big Card (open)")->tiles, VULKAN_TILES_F32);
+    CHECK_INT(t, card(t, list, "Plain Software")->tiles, VULKAN_TILES_NONE);
+    vulkan_list_close(list);
+    list = open_list_for(t, VULKAN_TILES_COOP);
+    CHECK_INT(t, card(t, list, "Big Card (open)")->tiles,
+              vulkan_coop_compiled() ? VULKAN_TILES_COOP : VULKAN_TILES_F32);
+    CHECK_INT(t, card(t, list, "Small Inside")->tiles, VULKAN_TILES_F32);
+    CHECK_INT(t, card(t, list, "Plain Software")->tiles, VULKAN_TILES_NONE);
+    vulkan_list_close(list);
+    list = open_list_for(t, VULKAN_TILES_INT8);
+    CHECK_INT(t, card(t, list, "Plain Software")->tiles, VULKAN_TILES_INT8);
     vulkan_list_close(list);
 }
 
