@@ -103,43 +103,98 @@ static enum err_code open_list(struct vulkan_list **out, const struct engine_opt
     return vulkan_list_open(out, &lo, e);
 }
 
-static enum err_code open_named(struct engine *eng, const struct engine_options *o, struct err *e)
+static enum err_code open_named(struct engine *eng, const char *device, struct engine_target *out, struct err *e)
 {
-    const struct vulkan_card *c;
-    enum err_code rc = vulkan_list_find(eng->vulkan, o->device, &c, e);
-    if (rc == ERR_OK)
-        rc = vulkan_backend_create(&eng->backend, eng->vulkan, c, o->cache_dir, e);
-    if (rc == ERR_OK)
-        eng->card = c;
+    enum err_code rc = vulkan_list_find(eng->vulkan, device, &out->card, e);
+    if (rc != ERR_OK || out->card == eng->card)
+        return rc;
+    return vulkan_backend_create(&out->backend, eng->vulkan, out->card, eng->cache_dir, e);
+}
+
+/* "auto": the processor where there is nothing to take. */
+static enum err_code open_best(struct engine *eng, const struct engine_options *o, struct engine_target *out,
+                               struct err *note, struct err *e)
+{
+    enum err_code rc = eng->vulkan ? ERR_OK : open_list(&eng->vulkan, o, e);
+    if (rc != ERR_OK)    /* nobody asked for Vulkan, and there is none */
+        return o->vulkan_validate ? rc : ERR_OK;
+    out->card = choose_device(eng->vulkan, o, &out->backend, note);
+    if (out->card)
+        note->text[0] = '\0';
+    if (out->card && out->card == eng->card) {
+        out->backend->ops->destroy(out->backend);
+        out->backend = eng->backend;
+    }
+    return ERR_OK;
+}
+
+/* With nothing in use from it the list goes, and the drivers with it, but for what validation had to say. */
+static void drop_list(struct engine *eng)
+{
+    if (eng->card || eng->left || (eng->vulkan && eng->vulkan->n_messages > 0))
+        return;
+    vulkan_list_close(eng->vulkan);
+    eng->vulkan = NULL;
+}
+
+enum err_code engine_find_target(struct engine *eng, const char *device, struct engine_target *out, struct err *note,
+                                 struct err *e)
+{
+    const struct engine_options o = { .cpu_tier = eng->names_tier ? eng->cpu_tier : NULL,
+                                      .vulkan_loader = eng->vulkan_loader, .vulkan_validate = eng->vulkan_validate,
+                                      .vulkan_tiles = eng->vulkan_tiles, .cache_dir = eng->cache_dir };
+    enum err_code rc = ERR_OK;
+    note->text[0] = '\0';
+    *out = (struct engine_target){ eng->backend, NULL, is_auto(device) };
+    if (is_auto(device)) {
+        if (auto_looks(&o))
+            rc = open_best(eng, &o, out, note, e);
+    } else if (strcasecmp(device, "cpu") != 0) {
+        rc = eng->vulkan ? ERR_OK : open_list(&eng->vulkan, &o, e);
+        if (rc == ERR_OK)
+            rc = open_named(eng, device, out, e);
+    }
+    if (!out->card)
+        out->backend = eng->cpu;
+    if (rc != ERR_OK)
+        drop_list(eng);
     return rc;
 }
 
-static void note_device(struct engine *eng, const struct err *why)
+struct engine_target engine_target(const struct engine *eng)
 {
-    snprintf(eng->device_note, sizeof eng->device_note, "Vulkan: %.440s; answering on the CPU", why->text);
+    return (struct engine_target){ eng->backend, eng->card, eng->automatic };
 }
 
-/* Without an error: what cannot be had is noted, and leaves no backend behind. */
-static void open_device(struct engine *eng, const struct engine_options *o)
+void engine_set_target(struct engine *eng, const struct engine_target *target)
 {
-    struct err e = { 0 };
-    enum err_code rc = open_list(&eng->vulkan, o, &e);
-    eng->automatic = is_auto(o->device);
-    if (rc == ERR_OK && is_auto(o->device))
-        eng->card = choose_device(eng->vulkan, o, &eng->backend, &e);
-    else if (rc == ERR_OK)
-        open_named(eng, o, &e);
-    else if (is_auto(o->device) && !o->vulkan_validate)
-        e.text[0] = '\0';    /* nobody asked for Vulkan, and there is none */
-    if (eng->card) {
-        eng->device_card = vulkan_cache_card(eng->card);
-        eng->device_build = vulkan_cache_build(eng->card);
+    eng->backend = target->backend;
+    eng->card = target->card;
+    eng->automatic = target->automatic;
+    eng->device_id[0] = '\0';
+    if (!eng->card)
         return;
-    }
-    vulkan_list_close(eng->vulkan);
-    eng->vulkan = NULL;
-    if (e.text[0])
-        note_device(eng, &e);
+    eng->device_card = vulkan_cache_card(eng->card);
+    eng->device_build = vulkan_cache_build(eng->card);
+    snprintf(eng->device_id, sizeof eng->device_id, "vulkan:%d", (int)(eng->card - eng->vulkan->cards));
+}
+
+void engine_note_device(struct engine *eng, const struct err *why)
+{
+    eng->device_note[0] = '\0';
+    if (why->text[0])
+        snprintf(eng->device_note, sizeof eng->device_note, "Vulkan: %.440s; answering on the CPU", why->text);
+}
+
+/* Without an error: what cannot be had is noted, and the processor taken. */
+static void open_device(struct engine *eng, const char *device)
+{
+    struct engine_target target;
+    struct err note, e;
+    bool found = engine_find_target(eng, device, &target, &note, &e) == ERR_OK;
+    engine_set_target(eng, found ? &target : &(struct engine_target){ .backend = eng->cpu });
+    engine_note_device(eng, found ? &note : &e);
+    drop_list(eng);
 }
 
 enum err_code engine_exact_backend(struct engine *eng, struct backend **out, struct err *e)
@@ -161,24 +216,24 @@ enum err_code engine_create(struct engine **out, const struct engine_options *o,
     eng->cpu_tier = cpu_tier_name(tier);
     eng->n_gpu_layers = o->n_gpu_layers;
     eng->n_ctx = o->n_ctx;
+    eng->vulkan_validate = o->vulkan_validate;
+    eng->names_tier = o->cpu_tier != NULL;
     int32_t cores = cpuid_cores();
     enum err_code rc = ERR_OK;
-    if (o->cache_dir && !(eng->cache_dir = strdup(o->cache_dir)))
+    if ((o->cache_dir && !(eng->cache_dir = strdup(o->cache_dir))) ||
+        (o->vulkan_loader && !(eng->vulkan_loader = strdup(o->vulkan_loader))) ||
+        (o->vulkan_tiles && !(eng->vulkan_tiles = strdup(o->vulkan_tiles))))
         rc = err_set(e, ERR_NOMEM, "no memory for the engine");
     int32_t n_threads = o->n_threads ? o->n_threads : cores < POOL_MAX_THREADS ? cores : POOL_MAX_THREADS;
     if (rc == ERR_OK)
         rc = pool_create(&eng->pool, n_threads, e);
-    bool looks = is_auto(o->device) ? auto_looks(o) : strcasecmp(o->device, "cpu") != 0;
-    if (rc == ERR_OK && looks)
-        open_device(eng, o);
     if (rc == ERR_OK)
         rc = cpu_backend_create(&eng->cpu, tier, eng->pool, e);
-    if (!eng->backend)
-        eng->backend = eng->cpu;
     if (rc != ERR_OK) {
         engine_destroy(eng);
         return rc;
     }
+    open_device(eng, o->device);
     *out = eng;
     return ERR_OK;
 }
@@ -187,32 +242,63 @@ void engine_destroy(struct engine *eng)
 {
     if (!eng)
         return;
-    if (eng->backend && eng->backend != eng->cpu)
-        eng->backend->ops->destroy(eng->backend);
-    for (int32_t i = 0; i < eng->n_lost; i++)
-        eng->lost[i]->ops->destroy(eng->lost[i]);
+    struct engine_target target = engine_target(eng);
+    engine_leave_target(eng, &target);
+    engine_close_left(eng);
     if (eng->cpu)
         eng->cpu->ops->destroy(eng->cpu);
     vulkan_list_close(eng->vulkan);
     pool_destroy(eng->pool);
     free(eng->cache_dir);
+    free(eng->vulkan_loader);
+    free(eng->vulkan_tiles);
     free(eng);
 }
 
-/* ---- what fails --------------------------------------------------------------------------------------- */
+/* ---- what is left ------------------------------------------------------------------------------------- */
+
+static bool is_used(const struct engine *eng, const struct backend *b)
+{
+    for (const struct model *m = eng->models; m; m = m->next)
+        if (m->device == b || session_caches_lie_in(m->caches, b->kv_memory))
+            return true;
+    return false;
+}
+
+void engine_close_left(struct engine *eng)
+{
+    for (struct backend **at = &eng->left; *at;) {
+        struct backend *b = *at;
+        if (is_used(eng, b)) {
+            at = &b->next;
+            continue;
+        }
+        *at = b->next;
+        b->ops->destroy(b);
+    }
+    drop_list(eng);
+}
+
+void engine_leave_target(struct engine *eng, const struct engine_target *target)
+{
+    if (target->backend == eng->cpu)
+        return;
+    target->backend->next = eng->left;
+    eng->left = target->backend;
+}
 
 void engine_lose_device(struct engine *eng, const struct backend *b, const struct err *why)
 {
     struct err e = *why;
     if (b != eng->backend || b == eng->cpu)
         return;    /* another model came upon it first */
-    eng->lost[eng->n_lost++] = eng->backend;
-    if (eng->n_lost < ENGINE_MAX_LOSSES &&
+    struct engine_target target = engine_target(eng);
+    engine_leave_target(eng, &target);
+    if (++eng->n_lost < ENGINE_MAX_LOSSES &&
         vulkan_backend_create(&eng->backend, eng->vulkan, eng->card, eng->cache_dir, &e) == ERR_OK)
         return;
-    eng->backend = eng->cpu;
-    eng->card = NULL;
-    note_device(eng, &e);
+    engine_set_target(eng, &(struct engine_target){ .backend = eng->cpu });
+    engine_note_device(eng, &e);
 }
 
 const char *engine_validation(const struct engine *eng)
@@ -242,7 +328,8 @@ static uint64_t kernel_figure(const char *path, const char *name)
 void engine_info(const struct engine *eng, struct engine_info *out)
 {
     *out = (struct engine_info){ .cpu_tier = eng->cpu_tier, .n_threads = pool_threads(eng->pool), .device = "",
-                                 .device_driver = "", .device_note = eng->device_note, .validation = "" };
+                                 .device_id = eng->device_id, .device_driver = "", .device_note = eng->device_note,
+                                 .validation = "" };
     cpuid_name(out->cpu, sizeof out->cpu);
     if (eng->card) {
         uint64_t free_bytes[VK_MAX_MEMORY_HEAPS] = { 0 };

@@ -59,6 +59,7 @@ struct engine_info {
     const char *cpu_tier;    /* in force wherever the processor computes */
     int32_t n_threads;
     const char *device;           /* the device that computes, "NVIDIA H200"; "": the processor does */
+    const char *device_id;        /* as engine_devices() lists it, "vulkan:0"; "" */
     const char *device_driver;    /* "NVIDIA 550.54"; "" */
     const char *device_note;      /* why a device that was asked for, or that "auto" would take, is not used; "" */
     uint64_t device_total_bytes, device_free_bytes;         /* of its own memory, at the call; 0 without device */
@@ -74,6 +75,19 @@ struct engine_info {
 enum err_code engine_create(struct engine **out, const struct engine_options *o, struct err *e);
 void engine_destroy(struct engine *eng);    /* after its models; takes NULL */
 void engine_info(const struct engine *eng, struct engine_info *out);
+/* Another device computes from now on, or the processor: of o the device, n_gpu_layers and n_ctx count. Models that are
+ * open go there, all of them or none: a device that cannot be used, does not take one of them, would have too few of its
+ * layers or fails its self-test is an error, and everything stays as it was. But "auto" finds a place as at load.
+ *
+ * Sessions  are idle, or in mid-answer between two steps. What a sequence holds is evaluated again, by what computes now,
+ *           when it is next asked for; until then its pages stay where they are. What was kept in memory for prompts to
+ *           come is given up; files are found by the model in the place they were made at
+ * Takes     as long as placing each model's weights, and a self-test where a device has had none. For another device the
+ *           weights need memory beside those that are there; a model that is to have other layers on its own device
+ *           leaves it first, so that after an error it is placed again and evaluates what it held again too
+ * n_moved   models that are elsewhere now; 0: all were there
+ * Errors    ERR_DEVICE, ERR_UNSUPPORTED, ERR_NOMEM; ERR_IO when a model's file was cut */
+enum err_code engine_move(struct engine *eng, const struct engine_options *o, int32_t *n_moved, struct err *e);
 /* The tiers this machine has, slowest first; NULL beyond the last. */
 const char *engine_tier(int32_t i);
 
@@ -334,6 +348,8 @@ struct session_stats {
     uint64_t kv_bytes;          /* pages in use */
     uint64_t kv_full_bytes;     /* what they would be with every sequence full */
     uint64_t scratch_bytes;
+    uint64_t device_bytes;      /* weights, scratch and pages of the layers the device has, in its memory or, where it
+                                 * has none of its own (engine_info), in the machine's; 0: it has none */
     const char *kv_type_k, *kv_type_v;    /* in force */
     const char *kv_note;        /* why these ("f16 would not fit ...", "kv3 tried: KL 0.08 ..."); "" when as asked */
     int32_t n_open, n_sealed;   /* pages of 64 tokens, all layers counted as one */

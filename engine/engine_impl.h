@@ -18,6 +18,7 @@ enum { MODEL_MAX_WARNINGS = 8, DEFAULT_CTX = 8192, DEFAULT_BATCH = 256 };
 
 struct vulkan_card;
 struct vulkan_list;
+struct model;
 
 /* A device that fails is opened anew, once; when it fails again the processor takes over. */
 enum { ENGINE_MAX_LOSSES = 2 };
@@ -26,17 +27,41 @@ struct engine {
     struct pool *pool;
     struct backend *backend;         /* what models are placed on: a device, or cpu */
     struct backend *cpu;             /* takes what the device does not, a model's first layers or all */
-    struct backend *lost[ENGINE_MAX_LOSSES];    /* devices that failed: models may still have to leave them */
-    int32_t n_lost;
+    struct backend *left;            /* devices that failed or were moved from: models or pages may still be there */
+    int32_t n_lost;                  /* times that the device asked for has failed */
+    struct model *models;            /* open and placed */
     const char *cpu_tier;            /* of the processor, also when a device computes */
     int32_t n_gpu_layers, n_ctx;     /* as in engine_options */
-    struct vulkan_list *vulkan;      /* NULL: there is no device */
+    struct vulkan_list *vulkan;      /* NULL: no device is in use */
     const struct vulkan_card *card;  /* NULL: the processor computes */
     bool automatic;                  /* nobody asked for the card: it has to be faster than the processor */
     uint64_t device_card, device_build;    /* names of the card, and of its driver with the shaders: vulkan_cache.h */
+    char device_id[16];              /* "vulkan:0"; "" */
     char device_note[ERR_TEXT_BYTES];
     char *cache_dir;                 /* NULL: none */
+    char *vulkan_loader, *vulkan_tiles;    /* these as in engine_options */
+    bool vulkan_validate, names_tier;
 };
+
+/* engine.c: what models can be placed on. */
+struct engine_target {
+    struct backend *backend;         /* a device, opened; or the engine's cpu */
+    const struct vulkan_card *card;  /* NULL: the processor */
+    bool automatic;                  /* as in struct engine */
+};
+struct engine_target engine_target(const struct engine *eng);
+/* What is asked for, as in engine_options: the target the engine has when it is that, else one that is nobody's yet.
+ * note: why "auto" takes no device; "": none failed.
+ * Errors: ERR_DEVICE, ERR_NOMEM */
+enum err_code engine_find_target(struct engine *eng, const char *device, struct engine_target *out, struct err *note,
+                                 struct err *e);
+/* Models are placed on it from now on; the one before is still to be left. */
+void engine_set_target(struct engine *eng, const struct engine_target *target);
+/* Nothing new goes there. Unless it is the processor, it is closed when no model and no page is there any more. */
+void engine_leave_target(struct engine *eng, const struct engine_target *target);
+void engine_close_left(struct engine *eng);
+/* Why no device is taken; text "": nothing is to be said. */
+void engine_note_device(struct engine *eng, const struct err *why);
 
 /* engine.c: what a use of this device failed with. When it is the device that models are placed on, it is opened anew,
  * or the processor takes its place; eng->backend says which. Models leave a lost backend one by one (model_recover). */
@@ -49,8 +74,17 @@ bool engine_device_shares(const struct engine *eng);
 /* The first message of Vulkan's validation layer; "": none. */
 const char *engine_validation(const struct engine *eng);
 
+/* Where a program is placed. */
+struct model_place {
+    struct backend *backend, *device, *split;    /* these as in struct model */
+    struct placed *placed;
+    int32_t n_device_layers, generation;
+    uint64_t placed_bytes;
+};
+
 struct model {
     struct engine *engine;
+    struct model *next;              /* of the engine's */
     struct gguf *gguf;
     struct arena arena;              /* everything made at open */
     struct model_info info;
@@ -75,6 +109,7 @@ struct model {
     struct placed *placed;           /* NULL: nowhere, after a device failed and there was no memory elsewhere */
     int32_t generation;              /* raised by each placing: sessions of an earlier one have to follow */
     uint64_t placed_bytes;           /* memory that placing took, not to be counted as taken by others */
+    struct model_place before;       /* while it moves: where it was; nowhere where it had to leave first */
     struct session_caches *caches;   /* KV caches of its sessions; they outlive them. NULL before the first */
     struct kv_store_key content;     /* of model_kv_key(), made when it is first asked for */
     bool content_known;
@@ -86,6 +121,9 @@ struct model {
 enum err_code model_place(struct model *m, struct err *e);
 /* It is nowhere then; it may be so before. */
 void model_unplace(struct model *m);
+/* The engine knows it from now on, or no more. */
+void model_join(struct model *m);
+void model_part(struct model *m);
 /* After a use of the placed model, or of pages for it, failed: places it elsewhere, where another place may be better.
  * The caches of its sessions are given up. how: the failure and what was done about it, in a line.
  * False: the failure stands, or what placing failed with, in *why */
@@ -99,6 +137,7 @@ enum err_code model_placed(struct model *m, struct err *e);
  * The last three as in reserve(); all 0: weights alone. */
 struct model_bytes {
     uint64_t host_weights, host_scratch, device_weights, device_scratch;
+    uint64_t there;              /* what the device's layers take, wherever that is */
     bool shares;
 };
 void model_placed_bytes(const struct model *m, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
@@ -107,8 +146,13 @@ void model_placed_bytes(const struct model *m, int32_t max_rows, int32_t max_log
 /* engine_layers.c: how many of the model's layers, its last ones, the device is to have: as many as were asked for, or
  * layers_choose(). 0 without a device. */
 int32_t layers_for_device(struct model *m);
+/* -1: nobody says how many. */
+int32_t layers_asked_for(const struct model *m);
 /* How many unless somebody says; warns of the model where that is not all. */
 int32_t layers_choose(struct model *m, const struct engine_info *info);
+/* The same for a model that is asked to move there.
+ * Errors: ERR_NOMEM where it would be none */
+enum err_code layers_to_move(struct model *m, int32_t *n, struct err *e);
 /* How many of the last layers, with the head, fit into so many bytes at this context; *all: what all of them take. */
 int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, uint64_t *all);
 
@@ -141,6 +185,8 @@ void session_caches_destroy(struct session_caches *caches);
 /* The model is placed elsewhere: no session finds what the caches hold any more. measured_elsewhere: times
  * taken so far say nothing any more. Takes NULL. */
 void session_caches_retire(struct session_caches *caches, bool measured_elsewhere);
+/* Whether pages of theirs lie there. Takes NULL for both. */
+bool session_caches_lie_in(const struct session_caches *caches, const struct kv_memory *memory);
 
 /* session/session_types.c: the layers of a cache with these types, by their names as in session_options; "auto" is
  * decided by the memory there is now. Bad names count as f16. */

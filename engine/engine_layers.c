@@ -8,6 +8,8 @@
  *
  * What a device computes crosses back once per batch, so a few layers on it cost more than they bring: below a third
  * of them the processor has all. */
+#include <stdio.h>
+
 #include "engine/engine_impl.h"
 #include "engine/kv/kv_cache.h"
 
@@ -47,7 +49,9 @@ int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, u
     return fit;
 }
 
-int32_t layers_choose(struct model *m, const struct engine_info *info)
+/* None where they are too few. text: what is to be said where it is not all; "". */
+static int32_t choose(const struct model *m, const struct engine_info *info, const char *too_few,
+                      char text[ERR_TEXT_BYTES])
 {
     const struct program *p = m->program;
     uint64_t all = 0;
@@ -56,29 +60,56 @@ int32_t layers_choose(struct model *m, const struct engine_info *info)
         n_ctx = train < DEFAULT_CTX ? train : DEFAULT_CTX;
     uint64_t room = engine_device_room(info);
     int32_t fit = layers_that_fit(p, n_ctx, room, &all);
+    bool none = fit * LEAST_PART < p->n_layers;
     double gib = 1u << 30;
-    if (fit * LEAST_PART < p->n_layers) {
-        model_warn(m, "%s: %d of %d layers would fit, so all are on the processor; all take %.1f GiB with a context of "
-                   "%d tokens, %.1f GiB may be used", info->device, fit, p->n_layers, (double)all / gib, n_ctx,
-                   (double)room / gib);
-        return 0;
-    }
+    text[0] = '\0';
     if (fit < p->n_layers)
-        model_warn(m, "%s: %d of %d layers fit, the processor has the others; all take %.1f GiB with a context of %d "
-                   "tokens, %.1f GiB may be used: a smaller context or level would fit", info->device, fit, p->n_layers,
-                   (double)all / gib, n_ctx, (double)room / gib);
-    return fit;
+        snprintf(text, ERR_TEXT_BYTES, "%s: %d of %d layers %s; all take %.1f GiB with a context of %d tokens, %.1f GiB "
+                 "may be used%s", info->device, fit, p->n_layers, none ? too_few : "fit, the processor has the others",
+                 (double)all / gib, n_ctx, (double)room / gib, none ? "" : ": a smaller context or level would fit");
+    return none ? 0 : fit;
+}
+
+int32_t layers_choose(struct model *m, const struct engine_info *info)
+{
+    char text[ERR_TEXT_BYTES];
+    int32_t n = choose(m, info, "would fit, so all are on the processor", text);
+    if (text[0])
+        model_warn(m, "%s", text);
+    return n;
+}
+
+int32_t layers_asked_for(const struct model *m)
+{
+    int32_t n_layers = m->program->n_layers, asked = m->engine->n_gpu_layers;
+    return asked <= 0 ? -1 : asked < n_layers ? asked : n_layers;
 }
 
 int32_t layers_for_device(struct model *m)
 {
     const struct engine *eng = m->engine;
-    int32_t n_layers = m->program->n_layers, asked = eng->n_gpu_layers;
+    int32_t asked = layers_asked_for(m);
     struct engine_info info;
     if (eng->backend == eng->cpu)
         return 0;
     if (asked > 0)
-        return asked < n_layers ? asked : n_layers;
+        return asked;
     engine_info(eng, &info);
     return layers_choose(m, &info);
+}
+
+enum err_code layers_to_move(struct model *m, int32_t *n, struct err *e)
+{
+    char text[ERR_TEXT_BYTES];
+    struct engine_info info;
+    *n = layers_asked_for(m);
+    if (*n > 0)
+        return ERR_OK;
+    engine_info(m->engine, &info);
+    *n = choose(m, &info, "would fit, too few to gain by", text);
+    if (*n == 0)
+        return err_set(e, ERR_NOMEM, "%s", text);
+    if (text[0])
+        model_warn(m, "%s", text);
+    return ERR_OK;
 }

@@ -140,6 +140,8 @@ enum err_code model_open(struct model **out, struct engine *eng, const char *pat
         rc = model_open_text(m, e);
         if (rc == ERR_OK && use == MODEL_RUN)
             rc = place(m, e);
+        if (rc == ERR_OK && use == MODEL_RUN)
+            model_join(m);
         if (rc != ERR_OK)
             err_prefix(e, "%s", path);
     }
@@ -156,7 +158,9 @@ void model_close(struct model *m)
     if (!m)
         return;
     session_caches_destroy(m->caches);
+    m->caches = NULL;
     model_unplace(m);
+    model_part(m);
     model_close_text(m);
     buf_finish(&m->value_text);
     gguf_close(m->gguf);

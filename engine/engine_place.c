@@ -8,6 +8,10 @@
  *                 work, the processor goes on (engine_lose_device). The loss counts for all models: the others follow
  *                 when they come upon it
  *   no memory     for what the model needs to run: the processor
+ *   moved         to where somebody wants it (engine_move): all models, or none. To another device each goes while it
+ *                 still is where it was, so that nothing is lost by an error; on its own device, where there need not be
+ *                 memory for two, it leaves first, and is placed again as it was. Only where nobody names the device,
+ *                 what it does not take is the processor's, as at load
  *
  * Placing raises the model's generation. Pages of keys and values are lost with the place they were for, so sessions
  * evaluate again what they hold (session/session_recover.c); what is left for a person to see is a pause and a line. */
@@ -16,16 +20,43 @@
 #include "engine/backend/split.h"
 #include "engine/engine_impl.h"
 
+static struct model_place place_of(const struct model *m)
+{
+    return (struct model_place){ m->backend, m->device, m->split, m->placed, m->info.n_device_layers, m->generation,
+                                 m->placed_bytes };
+}
+
+/* Nothing that is there now is unplaced. */
+static void set_place(struct model *m, const struct model_place *p)
+{
+    m->backend = p->backend;
+    m->device = p->device;
+    m->split = p->split;
+    m->placed = p->placed;
+    m->info.n_device_layers = p->n_device_layers;
+    m->generation = p->generation;
+    m->placed_bytes = p->placed_bytes;
+}
+
+static void set_nowhere(struct model *m)
+{
+    const struct model_place nowhere = { .backend = m->engine ? m->engine->cpu : NULL, .generation = m->generation };
+    set_place(m, &nowhere);
+}
+
+static void leave_place(const struct model_place *p)
+{
+    if (p->placed)
+        p->backend->ops->unplace(p->placed);
+    if (p->split)
+        p->split->ops->destroy(p->split);
+}
+
 void model_unplace(struct model *m)
 {
-    if (m->placed)
-        m->backend->ops->unplace(m->placed);
-    if (m->split)
-        m->split->ops->destroy(m->split);
-    m->placed = NULL;
-    m->split = m->device = NULL;
-    m->backend = m->engine->cpu;
-    m->info.n_device_layers = 0;
+    const struct model_place here = place_of(m);
+    leave_place(&here);
+    set_nowhere(m);
 }
 
 /* The backend for a model that is nowhere, when the device is to have its last n_device layers. */
@@ -135,6 +166,145 @@ bool model_recover(struct model *m, struct err *why, char how[ERR_TEXT_BYTES])
     return true;
 }
 
+/* ---- moved -------------------------------------------------------------------------------------------- */
+
+void model_join(struct model *m)
+{
+    m->next = m->engine->models;
+    m->engine->models = m;
+}
+
+void model_part(struct model *m)
+{
+    if (!m->engine)
+        return;
+    struct model **at = &m->engine->models;
+    while (*at && *at != m)
+        at = &(*at)->next;
+    if (*at)
+        *at = m->next;
+    engine_close_left(m->engine);
+}
+
+/* Whether it is where it would be placed. */
+static bool is_there(const struct model *m, bool layers_as_before)
+{
+    const struct engine *eng = m->engine;
+    if (!m->placed || eng->backend == eng->cpu)
+        return m->placed && m->backend == eng->cpu;
+    return m->device == eng->backend && (layers_as_before || layers_asked_for(m) == m->info.n_device_layers);
+}
+
+/* As at load. Where that is the processor again, nothing has changed. */
+static enum err_code move_by_itself(struct model *m, struct err *e)
+{
+    enum err_code rc = model_place(m, e);
+    if (rc == ERR_OK && !m->device && m->before.placed && m->before.backend == m->backend) {
+        model_unplace(m);
+        set_place(m, &m->before);
+        m->before = (struct model_place){ 0 };
+    }
+    return rc;
+}
+
+static enum err_code move(struct model *m, struct err *e)
+{
+    struct engine *eng = m->engine;
+    int32_t n_device;
+    enum err_code rc = gguf_changed(m->gguf, e);
+    if (rc != ERR_OK)
+        return rc;
+    m->before = place_of(m);
+    if (m->device && m->device == eng->backend) {
+        model_unplace(m);
+        m->before.placed = NULL;
+        m->before.split = NULL;
+    } else
+        set_nowhere(m);
+    if (eng->backend == eng->cpu)
+        return place_on(m, 0, e);
+    if (eng->automatic)
+        return move_by_itself(m, e);
+    rc = layers_to_move(m, &n_device, e);
+    return rc == ERR_OK ? place_tested(m, n_device, e) : rc;
+}
+
+/* As it was, or, when it had to leave first, placed there again. */
+static void move_back(struct model *m)
+{
+    const struct model_place before = m->before;
+    struct err why, ignored;
+    if (!before.backend)
+        return;
+    m->before = (struct model_place){ 0 };
+    model_unplace(m);
+    if (before.placed || !before.device) {
+        set_place(m, &before);
+        return;
+    }
+    enum err_code rc = place_where_it_fits(m, before.n_device_layers, &why, &ignored);
+    if (rc == ERR_OK && why.code != ERR_OK)
+        model_warn(m, "%s; this model runs on the CPU", why.text);
+    if (m->device != before.device || m->info.n_device_layers != before.n_device_layers)
+        session_caches_retire(m->caches, true);
+}
+
+static void end_move(struct model *m)
+{
+    session_caches_retire(m->caches, true);
+    leave_place(&m->before);
+    m->before = (struct model_place){ 0 };
+}
+
+enum err_code engine_move(struct engine *eng, const struct engine_options *o, int32_t *n_moved, struct err *e)
+{
+    const struct engine_target before = engine_target(eng);
+    int32_t layers_before = eng->n_gpu_layers, n_ctx_before = eng->n_ctx;
+    int32_t n_lost_before = eng->n_lost;
+    struct engine_target target;
+    struct err note;
+    *n_moved = 0;
+    enum err_code rc = engine_find_target(eng, o->device, &target, &note, e);
+    if (rc != ERR_OK)
+        return rc;
+    bool another = target.backend != before.backend, same_layers = o->n_gpu_layers == layers_before;
+    bool same = !another && same_layers && target.automatic == before.automatic;
+    engine_set_target(eng, &target);
+    if (another)
+        eng->n_lost = 0;
+    eng->n_gpu_layers = o->n_gpu_layers;
+    eng->n_ctx = o->n_ctx;
+    for (struct model *m = eng->models; m && rc == ERR_OK; m = m->next)
+        if (!is_there(m, same_layers) && !(same && target.automatic))
+            rc = move(m, e);
+    if (rc == ERR_OK) {
+        for (struct model *m = eng->models; m; m = m->next)
+            if (m->before.backend) {
+                end_move(m);
+                ++*n_moved;
+            }
+        if (note.text[0] || eng->backend == target.backend)    /* else it was lost since */
+            engine_note_device(eng, &note);
+    } else {
+        if (another) {
+            const struct engine_target now = engine_target(eng);
+            engine_set_target(eng, &before);
+            engine_leave_target(eng, &now);
+            eng->n_lost = n_lost_before;
+        } else if (rc == ERR_DEVICE)
+            engine_lose_device(eng, before.backend, e);
+        eng->automatic = before.automatic;
+        eng->n_gpu_layers = layers_before;
+        eng->n_ctx = n_ctx_before;
+        for (struct model *m = eng->models; m; m = m->next)
+            move_back(m);
+    }
+    if (another && rc == ERR_OK)
+        engine_leave_target(eng, &before);
+    engine_close_left(eng);
+    return rc;
+}
+
 /* ---- wherever it is ------------------------------------------------------------------------------------ */
 
 enum err_code model_placed(struct model *m, struct err *e)
@@ -155,8 +325,9 @@ void model_placed_bytes(const struct model *m, int32_t max_rows, int32_t max_log
         b.weight_bytes[where] = ops->weight_bytes(m->placed);
         b.scratch_bytes[where] = max_rows > 0 ? ops->scratch_bytes(m->placed, max_rows, max_logits, n_ctx) : 0;
     }
-    *out = (struct model_bytes){ b.weight_bytes[0], b.scratch_bytes[0], b.weight_bytes[1], b.scratch_bytes[1],
-                                 shares };
+    *out = (struct model_bytes){ .host_weights = b.weight_bytes[0], .host_scratch = b.scratch_bytes[0],
+                                 .device_weights = b.weight_bytes[1], .device_scratch = b.scratch_bytes[1],
+                                 .there = b.weight_bytes[1] + b.scratch_bytes[1], .shares = shares };
     if (!shares)
         return;
     out->host_weights += out->device_weights;

@@ -72,6 +72,7 @@ struct backend {
     const char *name;
     struct kv_memory *kv_memory;    /* where the pages of its batches lie; NULL: the host's memory */
     bool int8;                      /* activations may be rounded to eight bits before products */
+    struct backend *next;           /* in the list of whoever has several */
 };
 
 static inline struct kv_memory *backend_kv_memory(const struct backend *b, int32_t layer)

@@ -238,6 +238,7 @@ void session_stats(const struct session *s, struct session_stats *out)
         .kv_bytes = kv.used_bytes,
         .kv_full_bytes = session_kv_bytes(s->model, s->types, s->n_ctx, s->n_seqs),
         .scratch_bytes = own.host_scratch + own.device_scratch,
+        .device_bytes = s->model->info.n_device_layers > 0 ? own.there + kv.device_bytes : 0,
         .kv_type_k = kv_type_name(s->types.k),
         .kv_type_v = kv_type_name(s->types.v),
         .kv_note = s->note,

@@ -159,6 +159,7 @@ void session_cache_leave(struct session *s)
     c->n_sessions--;
     s->cache = NULL;
     drop_unused(s->model->caches);
+    engine_close_left(s->model->engine);
 }
 
 void session_caches_retire(struct session_caches *all, bool measured_elsewhere)
@@ -176,6 +177,15 @@ void session_caches_retire(struct session_caches *all, bool measured_elsewhere)
         all->costs_failed = false;
         all->n_refused = all->n_refuse = 0;
     }
+}
+
+bool session_caches_lie_in(const struct session_caches *all, const struct kv_memory *memory)
+{
+    for (const struct session_cache *c = all && memory ? all->first : NULL; c; c = c->next)
+        for (int32_t i = 0; i < c->n_layers; i++)
+            if (c->layers[i].memory == memory)
+                return true;
+    return false;
 }
 
 void session_caches_destroy(struct session_caches *all)

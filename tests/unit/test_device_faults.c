@@ -2,13 +2,12 @@
 /* A device that has no memory, or is lost: the chat goes on, and a person reads why in one line. Faults are put into
  * the device of software Vulkan (struct vulkan_faults); what was said is compared with what an undisturbed device, or
  * the processor, says. */
-#include "tests/support/session_rig.h"
+#include "tests/support/device_rig.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/session/session_impl.h"
-#include "engine/vulkan/vulkan_placed.h"
 
 enum { N_IDS = 300, N_ANSWER = 12, N_SEQS = 4 };
 
@@ -31,67 +30,12 @@ static struct session_options options(int32_t n_seqs, const char *type)
                                      .kv_type_v = type, .keep_kv_type = true, .cache_ram_bytes = 64 << 20 };
 }
 
-/* device NULL: llvmpipe, with the validation layer where there is one. */
-static struct engine *open_engine(struct test *t, const char *device)
-{
-    struct engine_options o = { .n_threads = 1, .device = device ? device : "llvmpipe", .vulkan_validate = !device,
-                                .cache_dir = test_folder(t) };    /* one self-test is enough */
-    struct engine_info info;
-    struct engine *eng;
-    struct err e;
-    CHECK_INT(t, engine_create(&eng, &o, &e), ERR_OK, "%s", e.text);
-    engine_info(eng, &info);
-    if (!device && !info.device[0]) {    /* perhaps the layer is what is missing */
-        engine_destroy(eng);
-        o.vulkan_validate = false;
-        CHECK_INT(t, engine_create(&eng, &o, &e), ERR_OK, "%s", e.text);
-        engine_info(eng, &info);
-    }
-    if (!device && !info.device[0]) {
-        char note[ERR_TEXT_BYTES];
-        snprintf(note, sizeof note, "%s", info.device_note);
-        engine_destroy(eng);
-        SKIP(t, "%s", note);
-    }
-    return eng;
-}
-
-static bool on_device(const struct engine *eng)
-{
-    return eng->backend != eng->cpu;
-}
-
-static struct vulkan_device *device_of(struct engine *eng)
-{
-    return ((struct vulkan_backend *)eng->backend)->d;
-}
-
 static void open_rig(struct test *t, struct session_rig *rig, const char *device, const struct session_options *o)
 {
     struct err e;
-    *rig = (struct session_rig){ .engine = open_engine(t, device) };
+    *rig = (struct session_rig){ .engine = device_rig_engine(t, device) };
     CHECK_INT(t, model_open(&rig->model, rig->engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%s", e.text);
     CHECK_INT(t, session_create(&rig->session, rig->model, o, &e), ERR_OK, "%s", e.text);
-}
-
-static void close_rig(struct test *t, struct session_rig *rig)
-{
-    struct engine_info info;
-    session_destroy(rig->session);
-    model_close(rig->model);
-    engine_info(rig->engine, &info);
-    CHECK_INT(t, info.n_validation, 0, "%s", info.validation);
-    engine_destroy(rig->engine);
-    *rig = (struct session_rig){ 0 };
-}
-
-/* How many warnings there are with this in them. */
-static int32_t n_warnings(const struct model *m, const char *part)
-{
-    int32_t n = 0;
-    for (int32_t i = 0; model_warning(m, i); i++)
-        n += strstr(model_warning(m, i), part) != NULL;
-    return n;
 }
 
 static void check_warnings(struct test *t, const struct model *m, int32_t n_opened, int32_t n_gone_on)
@@ -99,8 +43,8 @@ static void check_warnings(struct test *t, const struct model *m, int32_t n_open
     int32_t n = 0;    /* but for what there is to say about the file */
     for (int32_t i = 0; model_warning(m, i); i++)
         n += !strstr(model_warning(m, i), "chat template");
-    CHECK_INT(t, n_warnings(m, "device lost (VK_ERROR_DEVICE_LOST); opened again"), n_opened);
-    CHECK_INT(t, n_warnings(m, "device lost (VK_ERROR_DEVICE_LOST); this chat goes on on the CPU"), n_gone_on);
+    CHECK_INT(t, device_rig_warnings(m, "device lost (VK_ERROR_DEVICE_LOST); opened again"), n_opened);
+    CHECK_INT(t, device_rig_warnings(m, "device lost (VK_ERROR_DEVICE_LOST); this chat goes on on the CPU"), n_gone_on);
     CHECK_INT(t, n, n_opened + n_gone_on, "%s", n > 0 ? model_warning(m, 1) : "");
 }
 
@@ -151,14 +95,14 @@ static struct session_story *undisturbed(struct test *t, const char *device, con
     ask_all(t, &rig, ids, n_seqs);
     session_rig_run(t, &rig, stories);
     check_warnings(t, rig.model, 0, 0);
-    close_rig(t, &rig);
+    device_rig_close(t, &rig);
     check_stories(t, stories, stories, n_seqs, "undisturbed", 0);
     return stories;
 }
 
 static void begin(struct test *t, int32_t *ids)
 {
-    engine_destroy(open_engine(t, NULL));    /* skips the case where there is no device */
+    engine_destroy(device_rig_engine(t, NULL));    /* skips the case where there is no device */
     session_rig_write(t, &small, file_path(t));
     for (int32_t i = 0; i < N_IDS; i++)
         ids[i] = 1 + (int32_t)test_below(t, 149);
@@ -177,17 +121,17 @@ static void check_each_loss(struct test *t, const char *type, int32_t n_seqs)
         const struct session_options o = options(n_seqs, type);
         struct session_story *got = new_stories(t);
         open_rig(t, &rig, NULL, &o);
-        device_of(rig.engine)->faults.submit = k;
+        device_rig_device(rig.engine)->faults.submit = k;
         ask_all(t, &rig, ids, n_seqs);
         session_rig_run(t, &rig, got);
         reached = rig.engine->n_lost;
-        CHECK(t, on_device(rig.engine) && reached <= 1, "submit %d", k);
+        CHECK(t, device_rig_on_device(rig.engine) && reached <= 1, "submit %d", k);
         check_stories(t, got, want, n_seqs, "submit", k);
         check_warnings(t, rig.model, reached, 0);
         if (reached && k > 8)    /* submits of the first batch, at most: before its end nothing is held */
-            CHECK_INT(t, n_warnings(rig.model, "tokens evaluated again"), 1, "submit %d: %s", k,
+            CHECK_INT(t, device_rig_warnings(rig.model, "tokens evaluated again"), 1, "submit %d: %s", k,
                       model_warning(rig.model, 1));
-        close_rig(t, &rig);
+        device_rig_close(t, &rig);
         free(got);
         n_lost += reached;
     }
@@ -242,13 +186,13 @@ TEST(device_faults_lost_twice_goes_on_on_the_processor)
         ask_all(t, &rig, ids, N_SEQS);
         while (got[0].n_ids < 4)
             step_once(t, &rig, got);
-        device_of(rig.engine)->faults.submit = 1;
+        device_rig_device(rig.engine)->faults.submit = 1;
         step_once(t, &rig, got);
         CHECK_INT(t, rig.engine->n_lost, 1);
-        device_of(rig.engine)->faults.submit = seconds[i];
+        device_rig_device(rig.engine)->faults.submit = seconds[i];
         session_rig_run(t, &rig, got);
         CHECK_INT(t, rig.engine->n_lost, 2);
-        CHECK(t, !on_device(rig.engine) && rig.model->backend == rig.engine->cpu);
+        CHECK(t, !device_rig_on_device(rig.engine) && rig.model->backend == rig.engine->cpu);
         check_warnings(t, rig.model, 1, 1);
         for (int32_t s = 0; s < N_SEQS; s++)
             CHECK(t, got[s].n_ids == N_ANSWER && got[s].done.reason == DONE_LENGTH, "sequence %d", s);
@@ -265,7 +209,7 @@ TEST(device_faults_lost_twice_goes_on_on_the_processor)
         session_rig_run(t, &rig, got);
         check_stories(t, got, cpu, N_SEQS, "afterwards", seconds[i]);
         check_warnings(t, rig.model, 1, 1);
-        close_rig(t, &rig);
+        device_rig_close(t, &rig);
         free(got);
     }
     free(device);
@@ -287,30 +231,30 @@ TEST(device_faults_eval_holds_what_it_held)
         open_rig(t, &rig, devices[d], &o);
         for (int i = 0; i < N_PIECES; i++)
             CHECK_INT(t, session_eval(rig.session, 1, ids + i * PIECE, PIECE, want[d][i], 1, &e), ERR_OK);
-        close_rig(t, &rig);
+        device_rig_close(t, &rig);
     }
     open_rig(t, &rig, NULL, &o);
     for (int i = 0; i < N_PIECES; i++) {
         if (i == 1 || i == 3)
-            device_of(rig.engine)->faults.submit = i;
+            device_rig_device(rig.engine)->faults.submit = i;
         CHECK_INT(t, session_eval(rig.session, 1, ids + i * PIECE, PIECE, got, 1, &e), ERR_OK, "%s", e.text);
         CHECK_BYTES(t, got, want[i == 3][i], sizeof got, "piece %d", i);
     }
     check_warnings(t, rig.model, 1, 1);
-    CHECK_INT(t, n_warnings(rig.model, "opened again, 50 tokens evaluated again"), 1);
-    CHECK_INT(t, n_warnings(rig.model, "on the CPU, 150 tokens evaluated again"), 1);
+    CHECK_INT(t, device_rig_warnings(rig.model, "opened again, 50 tokens evaluated again"), 1);
+    CHECK_INT(t, device_rig_warnings(rig.model, "on the CPU, 150 tokens evaluated again"), 1);
     CHECK_INT(t, session_truncate(rig.session, 1, 190), 190);
-    close_rig(t, &rig);
+    device_rig_close(t, &rig);
 
     open_rig(t, &rig, NULL, &o);    /* a sequence that is idle at the loss is evaluated again when it is asked for */
     CHECK_INT(t, session_eval(rig.session, 1, ids, PIECE, NULL, 0, &e), ERR_OK);
-    device_of(rig.engine)->faults.submit = 1;
+    device_rig_device(rig.engine)->faults.submit = 1;
     CHECK_INT(t, session_eval(rig.session, 0, ids, 1, NULL, 0, &e), ERR_OK, "%s", e.text);
     CHECK_INT(t, session_truncate(rig.session, 1, 40), 40);
     CHECK_INT(t, session_eval(rig.session, 1, ids + 40, 10, NULL, 0, &e), ERR_OK, "%s", e.text);
     CHECK_INT(t, session_eval(rig.session, 1, ids + PIECE, PIECE, got, 1, &e), ERR_OK, "%s", e.text);
     CHECK_BYTES(t, got, want[0][1], sizeof got);
-    close_rig(t, &rig);
+    device_rig_close(t, &rig);
 }
 
 TEST(device_faults_measuring_and_trying_go_on_after_a_loss)
@@ -321,26 +265,26 @@ TEST(device_faults_measuring_and_trying_go_on_after_a_loss)
     struct err e;
     begin(t, ids);
     open_rig(t, &rig, NULL, &o);
-    device_of(rig.engine)->faults.submit = 2;    /* there are two passes, however long they take */
+    device_rig_device(rig.engine)->faults.submit = 2;    /* there are two passes, however long they take */
     CHECK_INT(t, session_measure_passes(rig.session, 20, false, &e), ERR_OK, "%s", e.text);
     CHECK(t, session_pass_ms(rig.session, 1) > 0);
     check_warnings(t, rig.model, 1, 0);
-    device_of(rig.engine)->faults.submit = 2;
+    device_rig_device(rig.engine)->faults.submit = 2;
     CHECK_INT(t, session_measure_passes(rig.session, 20, true, &e), ERR_OK, "%s", e.text);
     check_warnings(t, rig.model, 1, 1);
-    close_rig(t, &rig);
+    device_rig_close(t, &rig);
 
     struct plan letters = small;    /* the text that types are tried on has tokens then */
     letters.letters = true;
     session_rig_write(t, &letters, file_path(t));
     o.keep_kv_type = false;
-    rig = (struct session_rig){ .engine = open_engine(t, NULL) };
+    rig = (struct session_rig){ .engine = device_rig_engine(t, NULL) };
     CHECK_INT(t, model_open(&rig.model, rig.engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%s", e.text);
-    device_of(rig.engine)->faults.submit = 2;
+    device_rig_device(rig.engine)->faults.submit = 2;
     CHECK_INT(t, session_create(&rig.session, rig.model, &o, &e), ERR_OK, "%s", e.text);
     check_warnings(t, rig.model, 1, 0);
     CHECK_INT(t, rig.model->caches->n_trials, 1);
-    close_rig(t, &rig);
+    device_rig_close(t, &rig);
 }
 
 /* Drafts, and the passes that find out what they cost, among what is lost. */
@@ -357,13 +301,13 @@ TEST(device_faults_drafts_change_nothing)
         struct session_rig rig;
         open_rig(t, &rig, NULL, &o);
         ask.spec = k % 16 ? SPEC_AUTO : 3;
-        device_of(rig.engine)->faults.submit = k;
+        device_rig_device(rig.engine)->faults.submit = k;
         struct session_story got = session_rig_ask(t, &rig, 0, prompt, 200, &ask);
         if (k == 0)
             want = got;
         CHECK_BYTES(t, got.ids, want.ids, sizeof got.ids, "submit %d", k);
         check_warnings(t, rig.model, rig.engine->n_lost, 0);
-        close_rig(t, &rig);
+        device_rig_close(t, &rig);
     }
 }
 
@@ -383,7 +327,7 @@ TEST(device_faults_of_one_model_are_followed_by_the_other)
     ask_all(t, &other, ids, N_SEQS);
     while (got[0].n_ids < 4)
         step_once(t, &other, got);
-    device_of(rig.engine)->faults.submit = 3;
+    device_rig_device(rig.engine)->faults.submit = 3;
     struct session_story *first = new_stories(t);
     session_rig_run(t, &rig, first);
     session_rig_run(t, &other, got);
@@ -394,7 +338,7 @@ TEST(device_faults_of_one_model_are_followed_by_the_other)
     check_warnings(t, other.model, 1, 0);
     session_destroy(other.session);
     model_close(other.model);
-    close_rig(t, &rig);
+    device_rig_close(t, &rig);
     free(first);
     free(got);
     free(want);
@@ -416,22 +360,22 @@ TEST(device_faults_every_allocation_fails_once)
         struct session_rig rig;
         open_rig(t, &rig, d ? "cpu" : NULL, &o);
         want[d] = session_rig_ask(t, &rig, 0, ids, 6, &ask);
-        close_rig(t, &rig);
+        device_rig_close(t, &rig);
     }
     for (int k = 1, struck = 1; struck; k++) {
-        struct session_rig rig = { .engine = open_engine(t, NULL) };
+        struct session_rig rig = { .engine = device_rig_engine(t, NULL) };
         struct session_story *got = new_stories(t);
         struct err e;
-        device_of(rig.engine)->faults.allocate = k;
+        device_rig_device(rig.engine)->faults.allocate = k;
         CHECK_INT(t, model_open(&rig.model, rig.engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%d: %s", k, e.text);
         CHECK_INT(t, session_create(&rig.session, rig.model, &o, &e), ERR_OK, "%d: %s", k, e.text);
-        bool loaded = device_of(rig.engine)->faults.allocate > 0, cpu = rig.model->backend == rig.engine->cpu;
+        bool loaded = device_rig_device(rig.engine)->faults.allocate > 0, cpu = rig.model->backend == rig.engine->cpu;
         CHECK(t, loaded != cpu, "allocation %d", k);
-        CHECK_INT(t, n_warnings(rig.model, "; this model runs on the CPU"), cpu);
-        CHECK_INT(t, n_warnings(rig.model, "llvmpipe"), cpu, "%s", model_warning(rig.model, 1));
+        CHECK_INT(t, device_rig_warnings(rig.model, "; this model runs on the CPU"), cpu);
+        CHECK_INT(t, device_rig_warnings(rig.model, "llvmpipe"), cpu, "%s", model_warning(rig.model, 1));
         session_rig_start(t, &rig, 0, ids, 6, &ask);
         session_rig_run(t, &rig, got);
-        struck = device_of(rig.engine)->faults.allocate == 0;
+        struck = device_rig_device(rig.engine)->faults.allocate == 0;
         if (got[0].done.reason == DONE_ERROR) {
             CHECK(t, loaded && struck && strstr(got[0].done.text, "KV cache of 6 tokens: llvmpipe"), "%d: %s", k,
                   got[0].done.text);
@@ -442,7 +386,7 @@ TEST(device_faults_every_allocation_fails_once)
         CHECK_BYTES(t, got[0].ids, want[cpu].ids, sizeof got[0].ids, "allocation %d", k);
         n_cpu += cpu;
         n_device += !cpu;
-        close_rig(t, &rig);
+        device_rig_close(t, &rig);
         free(got);
     }
     printf("%d on the processor, %d on the device, %d of them without pages at first\n", n_cpu, n_device, n_ended);
@@ -461,18 +405,18 @@ TEST(device_faults_batches_are_smaller_where_memory_is_short)
     begin(t, ids);
     open_rig(t, &rig, NULL, &o);
     CHECK_INT(t, session_eval(rig.session, 0, ids, 64, logits[0], 1, &e), ERR_OK, "%s", e.text);
-    close_rig(t, &rig);
-    rig = (struct session_rig){ .engine = open_engine(t, NULL) };
+    device_rig_close(t, &rig);
+    rig = (struct session_rig){ .engine = device_rig_engine(t, NULL) };
     CHECK_INT(t, model_open(&rig.model, rig.engine, file_path(t), MODEL_RUN, &e), ERR_OK, "%s", e.text);
-    device_of(rig.engine)->faults.allocate = 3;
+    device_rig_device(rig.engine)->faults.allocate = 3;
     CHECK_INT(t, session_create(&rig.session, rig.model, &o, &e), ERR_OK, "%s", e.text);
-    CHECK(t, rig.model->backend == rig.engine->backend && on_device(rig.engine));
-    CHECK_INT(t, n_warnings(rig.model, "; prompts are read 32 tokens at a time"), 1);
+    CHECK(t, rig.model->backend == rig.engine->backend && device_rig_on_device(rig.engine));
+    CHECK_INT(t, device_rig_warnings(rig.model, "; prompts are read 32 tokens at a time"), 1);
     CHECK_INT(t, session_eval(rig.session, 0, ids, 64, logits[1], 1, &e), ERR_OK, "%s", e.text);
     CHECK_BYTES(t, logits[1], logits[0], sizeof logits[0]);
     story = session_rig_ask(t, &rig, 0, ids, 100, &ask);
     CHECK_INT(t, story.n_ids, 4);
-    close_rig(t, &rig);
+    device_rig_close(t, &rig);
 }
 
 TEST(device_faults_heads_that_the_device_cannot_attend_go_to_the_processor)
@@ -487,11 +431,11 @@ TEST(device_faults_heads_that_the_device_cannot_attend_go_to_the_processor)
     begin(t, ids);
     session_rig_write(t, &odd, file_path(t));
     open_rig(t, &rig, NULL, &o);
-    CHECK_INT(t, n_warnings(rig.model, "layer 0: heads of 18 values, a multiple of 4 up to 512 wanted; this model runs "
-                                       "on the CPU"), 1, "%s", model_warning(rig.model, 1));
+    CHECK_INT(t, device_rig_warnings(rig.model, "layer 0: heads of 18 values, a multiple of 4 up to 512 wanted; this "
+                                                "model runs on the CPU"), 1, "%s", model_warning(rig.model, 1));
     CHECK_INT(t, session_rig_ask(t, &rig, 0, ids, 20, &ask).n_ids, 4);
     CHECK_INT(t, rig.engine->n_lost, 0);
-    close_rig(t, &rig);
+    device_rig_close(t, &rig);
 }
 
 TEST(device_faults_that_the_validation_layer_finds_are_told)
@@ -504,8 +448,8 @@ TEST(device_faults_that_the_validation_layer_finds_are_told)
     open_rig(t, &rig, NULL, &o);
     snprintf(rig.engine->vulkan->message, sizeof rig.engine->vulkan->message, "VUID-0: made by a test");
     session_rig_ask(t, &rig, 0, ids, 20, &ask);
-    CHECK_INT(t, n_warnings(rig.model, "Vulkan's validation layer: VUID-0: made by a test"), 1);
-    close_rig(t, &rig);
+    CHECK_INT(t, device_rig_warnings(rig.model, "Vulkan's validation layer: VUID-0: made by a test"), 1);
+    device_rig_close(t, &rig);
 }
 
 /* ---- a split model ----------------------------------------------------------------------------------------- */
@@ -513,7 +457,7 @@ TEST(device_faults_that_the_validation_layer_finds_are_told)
 /* Half of the layers on the device; its answer after n_lost losses in the midst of it. */
 static struct session_story *ask_split(struct test *t, const int32_t *ids, int32_t n_lost)
 {
-    struct session_rig rig = { .engine = open_engine(t, NULL) };
+    struct session_rig rig = { .engine = device_rig_engine(t, NULL) };
     const struct session_options o = options(N_SEQS, "kv4");
     struct session_story *got = new_stories(t);
     struct err e;
@@ -526,7 +470,7 @@ static struct session_story *ask_split(struct test *t, const int32_t *ids, int32
         CHECK_INT(t, model_info(rig.model)->n_device_layers, 1);
         while (got[0].n_ids < 4 * i)
             step_once(t, &rig, got);
-        device_of(rig.engine)->faults.submit = 1;
+        device_rig_device(rig.engine)->faults.submit = 1;
         step_once(t, &rig, got);
         CHECK_INT(t, rig.engine->n_lost, i);
     }
@@ -535,7 +479,7 @@ static struct session_story *ask_split(struct test *t, const int32_t *ids, int32
     CHECK_INT(t, rig.model->split != NULL, n_lost < 2);
     CHECK_INT(t, model_info(rig.model)->n_device_layers, n_lost < 2);
     CHECK_INT(t, rig.model->backend == rig.engine->cpu, n_lost == 2);
-    close_rig(t, &rig);
+    device_rig_close(t, &rig);
     return got;
 }
 
