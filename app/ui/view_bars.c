@@ -23,9 +23,10 @@ static void header_draw(void *self, struct ui_grid *g, struct ui_rect area)
     int32_t left = area.col + 1, right = area.col + area.n_cols - 1;
     left += ui_label(g, area.row, left, right - left, "quip", UI_ACCENT, UI_BOLD) + 2;
 
-    bool device = cols_of(v->model) + cols_of(v->level) + cols_of(v->device) + 12 <= right - left;
-    if (device && cols_of(v->device))
-        right -= ui_label_right(g, area.row, right, right - left, v->device, UI_DIM, 0) + 2;
+    int32_t room = right - left - 12 - cols_of(v->model) - cols_of(v->level);
+    const char *device = cols_of(v->device) <= room ? v->device : v->device_brief;
+    if (cols_of(device) > 0 && cols_of(device) <= room)
+        right -= ui_label_right(g, area.row, right, right - left, device, UI_DIM, 0) + 2;
     if (cols_of(v->level))
         right -= ui_label_right(g, area.row, right, right - left, v->level, UI_STATUS, 0) + 2;
     if (cols_of(v->model))

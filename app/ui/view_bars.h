@@ -4,13 +4,14 @@
 
 #include "app/ui/view.h"
 
-/* The line at the top: name and title on the left; model, level and device on the right, where title and
- * then device give way when it gets narrow. Any text may be NULL. */
+/* The line at the top: name and title on the left; model, level and device on the right, where the title gives
+ * way when it gets narrow, then the device becomes brief, and then it gives way too. Any text may be NULL. */
 struct view_header {
     const char *title;     /* of the chat */
     const char *model;
     const char *level;     /* "Q4_K_M" */
-    const char *device;    /* "cpu avx2", "NVIDIA H200" */
+    const char *device;    /* "cpu avx2", "NVIDIA H200 12/30 layers" */
+    const char *device_brief;    /* "gpu 12/30" */
 };
 extern const struct ui_view view_header;
 

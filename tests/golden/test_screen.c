@@ -311,13 +311,25 @@ static void set_left_out(struct screen *s)
     m->stats = &stats;
 }
 
+/* A model in two places, one with memory of its own and a long name. */
+static void set_device(struct screen *s)
+{
+    static const struct view_segment memory = { "gpu 3.10 GB of 17.2 GB", UI_STATUS, "gpu 3.10 GB" };
+    struct view_status *v = &s->status;
+    set_conversation(s);
+    s->header.device = "NVIDIA GeForce RTX 4090 Laptop GPU 12/30 layers";
+    s->header.device_brief = "gpu 12/30";
+    v->segments[v->n_segments] = v->segments[v->n_segments - 1];    /* the machine's stands last */
+    v->segments[v->n_segments++ - 1] = memory;
+}
+
 static const struct scene scenes[] = {
     { "empty", set_empty },         { "conversation", set_conversation }, { "scrolled", set_top },
     { "thinking", set_thinking },   { "unfolded", set_unfolded },         { "streaming", set_streaming },
     { "error", set_error },         { "models", set_models },             { "filter", set_filter },
     { "help", set_help },           { "prompt", set_prompt },             { "confirm", set_confirm },
     { "context", set_context },     { "context_last", set_context_last }, { "figures", set_figures },
-    { "left_out", set_left_out },   { "repeating", set_repeating },
+    { "left_out", set_left_out },   { "repeating", set_repeating },       { "device", set_device },
 };
 
 /* ---- drawing and comparing ------------------------------------------------------------------------ */
