@@ -19,6 +19,10 @@ void chat_init(struct chat *c, const struct config *config, const struct paths *
     snprintf(c->session.kv_type_k, PORT_TYPE_BYTES, "%s", config->kv_type_k ? config->kv_type_k : "auto");
     snprintf(c->session.kv_type_v, PORT_TYPE_BYTES, "%s", config->kv_type_v ? config->kv_type_v : "auto");
     c->session_before = c->session;
+    snprintf(c->device.name, sizeof c->device.name, "%s",
+             config->n_gpu_layers == 0 ? "cpu" : config->device ? config->device : "auto");
+    c->device.n_gpu_layers = config->n_gpu_layers > 0 ? config->n_gpu_layers : 0;
+    c->device_before = c->device;
     if (config->system)
         buf_add_text(&c->system, config->system);
 }
@@ -41,6 +45,11 @@ void chat_card(struct chat *c, enum message_role role, const char *title, const 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    chat_card_text(c, role, title, hint, text);
+}
+
+void chat_card_text(struct chat *c, enum message_role role, const char *title, const char *hint, const char *text)
+{
     struct message *m = transcript_add(&c->transcript, role, text);
     if (m) {
         snprintf(m->title, sizeof m->title, "%s", title);
@@ -191,6 +200,7 @@ static bool is_free(struct chat *c, const char *title, const char *otherwise)
         return true;
     chat_card(c, MESSAGE_NOTICE, title, NULL, "%s",
               c->state == CHAT_ANSWERING ? "The answer is still being written; Esc stops it." :
+              c->state == CHAT_LOADING ? "The model is not ready yet." :
               c->context.state != CONTEXT_IDLE ? "What to do about the full context comes first." :
               otherwise ? otherwise : "There is no model yet.");
     return false;

@@ -16,8 +16,8 @@
  *   CHAT_EMPTY --open--> CHAT_LOADING --MAIL_MODEL--> CHAT_READY --send--> CHAT_ANSWERING --DONE--> CHAT_READY
  *
  * What is typed while the model loads or answers waits and is sent as soon as possible. Opening another model
- * in mid-chat stops the answer, keeps the messages, and the next answer reads them all again. A context that is
- * full is a question to the person (chat_context.c). */
+ * in mid-chat, or moving the one there is to another device, stops the answer, keeps the messages, and the next
+ * answer reads them all again. A context that is full is a question to the person (chat_context.c). */
 
 enum chat_state { CHAT_EMPTY, CHAT_LOADING, CHAT_READY, CHAT_ANSWERING };
 
@@ -81,13 +81,15 @@ struct chat {
 
     struct port_model *model;       /* NULL until one answered */
     struct port_session session, session_before;    /* as asked for; as it was, should that fail */
+    struct port_device device, device_before;       /* likewise */
     struct port_stats stats;
     struct chat_context context;
     int32_t n_ctx_used;             /* tokens of the conversation, as far as known */
     int32_t n_prompt, n_reused;     /* of the prompt read last; 0: none yet */
     char opening[PORT_PATH_BYTES];  /* the model being opened */
+    bool moving;                    /* the model is on its way to a device */
     uint64_t last_id;               /* of requests */
-    uint64_t model_request;
+    uint64_t model_request, device_request;
 
     /* The answer being written. */
     uint64_t answer_request, answer_id;
@@ -140,6 +142,12 @@ void chat_system_text(struct chat *c, const char *text);    /* "": none */
 void chat_set_context(struct chat *c, int32_t n_ctx);
 /* What cached keys and values are asked to be. keys or values may be NULL: as before. False: no such type. */
 bool chat_set_kv_types(struct chat *c, const char *keys, const char *values);
+/* What computes from now on: "cpu", "auto", a device's name or a part of it, "vulkan:1". */
+bool chat_set_device(struct chat *c, const char *name);
+/* How many of the model's layers the device has: a number, "0" for none, "auto" for as many as fit. */
+bool chat_set_gpu_layers(struct chat *c, const char *value);
+/* Shows the devices there are, in a card, when the engine has the time to look. */
+void chat_list_devices(struct chat *c);
 /* Shows how full the context is and what can be done about it. */
 void chat_show_context(struct chat *c);
 /* The answer to that, while context.state is CONTEXT_ASKING; ROOM_STOP also earlier. False: not possible. */
@@ -178,8 +186,15 @@ void chat_size_text(uint64_t n_bytes, char *out, size_t out_bytes);
 void chat_kv_types(const struct chat *c, char *out, size_t out_bytes);
 
 /* What computes: "cpu avx512", or the device's name without what stands in brackets, "NVIDIA H200 22/30 layers" where
- * the processor has some; "" before there is a model. */
+ * the processor has some; "" before there is a model. Brief: "gpu", "gpu 22/30". */
 void chat_device_text(const struct chat *c, char *out, size_t out_bytes);
+void chat_device_brief(const struct chat *c, char *out, size_t out_bytes);
+/* "llvmpipe, 30 of 30 layers, 312 MB", or "the processor (cpu avx512)". */
+void chat_place_text(const struct chat *c, char *out, size_t out_bytes);
+/* What the model takes of the device's own memory, "3.10 GB", and all of that. False: nothing. */
+bool chat_device_memory(const struct chat *c, char *used, char *all, size_t out_bytes);
+/* "auto", or how many layers the device was asked to have. */
+void chat_gpu_layers_text(const struct chat *c, char *out, size_t out_bytes);
 
 /* Name for the model that a person would type, else the file's name. */
 void chat_model_label(const struct chat *c, char *out, size_t n_bytes);

@@ -22,21 +22,78 @@ void chat_kv_types(const struct chat *c, char *out, size_t out_bytes)
     snprintf(out, out_bytes, "%s%s%s", s->kv_type_k, same ? "" : "/", same ? "" : s->kv_type_v);
 }
 
+/* ---- what computes -------------------------------------------------------------------------------- */
+
+/* A model may have left its device since it was opened: the newest figures say. */
+static bool on_device(const struct chat *c)
+{
+    return c->model && c->model->device[0] && c->stats.n_device_layers > 0;
+}
+
+/* Without what stands in brackets. */
+static int name_bytes(const struct port_model *m)
+{
+    const char *brackets = strstr(m->device, " (");
+    return brackets ? (int)(brackets - m->device) : (int)strlen(m->device);
+}
+
 void chat_device_text(const struct chat *c, char *out, size_t out_bytes)
 {
     const struct port_model *m = c->model;
-    const char *brackets = m ? strstr(m->device, " (") : NULL;
+    int32_t n = c->stats.n_device_layers;
     char layers[40] = "";
-    if (m && m->n_device_layers < m->n_layers)
-        snprintf(layers, sizeof layers, " %d/%d layers", m->n_device_layers, m->n_layers);
+    if (m && n < m->n_layers)
+        snprintf(layers, sizeof layers, " %d/%d layers", n, m->n_layers);
     if (!m)
         out[0] = '\0';
-    else if (!m->device[0])
+    else if (!on_device(c))
         snprintf(out, out_bytes, "cpu %s", m->cpu_tier);
     else
-        snprintf(out, out_bytes, "%.*s%s", brackets ? (int)(brackets - m->device) : (int)strlen(m->device), m->device,
-                 layers);
+        snprintf(out, out_bytes, "%.*s%s", name_bytes(m), m->device, layers);
 }
+
+void chat_device_brief(const struct chat *c, char *out, size_t out_bytes)
+{
+    int32_t n = c->stats.n_device_layers;
+    if (!on_device(c))
+        chat_device_text(c, out, out_bytes);
+    else if (n < c->model->n_layers)
+        snprintf(out, out_bytes, "gpu %d/%d", n, c->model->n_layers);
+    else
+        snprintf(out, out_bytes, "gpu");
+}
+
+void chat_place_text(const struct chat *c, char *out, size_t out_bytes)
+{
+    char size[24];
+    chat_size_text(c->stats.device_bytes, size, sizeof size);
+    if (!c->model)
+        out[0] = '\0';
+    else if (!on_device(c))
+        snprintf(out, out_bytes, "the processor (cpu %.20s)", c->model->cpu_tier);
+    else
+        snprintf(out, out_bytes, "%.*s, %d of %d layers, %s", name_bytes(c->model), c->model->device,
+                 c->stats.n_device_layers, c->model->n_layers, size);
+}
+
+bool chat_device_memory(const struct chat *c, char *used, char *all, size_t out_bytes)
+{
+    if (!on_device(c) || c->stats.device_shares || c->stats.device_total_bytes == 0)
+        return false;
+    chat_size_text(c->stats.device_bytes, used, out_bytes);
+    chat_size_text(c->stats.device_total_bytes, all, out_bytes);
+    return true;
+}
+
+void chat_gpu_layers_text(const struct chat *c, char *out, size_t out_bytes)
+{
+    if (c->device.n_gpu_layers > 0)
+        snprintf(out, out_bytes, "%d", c->device.n_gpu_layers);
+    else
+        snprintf(out, out_bytes, "auto");
+}
+
+/* ---- rows ----------------------------------------------------------------------------------------- */
 
 struct rows {
     struct chat_figure *all;
@@ -62,11 +119,13 @@ static void add_model(const struct chat *c, struct rows *r)
     chat_model_label(c, label, sizeof label);
     chat_device_text(c, device, sizeof device);
     row(r, "Model", "%.80s, %.20s, %d threads, %.60s", label, c->model->level, c->model->n_threads, device);
-    if (c->model->device[0]) {
-        char free_text[24], all[24];
+    if (on_device(c)) {
+        char free_text[24], all[24], size[24];
         chat_size_text(c->stats.device_free_bytes, free_text, sizeof free_text);
         chat_size_text(c->stats.device_total_bytes, all, sizeof all);
-        row(r, "Device", "%.80s; %s of %s free", c->model->device_driver, free_text, all);
+        chat_size_text(c->stats.device_bytes, size, sizeof size);
+        row(r, "Device", "%.80s; %d of %d layers, %s; %s of %s free", c->model->device_driver,
+            c->stats.n_device_layers, c->model->n_layers, size, free_text, all);
     }
     int32_t n_left_out = 0;
     for (int32_t i = 0; i < c->transcript.n_path; i++)

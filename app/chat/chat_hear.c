@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const double NOTED_S = 0.1;    /* that a person would notice */
+
 static struct message *current_answer(const struct chat *c)
 {
     return c->state == CHAT_ANSWERING ? transcript_find(&c->transcript, c->answer_id) : NULL;
@@ -29,11 +31,14 @@ static bool is_forgotten(const struct chat *c, const struct message *m)
     return true;
 }
 
+static bool is_awaited(const struct chat *c)
+{
+    return c->opening[0] || c->moving;
+}
+
 static void end_answer(struct chat *c)
 {
-    c->state = c->model ? CHAT_READY : CHAT_EMPTY;
-    if (c->opening[0])
-        c->state = CHAT_LOADING;
+    c->state = is_awaited(c) ? CHAT_LOADING : c->model ? CHAT_READY : CHAT_EMPTY;
     c->n_read = c->n_to_read = c->n_repeated = 0;
     think_finish(&c->think);
 }
@@ -187,6 +192,23 @@ static void say_session(struct chat *c, const struct port_stats *before, int32_t
         chat_card(c, MESSAGE_NOTICE, "KV cache", NULL, "Keys and values are cached as %s now.", types);
 }
 
+/* moved: it was elsewhere before. */
+static void say_place(struct chat *c, bool moved)
+{
+    char place[PORT_TEXT_BYTES], again[64] = "", time[48] = "";
+    chat_place_text(c, place, sizeof place);
+    if (!moved) {
+        chat_card(c, MESSAGE_NOTICE, "Device", "/device lists the devices", "The model is on %s already.", place);
+        return;
+    }
+    if (c->model->load_s >= NOTED_S)
+        snprintf(time, sizeof time, ", after %.1f s", c->model->load_s);
+    if (c->model->n_again > 0)
+        snprintf(again, sizeof again, "; %d token%s of the chat %s read again", c->model->n_again,
+                 c->model->n_again == 1 ? "" : "s", c->model->n_again == 1 ? "is" : "are");
+    chat_card(c, MESSAGE_NOTICE, "Device", NULL, "Now on %s%s%s.", place, time, again);
+}
+
 /* Of an answer before this one they may still speak until its first token is there. */
 static void take_stats(struct chat *c, const struct port_stats *s)
 {
@@ -202,22 +224,29 @@ static void take_model(struct chat *c, struct mail *mail)
     bool noted = same && strcmp(c->stats.kv_note, mail->stats.kv_note) == 0;
     int32_t n_ctx_before = c->model ? c->model->n_ctx : 0;
     struct port_stats before = c->stats;
+    bool has_moved = c->moving && mail->request == c->device_request;
     free(c->model);
     c->model = mail->model;
     c->stats = mail->stats;
     c->n_prompt = c->n_reused = 0;
-    if (!same) {
+    if (!same)
         c->n_ctx_used = 0;
-        c->tokens_per_s = 0;    /* the speed shown was the other model's */
-    }
+    if (!same || has_moved)
+        c->tokens_per_s = 0;    /* the speed shown was the other model's, or the other device's */
     if (mail->request == c->model_request) {
         c->opening[0] = '\0';
         c->session_before = c->session;
     }
+    if (has_moved) {
+        c->moving = false;
+        c->device_before = c->device;
+    }
     if (c->state != CHAT_ANSWERING)
-        c->state = c->opening[0] ? CHAT_LOADING : CHAT_READY;
+        c->state = is_awaited(c) ? CHAT_LOADING : CHAT_READY;
     char label[PORT_TEXT_BYTES];
     chat_model_label(c, label, sizeof label);
+    if (has_moved)
+        say_place(c, c->model->n_again >= 0);
     if (same)
         say_session(c, &before, n_ctx_before);
     else if (!first)
@@ -225,7 +254,7 @@ static void take_model(struct chat *c, struct mail *mail)
                   "next message.", label, c->model->level);
     for (int32_t i = 0; !same && i < c->model->n_warnings; i++)
         chat_card(c, MESSAGE_WARNING, label, NULL, "%s", c->model->warnings[i]);
-    if (first && c->model->device_note[0])
+    if ((first || has_moved) && c->model->device_note[0])
         chat_card(c, MESSAGE_NOTICE, "Device", "quip doctor shows the devices there are", "%s", c->model->device_note);
     if (!noted && c->stats.kv_note[0])
         chat_card(c, MESSAGE_NOTICE, "KV cache", "/set kv-type-k and /set kv-type-v choose others", "%s",
@@ -243,15 +272,73 @@ static void take_warning(struct chat *c, const struct mail *mail)
     chat_card(c, MESSAGE_WARNING, label, NULL, "%s", mail->text);
 }
 
+/* Something that was waited for did not come. */
+static void end_waiting(struct chat *c)
+{
+    if (c->state == CHAT_LOADING && !is_awaited(c))
+        c->state = c->model ? CHAT_READY : CHAT_EMPTY;
+}
+
+static void take_move_failure(struct chat *c, const struct mail *mail)
+{
+    char place[PORT_TEXT_BYTES];
+    c->moving = false;
+    c->device = c->device_before;
+    chat_place_text(c, place, sizeof place);
+    if (c->model)
+        chat_card(c, MESSAGE_ERROR, "Not moved", "/device lists the devices", "%s. The model stays on %s.", mail->text,
+                  place);
+    end_waiting(c);
+    chat_send_waiting(c);
+    chat_prepare(c);    /* it may have left and come back, with nothing */
+}
+
+/* Rows as `quip doctor` has them, in short. */
+static void take_devices(struct chat *c, struct port_devices *devices)
+{
+    struct buf text = { 0 };
+    bool on_device = c->model && c->stats.n_device_layers > 0;
+    for (int32_t i = 0; i < devices->n; i++) {
+        const struct port_device_row *row = &devices->rows[i];
+        char size[24], left[24];
+        buf_printf(&text, "%s%s: %s", i > 0 ? "\n" : "", row->id, row->name);
+        if (row->kind[0])
+            buf_printf(&text, ", %s", row->kind);
+        chat_size_text(row->n_bytes, size, sizeof size);
+        chat_size_text(row->free_bytes, left, sizeof left);
+        if (row->n_bytes > 0)
+            buf_printf(&text, ", %s", size);
+        if (row->free_bytes > 0)
+            buf_printf(&text, " (%s free)", left);
+        if (row->problem[0])
+            buf_printf(&text, "; cannot be used: %s", row->problem);
+        if (row->in_use)
+            buf_add_text(&text, "; in use");
+        if (row->in_use && on_device)
+            buf_printf(&text, " for %d of %d layers", c->stats.n_device_layers, c->model->n_layers);
+    }
+    if (devices->problem[0])
+        buf_printf(&text, "\n%s", devices->problem);
+    if (buf_ok(&text))
+        chat_card_text(c, MESSAGE_NOTICE, "Devices", "/device NAME switches, the chat stays", buf_text(&text));
+    else
+        chat_no_memory(c);
+    buf_finish(&text);
+    free(devices);
+}
+
 static void take_failure(struct chat *c, const struct mail *mail)
 {
+    if (mail->kind == MAIL_MODEL_FAILED && c->moving && mail->request == c->device_request) {
+        take_move_failure(c, mail);
+        return;
+    }
     if (mail->kind == MAIL_MODEL_FAILED) {
         if (mail->request == c->model_request) {
             c->opening[0] = '\0';
             c->session = c->session_before;
         }
-        if (c->state == CHAT_LOADING)
-            c->state = c->model ? CHAT_READY : CHAT_EMPTY;
+        end_waiting(c);
         if (c->context.state == CONTEXT_GROWING && mail->request == c->model_request) {
             chat_context_session(c, mail->text);
             return;
@@ -293,6 +380,8 @@ static bool is_current(const struct chat *c, const struct mail *mail)
     switch (mail->kind) {
     case MAIL_MODEL:
     case MAIL_MODEL_FAILED:
+    case MAIL_WARNING:    /* of the model */
+    case MAIL_DEVICES:
     case MAIL_COUNTS:
     case MAIL_STATS:
         return true;
@@ -327,6 +416,9 @@ void chat_take(struct chat *c, struct mail *mail)
         break;
     case MAIL_WARNING:
         take_warning(c, mail);
+        break;
+    case MAIL_DEVICES:
+        take_devices(c, mail->devices);
         break;
     case MAIL_COUNTS:
         chat_context_counted(c, mail);

@@ -7,6 +7,8 @@
 /* What the files of the chat share with each other alone. */
 
 void chat_no_memory(struct chat *c);
+/* As chat_card(), of a text of any length. */
+void chat_card_text(struct chat *c, enum message_role role, const char *title, const char *hint, const char *text);
 /* Sends what waits if nothing stands in its way. */
 void chat_send_waiting(struct chat *c);
 /* Stops the answer and leaves what waits alone. */

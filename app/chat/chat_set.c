@@ -31,6 +31,15 @@ static void start_fetch(struct chat *c, const struct model_row *row)
     c->version++;
 }
 
+/* The answer of the model as it was ends here and is kept. */
+static void wait_for_model(struct chat *c)
+{
+    chat_cancel(c);
+    if (c->state != CHAT_ANSWERING)
+        c->state = CHAT_LOADING;
+    c->version++;
+}
+
 static void open_path(struct chat *c, const char *path)
 {
     if (c->model && !c->opening[0] && strcmp(c->model->path, path) == 0) {
@@ -43,10 +52,7 @@ static void open_path(struct chat *c, const char *path)
     }
     c->model_request = c->last_id;
     snprintf(c->opening, sizeof c->opening, "%s", path);
-    chat_cancel(c);    /* the answer of the old model ends here and is kept */
-    if (c->state != CHAT_ANSWERING)
-        c->state = CHAT_LOADING;
-    c->version++;
+    wait_for_model(c);
 }
 
 void chat_open_model(struct chat *c, const char *name, bool fetch)
@@ -111,6 +117,69 @@ bool chat_set_kv_types(struct chat *c, const char *keys, const char *values)
         snprintf(c->session.kv_type_v, PORT_TYPE_BYTES, "%s", values);
     return ask_session(c, "KV cache");
 }
+
+/* ---- device --------------------------------------------------------------------------------------- */
+
+static bool ask_device(struct chat *c, const struct port_device *device)
+{
+    if (!c->model && !c->opening[0]) {
+        chat_card(c, MESSAGE_ERROR, "Device", "F2 or /model lists models", "There is no model to move.");
+        return false;
+    }
+    if (!c->port.set_device(c->port.self, ++c->last_id, device)) {
+        chat_no_memory(c);
+        return false;
+    }
+    c->device = *device;
+    c->device_request = c->last_id;
+    c->moving = true;
+    wait_for_model(c);
+    return true;
+}
+
+bool chat_set_device(struct chat *c, const char *name)
+{
+    struct port_device device = c->device;
+    if (strlen(name) >= sizeof device.name) {
+        chat_card(c, MESSAGE_ERROR, "Not set", "/device lists the devices", "No device has so long a name.");
+        return false;
+    }
+    snprintf(device.name, sizeof device.name, "%s", name);
+    return ask_device(c, &device);
+}
+
+bool chat_set_gpu_layers(struct chat *c, const char *value)
+{
+    struct port_device device = c->device;
+    char *end;
+    long n = strtol(value, &end, 10);
+    if (strcmp(value, "auto") == 0 || strcmp(value, "-1") == 0) {
+        device.n_gpu_layers = 0;
+    } else if (end == value || *end || n < 0 || n > 1 << 20) {
+        chat_card(c, MESSAGE_ERROR, "Not set", NULL, "'%s' is no number of layers: 0 (none) to 1048576, or auto for as "
+                  "many as fit, wanted.", value);
+        return false;
+    } else if (n == 0) {
+        snprintf(device.name, sizeof device.name, "cpu");
+    } else
+        device.n_gpu_layers = (int32_t)n;
+    if (n > 0 && strcmp(device.name, "cpu") == 0) {
+        chat_card(c, MESSAGE_ERROR, "Not set", "/device lists the devices", "No device is in use that layers could be "
+                  "on: /device NAME first.");
+        return false;
+    }
+    return ask_device(c, &device);
+}
+
+void chat_list_devices(struct chat *c)
+{
+    if (!c->port.list_devices(c->port.self))
+        chat_no_memory(c);
+    else if (c->state == CHAT_ANSWERING)
+        chat_card(c, MESSAGE_NOTICE, "Devices", NULL, "They are listed when the answer has ended.");
+}
+
+/* ---- fetching ------------------------------------------------------------------------------------- */
 
 void chat_fetch_progress(struct chat *c, uint64_t done, uint64_t total)
 {
@@ -248,6 +317,10 @@ bool chat_set(struct chat *c, const char *name, const char *value)
         bool keys = name[strlen(name) - 1] == 'k';
         return chat_set_kv_types(c, keys ? value : NULL, keys ? NULL : value);
     }
+    if (strcmp(name, "device") == 0)
+        return chat_set_device(c, value);
+    if (strcmp(name, "gpu-layers") == 0)
+        return chat_set_gpu_layers(c, value);
     chat_sampling(c, &p);
     if (sampling_set(&p, name, value, &e) != ERR_OK) {
         chat_card(c, MESSAGE_ERROR, "Not set", "/set alone lists the settings", "%s", e.text);

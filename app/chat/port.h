@@ -14,7 +14,8 @@ enum {
     PORT_PATH_BYTES = 1024,
     PORT_TYPE_BYTES = 8,
     PORT_PROMPTS = 32,    /* counted at once */
-    PORT_SIZES = 8
+    PORT_SIZES = 8,
+    PORT_DEVICES = 17     /* the processor, and others */
 };
 
 /* A model that answers now, in copies of what the engine knows: the model itself stays on its thread.
@@ -23,16 +24,17 @@ struct port_model {
     char path[PORT_PATH_BYTES];
     char name[PORT_TEXT_BYTES], level[PORT_TEXT_BYTES], architecture[PORT_TEXT_BYTES];
     char cpu_tier[PORT_TEXT_BYTES];
-    char device[PORT_TEXT_BYTES], device_driver[PORT_TEXT_BYTES];    /* "": the processor computes */
+    char device[PORT_TEXT_BYTES], device_driver[PORT_TEXT_BYTES];    /* as placed; "": the processor computes */
     char device_note[ERR_TEXT_BYTES];
     char think_open[PORT_TAG_BYTES], think_close[PORT_TAG_BYTES];
     char warnings[PORT_WARNINGS][ERR_TEXT_BYTES];
     int32_t n_warnings;
     int32_t n_ctx, n_ctx_train, n_threads;
-    int32_t n_layers, n_device_layers;
+    int32_t n_layers;
+    int32_t n_again;                   /* tokens that were held where it was before, and are to be read again */
     uint64_t file_bytes;
     struct sampler_params sampling;    /* the model's own recommendation */
-    double load_s;
+    double load_s;                     /* that opening took, or moving */
 };
 
 /* Fields as in struct session_stats. */
@@ -40,6 +42,9 @@ struct port_stats {
     int32_t n_held;                    /* tokens in the cache */
     uint64_t resident_bytes, available_bytes, total_bytes;
     uint64_t device_free_bytes, device_total_bytes;
+    bool device_shares;
+    int32_t n_device_layers;           /* of the model, where it computes now */
+    uint64_t device_bytes;
     uint64_t kv_bytes, kv_full_bytes;
     char kv_type_k[PORT_TYPE_BYTES], kv_type_v[PORT_TYPE_BYTES];    /* "" before there is a session */
     char kv_note[PORT_TEXT_BYTES];
@@ -50,6 +55,20 @@ struct port_stats {
     int32_t n_passes, n_drafted, n_accepted;
     double saved_ms;
     char spec_note[PORT_TEXT_BYTES];
+};
+
+/* What there is to compute on, the processor first. Names as in port_model. */
+struct port_devices {
+    struct port_device_row {
+        char id[16];                   /* "cpu", "vulkan:0" */
+        char name[PORT_TEXT_BYTES];
+        char kind[16];                 /* as in struct engine_device */
+        uint64_t n_bytes, free_bytes;  /* of its memory; 0: nobody knows */
+        bool in_use;                   /* has layers of the model, or, the processor, all */
+        char problem[PORT_TEXT_BYTES]; /* why it cannot be used; "" */
+    } rows[PORT_DEVICES];
+    int32_t n;
+    char problem[ERR_TEXT_BYTES];      /* why there is no other; "" */
 };
 
 /* Lengths of some prompts, and what larger contexts would take. */
@@ -64,8 +83,9 @@ struct port_counts {
 };
 
 enum mail_kind {
-    MAIL_MODEL,           /* model: in use from now on; stats */
-    MAIL_MODEL_FAILED,    /* text: why; the model before stays */
+    MAIL_MODEL,           /* model: in use from now on, as it is now; stats */
+    MAIL_MODEL_FAILED,    /* text: why; the model before stays, and where it was */
+    MAIL_DEVICES,         /* devices */
     MAIL_PROMPT,          /* prompt: the conversation as tokens, about to be evaluated */
     MAIL_TOO_LONG,        /* prompt: it does not fit, nothing was evaluated */
     MAIL_EVENT,           /* event; stats with EVENT_DONE */
@@ -75,12 +95,13 @@ enum mail_kind {
     MAIL_STATS            /* stats alone; of no request */
 };
 
-/* Mails cross threads by value; the model is too big for that and comes as a pointer. */
+/* Mails cross threads by value; what is too big for that comes as a pointer. */
 struct mail {
     enum mail_kind kind;
     uint64_t request;     /* of the answer or the model it is about */
     union {
         struct port_model *model;    /* malloc; the receiver's */
+        struct port_devices *devices;    /* likewise */
         struct {
             int32_t n_prompt, n_ctx;
             int32_t n_reused;    /* as far as memory tells; what files add is known at the end */
@@ -111,6 +132,12 @@ struct port_prompt {
     int32_t n_messages;
 };
 
+/* What is to compute, as in engine_options. */
+struct port_device {
+    char name[PORT_TEXT_BYTES];
+    int32_t n_gpu_layers;
+};
+
 /* What a session is made with. */
 struct port_session {
     int32_t n_ctx;                               /* 0: the engine's choice */
@@ -125,6 +152,9 @@ struct port {
     bool (*open_model)(void *self, uint64_t id, const char *path);
     /* The model in use with another session; the chat stays. Answers with MAIL_MODEL too. */
     bool (*set_session)(void *self, uint64_t id, const struct port_session *session);
+    /* The model in use on another device, or with other layers there. Answers with MAIL_MODEL too. */
+    bool (*set_device)(void *self, uint64_t id, const struct port_device *device);
+    bool (*list_devices)(void *self);                   /* MAIL_DEVICES when there is time */
     bool (*answer)(void *self, const struct port_request *request);
     bool (*count)(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking);
     /* Evaluates what the next prompt will begin with, while nothing else is to be done; gives way to anything. */

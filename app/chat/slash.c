@@ -130,6 +130,14 @@ static bool run_ctx(struct chat *c, const char *argument)
     return true;
 }
 
+static bool run_device(struct chat *c, const char *argument)
+{
+    if (argument[0])
+        return chat_set_device(c, argument);
+    chat_list_devices(c);
+    return true;
+}
+
 static bool run_think(struct chat *c, const char *argument)
 {
     static const char *const modes[] = { [THINK_FOLD] = "fold", [THINK_ON] = "on", [THINK_OFF] = "off" };
@@ -193,13 +201,14 @@ static bool run_quit(struct chat *c, const char *argument)
 static const struct slash_command table[] = {
     { "/help", "", "keys and commands", run_help },
     { "/model", "[NAME or PATH]", "models; with a name: switch, the chat stays", run_model },
+    { "/device", "[NAME]", "what can compute; with a name: switch, the chat stays", run_device },
     { "/pull", "NAME", "fetch a model of the list", run_pull },
     { "/system", "@FILE, TEXT or off", "set the system prompt; alone: show it", run_system },
     { "/new", "", "an empty chat", run_new },
     { "/stop", "", "stop the answer and keep what came", run_stop },
     { "/regen", "", "answer again, with another seed", run_regen },
     { "/continue", "", "go on with an answer that was stopped or cut", run_continue },
-    { "/set", "[NAME VALUE]", "set a sampling option or a KV type; alone: show them", run_set },
+    { "/set", "[NAME VALUE]", "set sampling, KV types, device; alone: show them", run_set },
     { "/temp", "N", "temperature", run_temp },
     { "/seed", "N", "seed of the draws", run_seed },
     { "/ctx", "N", "tokens that the context holds", run_ctx },

@@ -53,7 +53,7 @@ struct full {
     struct view_message *messages;
     struct view_stats *stats;
     int32_t cap_messages;
-    char title[FULL_TEXT_BYTES], model[FULL_TEXT_BYTES], device[FULL_TEXT_BYTES];
+    char title[FULL_TEXT_BYTES], model[FULL_TEXT_BYTES], device[FULL_TEXT_BYTES], device_brief[32];
     char segments[VIEW_STATUS_SEGMENTS][64], briefs[VIEW_STATUS_SEGMENTS][32];
     char advice[FULL_TEXT_BYTES], about[FULL_TEXT_BYTES];
     const char *empty_lines[FULL_EMPTY_LINES];
@@ -65,8 +65,8 @@ struct full {
     struct model_table table;
     struct view_row *model_rows;
     struct full_model_text *model_texts;
-    char model_detail[PATHS_BYTES + 2 * MODEL_ROW_TEXT_BYTES];
-    char models_summary[64];
+    char model_detail[PATHS_BYTES + 2 * MODEL_ROW_TEXT_BYTES + PORT_TEXT_BYTES];
+    char models_summary[128];
     uint64_t fetch_start_ms, fetch_start_bytes;
     struct view_text text;
     struct view_help help;

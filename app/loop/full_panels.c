@@ -51,8 +51,14 @@ static void open_settings(struct full *f)
     struct sampler_params now;
     const struct sampler_field *field;
     const struct chat *c = &f->talk->chat;
+    char place[PORT_TEXT_BYTES], help[PORT_TEXT_BYTES], layers[16];
     int32_t n = 0;
     chat_sampling(c, &now);
+    chat_place_text(c, place, sizeof place);
+    chat_gpu_layers_text(c, layers, sizeof layers);
+    snprintf(help, sizeof help, "now on %.100s; /device lists what there is", place);
+    add_setting(f, &n, "device", c->device.name, c->model ? help : "what computes; /device lists what there is");
+    add_setting(f, &n, "gpu-layers", layers, "layers on the device, the last ones: 0, a number or auto");
     add_setting(f, &n, "kv-type-k", c->session.kv_type_k, "cached keys: f16, q8_0, q4_0, kv4, kv3 or auto");
     add_setting(f, &n, "kv-type-v", c->session.kv_type_v, "cached values; the chat stays and is read again");
     for (int32_t i = 0; (field = sampler_field(i)); i++) {
@@ -167,6 +173,39 @@ static const struct model_row *chosen_model(const struct full *f)
     return row ? &f->table.rows[row - f->model_rows] : NULL;
 }
 
+/* Of the machine, and of a device that has its own. */
+static void fill_memory_free(struct full *f)
+{
+    const struct chat *c = &f->talk->chat;
+    char text[24], used[24], all[24];
+    if (c->stats.available_bytes == 0)
+        return;
+    chat_size_text(c->stats.available_bytes, text, sizeof text);
+    int n = snprintf(f->models_summary, sizeof f->models_summary, "%s of memory free", text);
+    if (chat_device_memory(c, used, all, sizeof used)) {
+        chat_size_text(c->stats.device_free_bytes, text, sizeof text);
+        snprintf(f->models_summary + n, sizeof f->models_summary - (size_t)n, ", %s of the device's", text);
+    }
+    f->models.summary = f->models_summary;
+}
+
+/* The model in use is somewhere; where another one would be is known when it is opened. */
+static void fill_model_detail(struct full *f)
+{
+    const struct chat *c = &f->talk->chat;
+    const struct model_row *row = chosen_model(f);
+    char place[PORT_TEXT_BYTES] = "";
+    f->models.detail = NULL;
+    if (!row)
+        return;
+    bool good = row->good[0];
+    if (c->model && strcmp(c->model->path, row->path) == 0)
+        chat_place_text(c, place, sizeof place);
+    snprintf(f->model_detail, sizeof f->model_detail, "%s%s%s%s%s%s", place[0] ? "on " : "", place,
+             place[0] ? " · " : "", good ? row->good : row->path, good ? " · " : "", good ? row->title : "");
+    f->models.detail = f->model_detail;
+}
+
 static void update_models(struct full *f)
 {
     struct err e;
@@ -180,20 +219,8 @@ static void update_models(struct full *f)
     f->models.rows = f->model_rows;
     f->models.n_rows = f->table.n;
 
-    uint64_t free_bytes = f->talk->chat.stats.available_bytes;
-    if (free_bytes > 0) {
-        char text[24];
-        chat_size_text(free_bytes, text, sizeof text);
-        snprintf(f->models_summary, sizeof f->models_summary, "%s of memory free", text);
-        f->models.summary = f->models_summary;
-    }
-    const struct model_row *row = chosen_model(f);
-    f->models.detail = NULL;
-    if (row) {
-        snprintf(f->model_detail, sizeof f->model_detail, "%s%s%s", row->good, row->good[0] ? " · " : "",
-                 row->good[0] ? row->title : row->path);
-        f->models.detail = f->model_detail;
-    }
+    fill_memory_free(f);
+    fill_model_detail(f);
 }
 
 static void open_models(struct full *f)

@@ -125,7 +125,9 @@ static void fill_empty(struct full *f)
     const struct chat *c = &f->talk->chat;
     struct view_transcript *v = &f->screen.transcript;
     int32_t n = 0;
-    if (c->state == CHAT_LOADING) {
+    if (c->state == CHAT_LOADING && !c->opening[0]) {
+        snprintf(f->about, sizeof f->about, "Moving %s to %.60s", f->model, c->device.name);
+    } else if (c->state == CHAT_LOADING) {
         snprintf(f->about, sizeof f->about, "Loading %s", f->model);
     } else if (c->model) {
         char size[24];
@@ -161,8 +163,10 @@ static void fill_header(struct full *f)
     f->title[strcspn(f->title, "\n")] = '\0';
     chat_model_label(c, f->model, sizeof f->model);
     chat_device_text(c, f->device, sizeof f->device);
+    chat_device_brief(c, f->device_brief, sizeof f->device_brief);
     f->screen.header = (struct view_header){ .title = f->title, .model = f->model,
-                                             .level = c->model ? c->model->level : NULL, .device = f->device };
+                                             .level = c->model ? c->model->level : NULL, .device = f->device,
+                                             .device_brief = f->device_brief };
 }
 
 static char *next_segment(struct full *f, enum ui_style style)
@@ -195,6 +199,10 @@ static void set_brief(struct full *f, const char *text)
 /* While a model is switched the old one's name still stands above: this says which one comes. */
 static void fill_loading(struct full *f)
 {
+    if (!f->talk->chat.opening[0]) {
+        SEGMENT(f, UI_NOTICE, "moving to %.40s", f->talk->chat.device.name);
+        return;
+    }
     const char *path = f->talk->chat.opening, *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     size_t n = strlen(name), n_ending = n > 5 && strcmp(name + n - 5, ".gguf") == 0 ? 5 : 0;
     SEGMENT(f, UI_NOTICE, "loading %.*s", n - n_ending < 40 ? (int)(n - n_ending) : 40, name);
@@ -271,6 +279,11 @@ static void fill_memory(struct full *f)
 {
     const struct chat *c = &f->talk->chat;
     char used[24], all[24], text[32];
+    if (chat_device_memory(c, used, all, sizeof used)) {
+        SEGMENT(f, UI_STATUS, "gpu %s of %s", used, all);
+        snprintf(text, sizeof text, "gpu %s", used);
+        set_brief(f, text);
+    }
     if (c->stats.resident_bytes == 0)
         return;
     chat_size_text(c->stats.resident_bytes, used, sizeof used);

@@ -349,6 +349,14 @@ static void show_settings(struct line_mode *l)
     struct sampler_params now;
     chat_sampling(c, &now);
     const struct sampler_field *field;
+    char place[PORT_TEXT_BYTES], layers[16];
+    chat_place_text(c, place, sizeof place);
+    chat_gpu_layers_text(c, layers, sizeof layers);
+    put_text(l, "  device = ");
+    put_text(l, c->device.name);
+    printf(", gpu-layers = %s: what computes, and how many of the layers are there%s", layers, place[0] ? "; now " : "");
+    put_text(l, place);
+    putchar('\n');
     printf("  kv-type-k = %s, kv-type-v = %s: types of the KV cache\n", c->session.kv_type_k,
            c->session.kv_type_v);
     for (int32_t i = 0; (field = sampler_field(i)); i++) {

@@ -16,6 +16,16 @@ static bool port_set_session(void *self, uint64_t id, const struct port_session 
     return worker_set_session(((struct talk *)self)->worker, id, session);
 }
 
+static bool port_set_device(void *self, uint64_t id, const struct port_device *device)
+{
+    return worker_set_device(((struct talk *)self)->worker, id, device);
+}
+
+static bool port_list_devices(void *self)
+{
+    return worker_list_devices(((struct talk *)self)->worker);
+}
+
 static bool port_answer(void *self, const struct port_request *request)
 {
     return worker_answer(((struct talk *)self)->worker, request);
@@ -122,7 +132,8 @@ static void init_chat(struct talk *t, const struct config *config)
 {
     struct port port = {
         .self = t,
-        .open_model = port_open_model, .set_session = port_set_session, .answer = port_answer,
+        .open_model = port_open_model, .set_session = port_set_session,
+        .set_device = port_set_device, .list_devices = port_list_devices, .answer = port_answer,
         .count = port_count, .prepare = port_prepare, .close_chat = port_close_chat,
         .want_stats = port_want_stats, .cancel = port_cancel, .fetch = port_fetch,
         .stop_fetch = port_stop_fetch, .show = port_show, .give_back = port_give_back, .quit = port_quit,
@@ -136,9 +147,7 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
 {
     struct worker_options options = {
         .engine = { .n_threads = config->n_threads, .cpu_tier = config->cpu_tier,
-                    .device = config->n_gpu_layers != 0 ? config->device : "cpu",
-                    .n_gpu_layers = config->n_gpu_layers > 0 ? config->n_gpu_layers : 0, .n_ctx = config->n_ctx,
-                    .cache_dir = paths->kv_cache[0] ? paths->kv_cache : NULL },
+                    .n_ctx = config->n_ctx, .cache_dir = paths->kv_cache[0] ? paths->kv_cache : NULL },
         .keep_kv_type = config->keep_kv_type,
         .cache_dir = config->cache_disk_mib > 0 && paths->kv_cache[0] ? paths->kv_cache : NULL,
         .cache_ram_bytes = (uint64_t)config->cache_ram_mib << 20,
@@ -160,6 +169,8 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
     t->front = *front;
     init_chat(t, config);
     options.session = t->chat.session;
+    options.engine.device = t->chat.device.name;
+    options.engine.n_gpu_layers = t->chat.device.n_gpu_layers;
     enum err_code rc = worker_start(&t->worker, &options, &t->box, e);
     if (rc != ERR_OK) {
         uv_close((uv_handle_t *)&t->box.wake, NULL);
@@ -190,6 +201,8 @@ void talk_destroy(struct talk *t)
     for (struct mail mail; mailbox_take(&t->box, &mail, 1) == 1;)
         if (mail.kind == MAIL_MODEL)
             free(mail.model);
+        else if (mail.kind == MAIL_DEVICES)
+            free(mail.devices);
     mailbox_finish(&t->box);
     chat_finish(&t->chat);
     free(t);

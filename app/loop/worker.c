@@ -158,12 +158,15 @@ void worker_fill_stats(struct worker *w, struct port_stats *out)
                                   .available_bytes = info.memory_available_bytes,
                                   .total_bytes = info.memory_total_bytes,
                                   .device_free_bytes = info.device_free_bytes,
-                                  .device_total_bytes = info.device_total_bytes };
+                                  .device_total_bytes = info.device_total_bytes,
+                                  .device_shares = info.device_shares };
     if (!w->session)
         return;
     struct session_stats s;
+    out->n_device_layers = model_info(w->model)->n_device_layers;
     session_stats(w->session, &s);
     out->n_held = s.n_held;
+    out->device_bytes = s.device_bytes;
     out->kv_bytes = s.kv_bytes;
     out->kv_full_bytes = s.kv_full_bytes;
     copy_text(out->kv_type_k, sizeof out->kv_type_k, s.kv_type_k);
@@ -198,7 +201,7 @@ void worker_post_failure(struct worker *w, enum mail_kind kind, uint64_t id, con
     mailbox_post(w->box, &mail);
 }
 
-static void post_model(struct worker *w, uint64_t id, double load_s)
+void worker_post_model(struct worker *w, uint64_t id, double load_s, int32_t n_again)
 {
     struct port_model *m = calloc(1, sizeof *m);
     if (!m) {
@@ -229,7 +232,7 @@ static void post_model(struct worker *w, uint64_t id, double load_s)
     m->n_ctx_train = info->n_ctx_train;
     m->n_threads = eng.n_threads;
     m->n_layers = info->n_layers;
-    m->n_device_layers = info->n_device_layers;
+    m->n_again = n_again;
     m->file_bytes = info->file_bytes;
     m->load_s = load_s;
     model_sampling(w->model, &m->sampling);
@@ -250,7 +253,7 @@ static void set_session(struct worker *w, struct session *s)
     w->unmeasured = s != NULL;
 }
 
-static enum err_code create_session(struct worker *w, struct model *m, const struct port_session *wanted,
+enum err_code worker_create_session(struct worker *w, struct model *m, const struct port_session *wanted,
                                     struct session **out, struct err *e)
 {
     struct session_options o = { .n_ctx = wanted->n_ctx, .n_seqs = 1, .kv_type_k = wanted->kv_type_k,
@@ -271,6 +274,12 @@ static void close_session(struct worker *w)
     set_session(w, NULL);
 }
 
+void worker_change_session(struct worker *w, struct session *s)
+{
+    close_session(w);
+    set_session(w, s);
+}
+
 static void do_open(struct worker *w, const struct job *j)
 {
     double start = worker_now_s();
@@ -279,7 +288,7 @@ static void do_open(struct worker *w, const struct job *j)
     struct err e;
     enum err_code rc = model_open(&m, w->eng, j->path, MODEL_RUN, &e);
     if (rc == ERR_OK)
-        rc = create_session(w, m, &w->options.session, &s, &e);
+        rc = worker_create_session(w, m, &w->options.session, &s, &e);
     if (rc == ERR_OK && w->options.draft_files)
         rc = drafts_from_files(s, w->options.draft_files, &e);
     if (rc != ERR_OK) {
@@ -288,33 +297,35 @@ static void do_open(struct worker *w, const struct job *j)
         worker_post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
         return;
     }
-    close_session(w);
-    set_session(w, s);
+    worker_change_session(w, s);
     model_close(w->model);
     w->model = m;
     w->n_warned = 0;
-    post_model(w, j->id, worker_now_s() - start);
+    worker_post_model(w, j->id, worker_now_s() - start, 0);
     while (w->n_warned < PORT_WARNINGS && model_warning(m, w->n_warned))    /* these went with the model */
         w->n_warned++;
 }
 
-/* Some things come to light late: a template that fails, a file of the cache that is damaged. */
+/* Some things come to light late: a template that fails, a file of the cache that is damaged, a device that is lost. */
 static void post_warnings(struct worker *w)
 {
     const char *warning;
+    int32_t n_before = w->n_warned;
     while (w->model && (warning = model_warning(w->model, w->n_warned))) {
         struct mail mail = { .kind = MAIL_WARNING };
         copy_text(mail.text, sizeof mail.text, warning);
         w->n_warned++;
         mailbox_post(w->box, &mail);
     }
+    if (w->n_warned > n_before)
+        worker_post_stats(w);    /* where the model computes now */
 }
 
 static void do_session(struct worker *w, const struct job *j)
 {
     struct session *s;
     struct err e;
-    enum err_code rc = w->model ? create_session(w, w->model, &j->session, &s, &e)
+    enum err_code rc = w->model ? worker_create_session(w, w->model, &j->session, &s, &e)
                                 : err_set(&e, ERR_UNSUPPORTED, "no model yet");
     if (rc != ERR_OK) {
         worker_post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
@@ -322,7 +333,7 @@ static void do_session(struct worker *w, const struct job *j)
     }
     w->options.session = j->session;
     set_session(w, s);    /* with the same types it finds what the old one has read */
-    post_model(w, j->id, 0);
+    worker_post_model(w, j->id, 0, 0);
 }
 
 /* After a cancel, also one that was meant for an answer and came late, it waits for the next time that nobody asks
@@ -344,6 +355,12 @@ static void do_job(struct worker *w, const struct job *j)
         break;
     case JOB_SESSION:
         do_session(w, j);
+        break;
+    case JOB_DEVICE:
+        worker_do_device(w, j);
+        break;
+    case JOB_DEVICES:
+        worker_do_devices(w);
         break;
     case JOB_ANSWER:
         worker_do_answer(w, j);
@@ -373,6 +390,7 @@ static void *work(void *argument)
         free_job(j);
         post_warnings(w);
         measure_passes(w);
+        post_warnings(w);
     }
     close_session(w);
     model_close(w->model);
@@ -453,6 +471,20 @@ bool worker_set_session(struct worker *w, uint64_t id, const struct port_session
     return push(w, j, j);
 }
 
+bool worker_set_device(struct worker *w, uint64_t id, const struct port_device *device)
+{
+    struct job *j = new_job(JOB_DEVICE, id);
+    if (j)
+        j->device = *device;
+    return push(w, j, j);
+}
+
+bool worker_list_devices(struct worker *w)
+{
+    struct job *j = new_job(JOB_DEVICES, 0);
+    return push(w, j, j);
+}
+
 bool worker_answer(struct worker *w, const struct port_request *request)
 {
     struct job *j = new_job(JOB_ANSWER, request->id);
@@ -508,9 +540,4 @@ void worker_cancel(struct worker *w, uint64_t id)
     if (w->cancellable)
         session_cancel(w->cancellable);
     pthread_mutex_unlock(&w->lock);
-}
-
-void worker_info(const struct worker *w, struct engine_info *out)
-{
-    engine_info(w->eng, out);
 }

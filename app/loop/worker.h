@@ -30,6 +30,8 @@ void worker_stop(struct worker *w);
 /* These return false when there is no memory for the request. */
 bool worker_open(struct worker *w, uint64_t id, const char *path);
 bool worker_set_session(struct worker *w, uint64_t id, const struct port_session *session);
+bool worker_set_device(struct worker *w, uint64_t id, const struct port_device *device);
+bool worker_list_devices(struct worker *w);
 bool worker_answer(struct worker *w, const struct port_request *request);
 bool worker_count(struct worker *w, uint64_t id, const struct port_prompt *prompts, int32_t n,
                   int32_t enable_thinking);
@@ -38,7 +40,5 @@ bool worker_close_chat(struct worker *w);
 bool worker_want_stats(struct worker *w);
 /* Ends this answer or count and all before it, wherever they are. */
 void worker_cancel(struct worker *w, uint64_t id);
-
-void worker_info(const struct worker *w, struct engine_info *out);
 
 #endif

@@ -7,10 +7,12 @@
 
 #include "app/loop/worker.h"
 
-/* The engine thread, shared by its files: worker.c has the jobs, models and sessions, worker_answer.c what is
- * done with a conversation. */
+/* The engine thread, shared by its files: worker.c has the jobs, models and sessions, worker_device.c what they
+ * compute on, worker_answer.c what is done with a conversation. */
 
-enum job_kind { JOB_OPEN, JOB_SESSION, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS };
+enum job_kind {
+    JOB_OPEN, JOB_SESSION, JOB_DEVICE, JOB_DEVICES, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS
+};
 
 /* Messages of the job's own. */
 struct job_prompt {
@@ -24,6 +26,7 @@ struct job {
     uint64_t id;
     char *path;
     struct port_session session;
+    struct port_device device;
     struct port_request request;    /* of an answer; its messages are the first prompt */
     char *begun, *begun_thinking;
     struct job_prompt *prompts;
@@ -58,6 +61,15 @@ void worker_fill_stats(struct worker *w, struct port_stats *out);
 void worker_post_stats(struct worker *w);
 void worker_post_failure(struct worker *w, enum mail_kind kind, uint64_t id, const struct err *e);
 
+/* The model in use, as it is now. */
+void worker_post_model(struct worker *w, uint64_t id, double load_s, int32_t n_again);
+/* Another session for a model, as wanted; and in place of the one in use, which may come back to what it holds. */
+enum err_code worker_create_session(struct worker *w, struct model *m, const struct port_session *wanted,
+                                    struct session **out, struct err *e);
+void worker_change_session(struct worker *w, struct session *s);
+
+void worker_do_device(struct worker *w, const struct job *j);
+void worker_do_devices(struct worker *w);
 void worker_do_answer(struct worker *w, const struct job *j);
 void worker_do_count(struct worker *w, const struct job *j);
 void worker_do_prepare(struct worker *w, const struct job *j);

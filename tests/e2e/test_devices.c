@@ -4,9 +4,18 @@
 #include <stdio.h>
 
 #include "tests/support/home.h"
+#include "tests/support/pty.h"
 #include "tests/support/shell.h"
 
 #define GREEDY "--temp", "0"
+#define ENTER "\r"
+#define ESCAPE "\033"
+#define CTRL_C "\003"
+#define CTRL_D "\004"
+#define F2 "\033OQ"
+#define F4 "\033OS"
+#define F5 "\033[15~"
+#define REPLY_END "said the tiny model quietly."
 #define NO_LOADER                                                                                                \
     "quip: Vulkan: no Vulkan loader: /nonexistent: cannot open shared object file: No such file or directory; " \
     "answering on the CPU\n"
@@ -26,7 +35,7 @@ static void rig_make(struct test *t, struct rig *r)
 }
 
 /* drivers: what the loader reads instead of the system's list of drivers; NULL: that list. */
-static void quip(struct test *t, struct rig *r, const char *drivers, const char *input, const char *const *arguments)
+static void run(struct test *t, struct rig *r, const char *drivers, const char *input, const char *const *arguments)
 {
     const char *argv[24] = { QUIP_BINARY }, *settings[HOME_SETTINGS + 3];
     char files[2][HOME_PATH_BYTES + 32];
@@ -45,6 +54,11 @@ static void quip(struct test *t, struct rig *r, const char *drivers, const char 
     shell_finish(&r->s);
     struct shell_options o = { .settings = settings, .input = input };
     shell_run(t, &r->s, argv, &o);
+}
+
+static void quip(struct test *t, struct rig *r, const char *drivers, const char *input, const char *const *arguments)
+{
+    run(t, r, drivers, input, arguments);
     CHECK_INT(t, r->s.code, 0, "%s", r->s.err);
 }
 
@@ -234,5 +248,150 @@ TEST(chat_says_it_as_a_notice)
     QUIP_WITH(t, &r, "/nonexistent.json", "--line", GREEDY, "--device", "nonsense");
     CHECK_INT(t, count(r.s.out, "answering on the CPU") + count(r.s.err, "answering on the CPU"), 1, "%s%s", r.s.out,
               r.s.err);
+    shell_finish(&r.s);
+}
+
+/* ---- a chat that moves ------------------------------------------------------------------------------------- */
+
+/* Skips the case where there is no such device; where there is, its shaders are compiled now and its self-test made,
+ * which takes seconds. */
+static void need_llvmpipe(struct test *t, struct rig *r)
+{
+    QUIP(t, r, NULL, "run", "-p", "hello", GREEDY, "--device", "llvmpipe");
+    bool there = !r->s.err[0];
+    shell_finish(&r->s);
+    if (!there)
+        SKIP(t, "no llvmpipe here");
+}
+
+static void ask(struct test *t, struct pty *p, const char *question)
+{
+    pty_type(t, p, question);
+    pty_type(t, p, ENTER);
+    PTY_WAIT_AFTER(t, p, question, REPLY_END);
+    PTY_WAIT_AFTER(t, p, question, "tok/s");
+}
+
+/* The first line names what computes. */
+static void check_header(struct test *t, struct pty *p, const char *device)
+{
+    const char *screen = pty_screen(p), *at = strstr(screen, device), *end = strchr(screen, '\n');
+    CHECK(t, at && at < end, "'%s' on top of:\n%s", device, screen);
+}
+
+TEST(chat_moves_to_a_device_and_back)
+{
+    static const char *const argv[] = { QUIP_BINARY, GREEDY, NULL };
+    struct rig r;
+    struct pty p;
+    rig_make(t, &r);
+    need_llvmpipe(t, &r);
+    pty_start(t, &p, argv, r.home.settings, 24, 80);
+    PTY_WAIT(t, &p, "tokens of context");
+    check_header(t, &p, "cpu ");
+    ask(t, &p, "on the processor?");
+    pty_type(t, &p, "/device" ENTER);
+    PTY_WAIT(t, &p, "Devices");
+    PTY_WAIT(t, &p, "; in use");
+    CHECK(t, pty_shows(&p, "cpu: ") && pty_shows(&p, "vulkan:") && pty_shows(&p, "llvmpipe ("), "%s", pty_screen(&p));
+
+    pty_type(t, &p, "/device llvmpipe" ENTER "a draft");
+    PTY_WAIT(t, &p, "Now on llvmpipe, 2 of 2 layers");
+    PTY_WAIT(t, &p, "tokens of the chat");
+    PTY_WAIT(t, &p, "\xe2\x80\xba a draft");
+    check_header(t, &p, "llvmpipe");
+    pty_type(t, &p, CTRL_C);
+    PTY_WAIT_GONE(t, &p, "a draft");
+    ask(t, &p, "on the device?");
+    pty_type(t, &p, F2);
+    PTY_WAIT(t, &p, "on llvmpipe, 2 of 2 layers");
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT_GONE(t, &p, "type to filter");
+    pty_type(t, &p, F5);
+    PTY_WAIT(t, &p, "; 2 of 2 layers");
+    pty_type(t, &p, F5);
+    PTY_WAIT_GONE(t, &p, "KV memory");
+
+    pty_resize(t, &p, 40, 120);
+    pty_type(t, &p, "/set gpu-layers 1" ENTER);
+    PTY_WAIT(t, &p, "Now on llvmpipe, 1 of 2 layers");
+    check_header(t, &p, "llvmpipe 1/2 layers");
+    pty_type(t, &p, F4);
+    PTY_WAIT(t, &p, "now on llvmpipe, 1 of 2 layers");
+    CHECK(t, pty_shows(&p, "gpu-layers"), "%s", pty_screen(&p));
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT_GONE(t, &p, "gpu-layers ");
+
+    pty_type(t, &p, "/device cpu" ENTER);
+    PTY_WAIT(t, &p, "Now on the processor (cpu ");
+    check_header(t, &p, "cpu ");
+    ask(t, &p, "and back?");
+    pty_type(t, &p, CTRL_D);
+    CHECK_INT(t, pty_wait_end(t, &p), 0, "%s", pty_screen(&p));
+    CHECK_INT(t, p.vt.n_unknown, 0, "%s", p.vt.unknown);
+    pty_finish(&p);
+}
+
+/* The answer ends where it is, and what waits is asked when the model has arrived. */
+TEST(chat_moves_in_the_midst_of_an_answer)
+{
+    static const char *const argv[] = { QUIP_BINARY, GREEDY, "-c", "65536", "-n", "-1", NULL };
+    struct rig r;
+    struct pty p;
+    struct tiny_model m;
+    rig_make(t, &r);
+    need_llvmpipe(t, &r);
+    tiny_model_init(&m);
+    m.endless = true;
+    m.n_ctx = 65536;
+    home_add_model(t, &r.home, "small", &m);
+    pty_start(t, &p, argv, r.home.settings, 24, 80);
+    PTY_WAIT(t, &p, "tokens of context");
+    pty_type(t, &p, "go on" ENTER);
+    PTY_WAIT(t, &p, REPLY_END);
+    PTY_WAIT(t, &p, "answering");
+    pty_type(t, &p, "/device llvmpipe" ENTER);
+    PTY_WAIT(t, &p, "Now on llvmpipe, 2 of 2 layers");
+    CHECK(t, pty_shows(&p, "stopped"), "%s", pty_screen(&p));
+    pty_type(t, &p, "/device nonsense" ENTER);
+    PTY_WAIT(t, &p, "Not moved");
+    PTY_WAIT(t, &p, "stays on llvmpipe");
+    check_header(t, &p, "llvmpipe");
+    pty_type(t, &p, CTRL_D);
+    CHECK_INT(t, pty_wait_end(t, &p), 0, "%s", pty_screen(&p));
+    pty_finish(&p);
+}
+
+/* Where there is no Vulkan at all, the chat stays and says why; lines are commands like keys. */
+TEST(chat_in_lines_moves_too)
+{
+    struct rig r;
+    rig_make(t, &r);
+    quip(t, &r, NULL, "hello\n/device\n/device cpu\n/set\n", (const char *const[]){ "--line", GREEDY, NULL });
+    CHECK(t, strstr(r.s.out, "\nDevices: cpu: ") && strstr(r.s.out, "; in use"), "%s", r.s.out);
+    CHECK(t, strstr(r.s.out, "\nDevice: The model is on the processor (cpu ") != NULL, "%s", r.s.out);
+    CHECK(t, strstr(r.s.out, "\n  device = cpu, gpu-layers = auto: ") != NULL, "%s", r.s.out);
+    need_llvmpipe(t, &r);
+    quip(t, &r, NULL, "hello\n/device llvmpipe\nand now?\n/device\n/device cpu\nand back?\n",
+         (const char *const[]){ "--line", GREEDY, NULL });
+    const char *moved = strstr(r.s.out, "\nDevice: Now on llvmpipe, 2 of 2 layers, ");
+    const char *asked = strstr(r.s.out, "\nYou: and now?\nModel: " TINY_MODEL_REPLY "\n");
+    const char *back = strstr(r.s.out, "\nDevice: Now on the processor (cpu ");
+    CHECK(t, moved && asked > moved && back > asked, "%s", r.s.out);
+    CHECK(t, strstr(back, TINY_MODEL_REPLY "\n") != NULL, "%s", r.s.out);
+    CHECK(t, strstr(r.s.out, "; in use for 2 of 2 layers") != NULL, "%s", r.s.out);
+    shell_finish(&r.s);
+}
+
+TEST(chat_stays_where_there_is_no_device)
+{
+    struct rig r;
+    rig_make(t, &r);
+    run(t, &r, "/nonexistent.json", "hello\n/device vulkan\nstill there?\n",
+        (const char *const[]){ "--line", GREEDY, NULL });
+    CHECK_INT(t, r.s.code, 1, "%s", r.s.err);
+    CHECK(t, strstr(r.s.out, "\nNot moved: no Vulkan "), "%s", r.s.out);
+    CHECK(t, strstr(r.s.out, "The model stays on the processor (cpu "), "%s", r.s.out);
+    CHECK_INT(t, count(r.s.out, TINY_MODEL_REPLY), 2, "%s", r.s.out);
     shell_finish(&r.s);
 }

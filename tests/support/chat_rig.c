@@ -21,6 +21,20 @@ static bool rig_session(void *self, uint64_t id, const struct port_session *sess
     return true;
 }
 
+static bool rig_device(void *self, uint64_t id, const struct port_device *device)
+{
+    struct chat_rig *r = self;
+    r->opened = id;
+    r->device = *device;
+    return true;
+}
+
+static bool rig_list_devices(void *self)
+{
+    ((struct chat_rig *)self)->n_listed++;
+    return true;
+}
+
 static bool rig_count(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n,
                       int32_t enable_thinking)
 {
@@ -111,10 +125,11 @@ void chat_rig_put_file(const char *path, const char *text)
 void chat_rig_begin(struct test *t, struct chat_rig *r)
 {
     memset(r, 0, sizeof *r);
-    r->config.n_predict = -1;
+    r->config.n_predict = r->config.n_gpu_layers = -1;
     snprintf(r->paths.models, sizeof r->paths.models, "%s", test_folder(t));
     snprintf(r->paths.home, sizeof r->paths.home, "%s", test_folder(t));
-    struct port port = { .self = r, .open_model = rig_open, .set_session = rig_session, .answer = rig_answer,
+    struct port port = { .self = r, .open_model = rig_open, .set_session = rig_session,
+                         .set_device = rig_device, .list_devices = rig_list_devices, .answer = rig_answer,
                          .count = rig_count, .prepare = rig_prepare, .close_chat = rig_close,
                          .want_stats = rig_nothing, .cancel = rig_cancel, .fetch = rig_fetch,
                          .stop_fetch = rig_nothing, .show = rig_show,

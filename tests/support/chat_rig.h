@@ -19,6 +19,8 @@ struct chat_rig {
     int n_answers, n_quits;
     enum port_panel shown;
     struct port_session session;
+    struct port_device device;
+    int n_listed;
     uint64_t counted;
     int32_t n_counted, counts[PORT_PROMPTS];    /* messages of each prompt that was to be counted */
     int32_t n_prepared;                         /* messages of the prompt prepared last */

@@ -22,11 +22,13 @@ struct rig {
     struct mailbox box;
     struct worker *worker;
     uint64_t last_id;
-    int n_models, n_done, n_stats, n_counts, n_prompts, n_failed;
+    int n_devices, n_models, n_done, n_stats, n_counts, n_prompts, n_failed;
     int32_t n_prompt, n_reused;
     int32_t most_held;    /* tokens, of all figures that came */
     struct port_counts counts;
     struct port_stats stats;
+    struct port_model model;
+    struct port_devices devices;
     char text[ERR_TEXT_BYTES];
     struct buf answer;
 };
@@ -37,6 +39,7 @@ static void take(struct rig *r, struct mail *mail)
     case MAIL_MODEL:
         r->n_models++;
         r->stats = mail->stats;
+        r->model = *mail->model;
         free(mail->model);
         break;
     case MAIL_PROMPT:
@@ -52,6 +55,11 @@ static void take(struct rig *r, struct mail *mail)
     case MAIL_COUNTS:
         r->n_counts++;
         r->counts = mail->counts;
+        break;
+    case MAIL_DEVICES:
+        r->n_devices++;
+        r->devices = *mail->devices;
+        free(mail->devices);
         break;
     case MAIL_STATS:
         r->n_stats++;
@@ -308,5 +316,103 @@ TEST(worker_finds_out_what_passes_cost_while_nobody_asks)
     CHECK(t, has_passes(folder), "nothing was measured");
     CHECK(t, worker_want_stats(r.worker));
     wait_for(t, &r, &r.n_stats, r.n_stats + 1);
+    rig_end(&r);
+}
+
+/* ---- devices ------------------------------------------------------------------------------------------- */
+
+static void wait_for_failure(struct rig *r)
+{
+    while (r->n_failed == 0)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    r->n_failed = 0;
+}
+
+/* Skips the case where there is no such device. */
+static void move(struct test *t, struct rig *r, const char *name, int32_t n_gpu_layers)
+{
+    struct port_device device = { .n_gpu_layers = n_gpu_layers };
+    int n_models = r->n_models;
+    snprintf(device.name, sizeof device.name, "%s", name);
+    CHECK(t, worker_set_device(r->worker, ++r->last_id, &device));
+    while (r->n_models == n_models && r->n_failed == 0)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    if (r->n_failed > 0) {
+        rig_end(r);
+        SKIP(t, "%s", r->text);
+    }
+}
+
+TEST(worker_moves_the_model_and_the_chat_goes_on)
+{
+    struct tiny_model m;
+    struct rig r;
+    tiny_model_init(&m);
+    rig_begin(t, &r, &m, 512);
+    struct chat_message chat[] = {
+        { .role = "user", .content = "hello" },
+        { .role = "assistant", .content = TINY_MODEL_REPLY },
+        { .role = "user", .content = "again" },
+    };
+    ask(t, &r, chat, 1, NULL);
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK(t, worker_want_stats(r.worker));
+    wait_for(t, &r, &r.n_stats, r.n_stats + 1);
+    int32_t n_held = r.stats.n_held;
+    CHECK(t, n_held > 20 && r.stats.n_device_layers == 0);
+    CHECK_INT(t, r.model.n_again, 0);
+
+    move(t, &r, "llvmpipe", 0);
+    CHECK_INT(t, r.model.n_again, n_held);
+    CHECK_INT(t, r.stats.n_device_layers, 2);
+    CHECK(t, strstr(r.model.device, "llvmpipe") && r.stats.device_shares && r.stats.device_bytes > 100000, "%s",
+          r.model.device);
+    ask(t, &r, chat, 3, NULL);
+    wait_for(t, &r, &r.n_done, 2);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    CHECK_INT(t, r.n_reused, 0);
+
+    move(t, &r, "llvmpipe", 1);
+    CHECK_INT(t, r.stats.n_device_layers, 1);
+    CHECK(t, r.model.n_again > n_held, "%d", r.model.n_again);
+    move(t, &r, "llvmpipe", 1);
+    CHECK_INT(t, r.model.n_again, -1);
+    CHECK(t, worker_list_devices(r.worker));
+    wait_for(t, &r, &r.n_devices, 1);
+    for (int32_t i = 0; i < r.devices.n; i++)
+        CHECK_INT(t, r.devices.rows[i].in_use, strstr(r.devices.rows[i].name, "llvmpipe") != NULL, "%s",
+                  r.devices.rows[i].name);
+    move(t, &r, "cpu", 0);
+    CHECK_INT(t, r.stats.n_device_layers, 0);
+    CHECK_TEXT(t, r.model.device, "");
+    ask(t, &r, chat, 3, NULL);
+    wait_for(t, &r, &r.n_done, 3);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    rig_end(&r);
+}
+
+TEST(worker_stays_where_a_device_cannot_be_had)
+{
+    struct tiny_model m;
+    struct rig r;
+    tiny_model_init(&m);
+    rig_begin(t, &r, &m, 512);
+    struct port_device device = { .name = "nonsense" };
+    struct chat_message chat = { .role = "user", .content = "hello" };
+    ask(t, &r, &chat, 1, NULL);
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK(t, worker_set_device(r.worker, ++r.last_id, &device));
+    wait_for_failure(&r);
+    CHECK(t, strstr(r.text, "nonsense") || strstr(r.text, "Vulkan"), "%s", r.text);
+    CHECK_INT(t, r.n_models, 1);
+    ask(t, &r, &chat, 1, NULL);
+    wait_for(t, &r, &r.n_done, 2);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    CHECK_INT(t, r.n_reused, r.n_prompt - 1);
+    CHECK(t, worker_list_devices(r.worker));
+    wait_for(t, &r, &r.n_devices, 1);
+    CHECK(t, r.devices.n >= 1);
+    CHECK_TEXT(t, r.devices.rows[0].id, "cpu");
+    CHECK(t, r.devices.rows[0].in_use && r.devices.rows[0].n_bytes > 0);
     rig_end(&r);
 }
