@@ -346,7 +346,7 @@ TEST(vulkan_matmul_coop_is_the_product_of_the_dequantised_weights)
 {
     struct matmul_rig m;
     coop_open(&m, t);
-    for (int type = 0; type < PRODUCT_N_TYPES; type++) {
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++) {
         int32_t block = block_of(type);
         check_coop(&m, type, 1, block, 33, plain);
         check_coop(&m, type, 70, block, 64, plain);
@@ -361,7 +361,7 @@ TEST(vulkan_matmul_coop_in_large_tiles)
 {
     struct matmul_rig m;
     coop_open(&m, t);
-    for (int type = 1; type < PRODUCT_N_TYPES; type += 3) {
+    for (int type = 1; type < WEIGHTS_N_TYPES; type += 3) {
         check_coop(&m, type, 1027, 256, 250, plain);
         check_coop(&m, type, 1027, 256, 250, pair);
     }
@@ -372,7 +372,7 @@ TEST(vulkan_matmul_coop_bias_scale_cap_and_pairs)
 {
     struct matmul_rig m;
     coop_open(&m, t);
-    for (int type = 1; type < PRODUCT_N_TYPES; type += 3)
+    for (int type = 1; type < WEIGHTS_N_TYPES; type += 3)
         for (int i = 0; i < N_MODES; i++)
             check_coop(&m, type, 37, 512, 41, modes[i]);
     vulkan_rig_close(&m.rig);
@@ -382,9 +382,9 @@ TEST(vulkan_matmul_coop_in_chunks)
 {
     struct matmul_rig m;
     coop_open(&m, t);
-    for (int type = Q4_0; type < PRODUCT_N_TYPES; type += 2) {
+    for (int type = WEIGHTS_FIRST_BLOCKS; type < WEIGHTS_N_TYPES; type += 2) {
         struct product_case c;
-        product_case_init(&c, &m.rig, type, 101, 768, 40, 42 * quant_row_bytes(product_type(type), 768) + 64);
+        product_case_init(&c, &m.rig, type, 101, 768, 40, 42 * quant_row_bytes(weights_types[type], 768) + 64);
         CHECK_INT(t, c.w[0].n_chunks, 3);
         for (int i = 0; i < N_MODES; i += 3)
             product_case_check(&c, modes[i], COOP_LIMIT);
@@ -397,7 +397,7 @@ TEST(vulkan_matmul_coop_of_a_row_does_not_depend_on_the_rows_beside_it)
 {
     struct matmul_rig m;
     coop_open(&m, t);
-    for (int type = 1; type < PRODUCT_N_TYPES; type += 2)
+    for (int type = 1; type < WEIGHTS_N_TYPES; type += 2)
         check_bits(&m, type, type % 4 == 1 ? pair : plain, type % 3 == 0);
     vulkan_rig_close(&m.rig);
 }

@@ -8,10 +8,7 @@
 
 /* Products on the device against plain loops in double over the dequantised weights. */
 
-enum { PRODUCT_N_TYPES = 13 };
-uint32_t product_type(int type);    /* the type'th that Vulkan has a layout for: enum quant_type */
-
-/* Random blocks, and numbers; w->data and the numbers are the caller's to free. */
+/* Random blocks of weights_types[type], and numbers; w->data and the numbers are the caller's to free. */
 void product_tensor(struct test *t, struct tensor *w, int type, int32_t n_rows, int32_t n_cols);
 float *product_normals(struct test *t, size_t n);
 
