@@ -64,6 +64,7 @@ void main()
     uint at_row = gl_SubgroupID / 2 * (BM / 2), first_act = gl_WorkGroupID.x * BN + gl_SubgroupID % 2 * (BN / 2);
     if (first_row >= p.n_rows)
         return;
+    weight_prepare(lane, WG_SIZE);
     coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> parts[MATRICES * PARTS_M * PARTS_N];
     [[unroll]] for (uint i = 0; i < MATRICES * PARTS_M * PARTS_N; i++)
         parts[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0);

@@ -28,7 +28,7 @@ endforeach()
 
 # Where the compiler knows cooperative matrices.
 if(GLSLANG_COOP)
-    foreach(type q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k f16)
+    foreach(type ${quantised} f16)
         string(TOUPPER ${type} upper)
         shader_variant(matmul_coop_${type} SOURCE matmul_coop.comp BINDINGS 6 DEFINES WEIGHT_${upper} COOP)
     endforeach()
