@@ -104,30 +104,33 @@ void sampler_copy(struct sampler *dst, const struct sampler *src)
     dst->mu = src->mu;
 }
 
-/* The largest logit, the lowest id among equals; -1 with e filled when there is none or one is no number. */
-static int32_t find_best(const float *logits, int32_t n_vocab, struct err *e)
+/* The first in the order of logit_before(); token -1 when all are -infinity. */
+static struct logit find_best(const float *logits, int32_t n_vocab)
 {
-    float best = -INFINITY;
-    int32_t token = -1;
+    struct logit best = { .token = -1, .value = -INFINITY };
     for (int32_t i = 0; i < n_vocab;) {
-        if (n_vocab - i >= SAMPLER_STRIDE && !sampler_any_above(logits + i, best)) {
+        if (n_vocab - i >= SAMPLER_STRIDE && !sampler_any_above(logits + i, best.value)) {
             i += SAMPLER_STRIDE;
             continue;
         }
-        if (!(logits[i] <= best)) {    /* NaN comes in here, too */
-            if (!(logits[i] < INFINITY)) {
-                err_set(e, ERR_FORMAT, "logits: token %d has %s", i,
-                        isnan(logits[i]) ? "NaN" : "+infinity");
-                return -1;
-            }
-            best = logits[i];
-            token = i;
+        if (!(logits[i] <= best.value)) {    /* NaN comes in here, too */
+            best = (struct logit){ .token = i, .value = logits[i] };
+            if (!(logits[i] < INFINITY))
+                break;
         }
         i++;
     }
-    if (token < 0)
-        err_set(e, ERR_FORMAT, "logits: all %d tokens are at -infinity, none can be chosen", n_vocab);
-    return token;
+    return best;
+}
+
+static enum err_code check_best(const struct sampler *s, struct logit best, struct err *e)
+{
+    if (!(best.value < INFINITY))
+        return err_set(e, ERR_FORMAT, "logits: token %d has %s", best.token,
+                       isnan(best.value) ? "NaN" : "+infinity");
+    if (best.value == -INFINITY)
+        return err_set(e, ERR_FORMAT, "logits: all %d tokens are at -infinity, none can be chosen", s->n_vocab);
+    return ERR_OK;
 }
 
 /* The temperature that the entropy of what is left asks for. */
@@ -178,32 +181,35 @@ static bool cut(const struct sampler_params *p, struct sampler_list *l, double u
     return true;
 }
 
+/* The candidates among all logits. */
+static void fill(const struct sampler *s, struct sampler_list *l, const float *logits, float best)
+{
+    double floor = -INFINITY;
+    if (!s->p.mirostat && s->p.top_n_sigma > 0)
+        floor = sampler_sigma_floor(logits, s->n_vocab, best, s->p.top_n_sigma);
+    sampler_list_fill(l, logits, s->n_vocab, floor, s->p.mirostat ? 0 : s->p.top_k);
+}
+
 /* Every call takes two numbers from the generator, whatever the parameters do with them. */
-static void choose(struct sampler *s, const float *logits, float best, struct sampler_result *out)
+static void choose(struct sampler *s, struct sampler_list *l, struct sampler_result *out)
 {
     double u_xtc = sampler_uniform(&s->rng), u = sampler_uniform(&s->rng);
-    struct sampler_list l = { .item = s->items };
     if (s->p.mirostat) {
-        sampler_list_fill(&l, logits, s->n_vocab, -INFINITY, 0);
-        sampler_softmax(&l, s->p.temperature);
-        sampler_cut_surprise(&l, s->mu);
+        sampler_softmax(l, s->p.temperature);
+        sampler_cut_surprise(l, s->mu);
     } else {
-        double floor = -INFINITY;
-        if (s->p.top_n_sigma > 0)
-            floor = sampler_sigma_floor(logits, s->n_vocab, best, s->p.top_n_sigma);
-        sampler_list_fill(&l, logits, s->n_vocab, floor, s->p.top_k);
-        bool done = cut(&s->p, &l, u_xtc);
-        double temperature = temperature_of(&s->p, &l);
+        bool done = cut(&s->p, l, u_xtc);
+        double temperature = temperature_of(&s->p, l);
         if (temperature <= 0) {
-            sampler_list_front(&l, 1);
-            l.n = temperature = 1;
+            sampler_list_front(l, 1);
+            l->n = temperature = 1;
             done = false;
         }
         if (!done || temperature != 1)
-            sampler_softmax(&l, temperature);
+            sampler_softmax(l, temperature);
     }
-    const struct sampler_item *chosen = draw(&l, u);
-    double p = chosen->p / l.total;
+    const struct sampler_item *chosen = draw(l, u);
+    double p = chosen->p / l->total;
     if (s->p.mirostat) {    /* Basu et al. 2021, algorithm 2 */
         double surprise = -sampler_log(p) / 0x1.62e42fefa39efp-1;
         s->mu -= s->p.mirostat_eta * (surprise - s->p.mirostat_tau);
@@ -237,13 +243,47 @@ enum err_code sampler_sample(struct sampler *s, const float *logits, struct samp
         sampler_change_logits(s, s->logits);
         logits = s->logits;
     }
-    int32_t best = find_best(logits, s->n_vocab, e);
-    if (best < 0)
-        return ERR_FORMAT;
-    *out = (struct sampler_result){ .token = best, .probability = 1 };
-    if (s->p.temperature > 0)
-        choose(s, logits, logits[best], out);
+    struct logit best = find_best(logits, s->n_vocab);
+    enum err_code rc = check_best(s, best, e);
+    if (rc != ERR_OK)
+        return rc;
+    *out = (struct sampler_result){ .token = best.token, .probability = 1 };
+    if (s->p.temperature > 0) {
+        struct sampler_list l = { .item = s->items };
+        fill(s, &l, logits, best.value);
+        choose(s, &l, out);
+    }
     if (s->n_top > 0)
         fill_top(s, raw, out);
+    return ERR_OK;
+}
+
+/* What is left out of the best is of no account to what comes after top-k; everything else looks at all logits, or
+ * at those of tokens that need not be among the best. */
+int32_t sampler_n_best(const struct sampler *s)
+{
+    const struct sampler_params *p = &s->p;
+    if (s->n_top > 0 || sampler_may_change_logits(s))
+        return 0;
+    if (!(p->temperature > 0))
+        return 1;
+    bool cuts_first = !p->mirostat && !(p->top_n_sigma > 0) && p->top_k > 0 && p->top_k < s->n_vocab;
+    return cuts_first ? p->top_k : 0;
+}
+
+enum err_code sampler_sample_best(struct sampler *s, const struct logit *best, int32_t n, struct sampler_result *out,
+                                  struct err *e)
+{
+    int32_t n_best = sampler_n_best(s);
+    assert(n_best > 0 && n >= n_best);
+    enum err_code rc = check_best(s, best[0], e);
+    if (rc != ERR_OK)
+        return rc;
+    *out = (struct sampler_result){ .token = best[0].token, .probability = 1 };
+    if (s->p.temperature > 0) {
+        struct sampler_list l = { .item = s->items };
+        sampler_list_fill_best(&l, best, n_best);
+        choose(s, &l, out);
+    }
     return ERR_OK;
 }

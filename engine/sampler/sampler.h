@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "engine/base/err.h"
+#include "engine/base/logit.h"
 #include "engine/sampler/sampler_params.h"
 
 /* Chooses the next token of one sequence. The order of samplers stands in sampler_params.h, what each does
@@ -57,6 +58,15 @@ void sampler_want_top(struct sampler *s, int32_t n_top);
  *          biases forbid included). The sampler can be used further. */
 enum err_code sampler_sample(struct sampler *s, const float *logits, struct sampler_result *out,
                              struct err *e);
+
+/* How many of the best logits choose like all of them: the same token with the same probability, the same numbers
+ * drawn, the same errors. 0: nothing less than all. Changes with sampler_want_top() alone. */
+int32_t sampler_n_best(const struct sampler *s);
+
+/* The same as sampler_sample() on the logits that these n are the best of, in the order of logit_before(). n: at least
+ * sampler_n_best(), which is not 0. */
+enum err_code sampler_sample_best(struct sampler *s, const struct logit *best, int32_t n, struct sampler_result *out,
+                                  struct err *e);
 
 /* Tells the history, which penalties and DRY look at, of a token: of the prompt, or one chosen. */
 void sampler_accept(struct sampler *s, int32_t token);

@@ -129,6 +129,14 @@ void sampler_list_fill(struct sampler_list *l, const float *logits, int32_t n_vo
     l->n = n;
 }
 
+/* The same from the best, which are as many as top_k or more, or all there are. */
+void sampler_list_fill_best(struct sampler_list *l, const struct logit *best, int32_t n)
+{
+    l->n = 0;
+    for (; l->n < n && best[l->n].value > -INFINITY; l->n++)
+        l->item[l->n] = (struct sampler_item){ .token = best[l->n].token, .logit = best[l->n].value };
+}
+
 void sampler_softmax(struct sampler_list *l, double temperature)
 {
     l->best = l->item[0].logit;

@@ -71,7 +71,8 @@ static inline bool sampler_any_above(const float *logits, float bar)
 }
 
 /* sampler_penalty.c: logit bias, penalties and DRY, on logits [n_vocab]. */
-bool sampler_changes_logits(const struct sampler *s);
+bool sampler_may_change_logits(const struct sampler *s);     /* with some history */
+bool sampler_changes_logits(const struct sampler *s);        /* with the history there is */
 void sampler_change_logits(struct sampler *s, float *logits);
 void sampler_remember(struct sampler *s, int32_t token);
 
@@ -79,6 +80,7 @@ void sampler_remember(struct sampler *s, int32_t token);
 double sampler_sigma_floor(const float *logits, int32_t n_vocab, float best, double n_sigma);
 void sampler_list_fill(struct sampler_list *l, const float *logits, int32_t n_vocab, double floor,
                        int32_t top_k);
+void sampler_list_fill_best(struct sampler_list *l, const struct logit *best, int32_t n);
 void sampler_list_front(struct sampler_list *l, int32_t n);
 void sampler_softmax(struct sampler_list *l, double temperature);
 void sampler_cut_typical(struct sampler_list *l, double mass, int32_t min_keep);

@@ -29,6 +29,11 @@ static bool dry_on(const struct sampler_params *p)
     return p->dry_multiplier > 0 && p->dry_base >= 1 && p->dry_last_n != 0;
 }
 
+bool sampler_may_change_logits(const struct sampler *s)
+{
+    return s->p.n_bias > 0 || penalties_on(&s->p) || dry_on(&s->p);
+}
+
 bool sampler_changes_logits(const struct sampler *s)
 {
     return s->p.n_bias > 0 || (s->history.n > 0 && (penalties_on(&s->p) || dry_on(&s->p)));
