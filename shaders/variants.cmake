@@ -7,6 +7,7 @@
 
 shader_variant(acts SOURCE acts.comp BINDINGS 2)
 shader_variant(acts_f16 SOURCE acts_f16.comp BINDINGS 2)
+shader_variant(best SOURCE best.comp BINDINGS 3)
 shader_variant(glu SOURCE glu.comp BINDINGS 2)
 shader_variant(norm SOURCE norm.comp BINDINGS 4)
 

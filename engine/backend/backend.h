@@ -10,6 +10,7 @@
 #include "engine/backend/kv_page.h"
 #include "engine/backend/step.h"
 #include "engine/base/err.h"
+#include "engine/base/logit.h"
 
 /* All the engine asks of a device: place a program's weights, then evaluate batches of rows. */
 
@@ -31,8 +32,12 @@ struct batch {
     int32_t n_rows;
     int32_t table_stride;
     const struct kv_layer *kv;      /* [n_layers]: the types of the sequences' pages */
-    float *logits;                  /* [n_logits][n_vocab] */
     int32_t n_logits;
+    float *logits;                  /* [n_logits][n_vocab]; where n_best is not 0 it is not written, and may be NULL */
+    /* Instead of all logits the first of each row in the order of logit_before(): as many as the backend offers
+     * (max_best), or fewer. 0: all logits are wanted. */
+    int32_t n_best;
+    struct logit *best;             /* [n_logits][n_best] */
     /* Of a program that is a part of one (split.h), [n_rows][n_embd]: the residual stream it begins with, instead of
      * an EMBED step, and the one it ends with. NULL: none. */
     const float *x_in;
@@ -67,9 +72,12 @@ struct backend_ops {
     void (*destroy)(struct backend *b);
 };
 
+enum { BACKEND_MAX_BEST = 64 };
+
 struct backend {
     const struct backend_ops *ops;
     const char *name;
+    int32_t max_best;               /* the largest n_best of its batches, at most BACKEND_MAX_BEST; 0: all logits always */
     struct kv_memory *kv_memory;    /* where the pages of its batches lie; NULL: the host's memory */
     bool int8;                      /* activations may be rounded to eight bits before products */
     struct backend *next;           /* in the list of whoever has several */

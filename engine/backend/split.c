@@ -142,7 +142,7 @@ static enum err_code split_run(struct placed *p, const struct batch *batch, stru
     int32_t n_first = p->b->n_first;
     struct batch first = *batch, last = *batch;
     assert(batch->n_rows <= p->max_rows);
-    first.n_logits = 0;
+    first.n_logits = first.n_best = 0;
     first.logits = NULL;
     first.x_out = p->x;
     last.x_in = p->x;
@@ -185,7 +185,7 @@ enum err_code split_backend_create(struct backend **out, struct backend *first, 
     if (!b)
         return err_set(e, ERR_NOMEM, "no memory for a split backend");
     snprintf(b->name, sizeof b->name, "%s:%d+%s", first->name, n_first, last->name);
-    b->base = (struct backend){ .ops = &split_ops, .name = b->name };
+    b->base = (struct backend){ .ops = &split_ops, .name = b->name, .max_best = last->max_best };
     b->halves[0] = first;
     b->halves[1] = last;
     b->n_first = n_first;

@@ -216,7 +216,8 @@ enum err_code vulkan_backend_create(struct backend **out, struct vulkan_list *li
     struct vulkan_backend *b = calloc(1, sizeof *b);
     if (!b)
         return err_set(e, ERR_NOMEM, "no memory for the Vulkan backend");
-    b->base = (struct backend){ .ops = &vulkan_ops, .name = "vulkan", .int8 = card->tiles == VULKAN_TILES_INT8 };
+    b->base = (struct backend){ .ops = &vulkan_ops, .name = "vulkan", .max_best = BACKEND_MAX_BEST,
+                                .int8 = card->tiles == VULKAN_TILES_INT8 };
     enum err_code rc = vulkan_device_open(&b->d, list, card, e);
     if (rc == ERR_OK)
         vulkan_kv_init(&b->kv, b->d, false);

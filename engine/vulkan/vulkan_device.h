@@ -15,6 +15,7 @@ struct vulkan_faults {
     int32_t submit;      /* the device is lost */
     bool unmapped;       /* the device's own memory is out of the host's sight */
     float product;       /* products are wrong by this share of themselves */
+    int32_t best;        /* so many of the last logits are overlooked when the best are looked for */
 };
 
 /* Where a buffer is to lie. */

@@ -44,6 +44,7 @@ struct vulkan_body {
     struct vulkan_body *next;
     int32_t n_rows;
     bool many;
+    int32_t n_best;              /* of a head: as recorded; 0: all logits */
     struct vulkan_recording recording;
 };
 
@@ -56,7 +57,8 @@ struct vulkan_slot {
 struct vulkan_scratch {
     struct vulkan_buf in, cos_sin, rows, table, seals, wanted, counts;    /* STEP */
     struct vulkan_buf x, h, q, turned, k, v, attn, gate, up, branch, parts, picked, acts;
-    struct vulkan_buf logits;                                             /* BACK */
+    struct vulkan_buf logits, best_parts;                                 /* where only the best are wanted */
+    struct vulkan_buf all_logits, best;                                   /* BACK */
 };
 
 struct placed {
@@ -92,11 +94,13 @@ struct vulkan_attention vulkan_attention_of(const struct placed *p, const struct
                                             const struct vulkan_vectors *v, const struct kv_layer *kv, int32_t n_rows);
 
 /* vulkan_record.c: the program for n rows, and its head for n rows with logits, recorded when first asked for. many:
- * the batch has so many that vulkan_product_many() says so; its products are tiles then, however small the piece.
+ * the batch has so many that vulkan_product_many() says so; its products are tiles then, however small the piece. n_best:
+ * one of vulkan_best_round(), 0: all logits.
  * Errors: ERR_DEVICE, ERR_NOMEM */
 enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32_t n_rows, bool many,
                               VkCommandBuffer *out, struct err *e);
-enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, bool many, VkCommandBuffer *out, struct err *e);
+enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, bool many, int32_t n_best, VkCommandBuffer *out,
+                              struct err *e);
 void vulkan_forget_recordings(struct placed *p);
 /* Threads begin with what recordings will ask for, as far as is known before there is a session. Its weights have room,
  * but need not be filled. */

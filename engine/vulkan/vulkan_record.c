@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/vulkan_best.h"
 #include "engine/vulkan/vulkan_placed.h"
 #include "engine/vulkan/vulkan_product.h"
 #include "engine/vulkan/vulkan_seal.h"
@@ -39,7 +40,8 @@ static void norm(struct vulkan_recording *r, const struct vulkan_buf *x, struct 
 /* What a recording is for. */
 struct rows {
     int32_t n;
-    bool many;    /* vulkan_product.h */
+    bool many;         /* vulkan_product.h */
+    int32_t n_best;    /* a head's, as in vulkan_head_for() */
 };
 
 /* What a step's matrices are multiplied with, as their products take it. */
@@ -200,9 +202,11 @@ static void record_body(struct vulkan_recording *r, const struct placed *p, cons
     }
 }
 
+/* Logits go to the host where it wants them all, else stay with the device. */
 static void record_head(struct vulkan_recording *r, const struct placed *p, struct rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
+    const struct vulkan_buf *logits = rows.n_best > 0 ? &b->logits : &b->all_logits;
     for (int32_t i = 0; i < p->program->n_steps; i++) {
         const struct step *s = &p->program->steps[i];
         const struct vulkan_vectors *v = &p->vectors[i];
@@ -215,11 +219,15 @@ static void record_head(struct vulkan_recording *r, const struct placed *p, stru
         vulkan_record_shader(r, "norm", spec, 3, parts, &push, sizeof push, (uint32_t)rows.n, 1, 1);
         vulkan_record_barrier(r);
         const struct input in = input(r, p, s, &b->picked, rows);
-        struct vulkan_product head = product_of(p, s->w[0], v->bias[0], &in, &b->logits);
+        struct vulkan_product head = product_of(p, s->w[0], v->bias[0], &in, logits);
         head.scale = s->scale;
         head.cap = s->cap;
         vulkan_record_product(r, &head);
         vulkan_record_barrier(r);
+        if (rows.n_best > 0)
+            vulkan_record_best(r, &(struct vulkan_best){ .logits = logits, .parts = &b->best_parts, .out = &b->best,
+                                                         .n_rows = rows.n, .n_logits = p->program->n_vocab,
+                                                         .n_best = rows.n_best });
     }
 }
 
@@ -255,8 +263,8 @@ void vulkan_want_pipelines(const struct placed *p)
 {
     static const int32_t rows[] = { 1, 8, 64, VULKAN_MAX_ROWS };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        rehearse(p, p->program->kv, (struct rows){ rows[i], vulkan_product_many(p->b->d, rows[i]) });
-    rehearse(p, NULL, (struct rows){ 1, false });
+        rehearse(p, p->program->kv, (struct rows){ .n = rows[i], .many = vulkan_product_many(p->b->d, rows[i]) });
+    rehearse(p, NULL, (struct rows){ .n = 1, .n_best = BACKEND_MAX_BEST });    /* samplers, unless told otherwise */
     vulkan_pipelines_start(p->b->d);
 }
 
@@ -264,7 +272,7 @@ static enum err_code find(struct placed *p, struct vulkan_body **list, const str
                           VkCommandBuffer *out, struct err *e)
 {
     for (struct vulkan_body *b = *list; b; b = b->next)
-        if (b->n_rows == rows.n && b->many == rows.many) {
+        if (b->n_rows == rows.n && b->many == rows.many && b->n_best == rows.n_best) {
             *out = b->recording.cmd;
             return ERR_OK;
         }
@@ -273,6 +281,7 @@ static enum err_code find(struct placed *p, struct vulkan_body **list, const str
         return err_set(e, ERR_NOMEM, "no memory for a recording");
     b->n_rows = rows.n;
     b->many = rows.many;
+    b->n_best = rows.n_best;
     rehearse(p, kv, rows);
     vulkan_pipelines_start(p->b->d);
     enum err_code rc = vulkan_record_begin(&b->recording, p->b->d, e);
@@ -308,10 +317,11 @@ enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32
         forget(&p->bodies);
         memcpy(p->kv, kv, (size_t)p->program->n_layers * sizeof *kv);
     }
-    return find(p, &p->bodies, kv, (struct rows){ n_rows, many }, out, e);
+    return find(p, &p->bodies, kv, (struct rows){ .n = n_rows, .many = many }, out, e);
 }
 
-enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, bool many, VkCommandBuffer *out, struct err *e)
+enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, bool many, int32_t n_best, VkCommandBuffer *out,
+                              struct err *e)
 {
-    return find(p, &p->heads, NULL, (struct rows){ n_logits, many }, out, e);
+    return find(p, &p->heads, NULL, (struct rows){ n_logits, many, n_best }, out, e);
 }

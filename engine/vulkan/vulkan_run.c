@@ -7,6 +7,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/quant/quant.h"
+#include "engine/vulkan/vulkan_best.h"
 #include "engine/vulkan/vulkan_cache.h"
 #include "engine/vulkan/vulkan_placed.h"
 #include "engine/vulkan/vulkan_product.h"
@@ -191,11 +192,16 @@ static int32_t list_wanted(struct placed *p, const struct batch *batch, int32_t 
 static void take_logits(const struct placed *p, const struct batch *batch, int32_t row0, int32_t n_wanted)
 {
     const uint32_t *wanted = p->scratch.wanted.mapped;
-    const float *logits = p->scratch.logits.mapped;
-    size_t n_vocab = (size_t)p->program->n_vocab;
-    for (int32_t i = 0; i < n_wanted; i++)
-        memcpy(batch->logits + (size_t)batch->rows[row0 + (int32_t)wanted[i]].logits * n_vocab,
-               logits + (size_t)i * n_vocab, n_vocab * sizeof *logits);
+    const float *logits = p->scratch.all_logits.mapped;
+    const struct logit *best = p->scratch.best.mapped;
+    size_t n_vocab = (size_t)p->program->n_vocab, n_best = (size_t)batch->n_best;
+    for (int32_t i = 0; i < n_wanted; i++) {
+        size_t to = (size_t)batch->rows[row0 + (int32_t)wanted[i]].logits;
+        if (n_best > 0)
+            memcpy(batch->best + to * n_best, best + i * vulkan_best_round(batch->n_best), n_best * sizeof *best);
+        else
+            memcpy(batch->logits + to * n_vocab, logits + (size_t)i * n_vocab, n_vocab * sizeof *logits);
+    }
 }
 
 static enum err_code run_piece(struct placed *p, const struct batch *batch, int32_t row0, int32_t n, struct err *e)
@@ -203,6 +209,7 @@ static enum err_code run_piece(struct placed *p, const struct batch *batch, int3
     VkCommandBuffer cmds[2];
     const struct vulkan_device *d = p->b->d;
     int32_t row = 0, n_wanted = list_wanted(p, batch, row0, n, &row);
+    int32_t n_best = batch->n_best > 0 ? vulkan_best_round(batch->n_best) : 0;
     size_t n_embd = (size_t)p->program->n_embd;
     write_in(p, batch, row0, n);
     write_rows(p, batch, row0, n);
@@ -211,7 +218,7 @@ static enum err_code run_piece(struct placed *p, const struct batch *batch, int3
         uint32_t n_cmds = first;
         uint64_t value;
         if (n_wanted > 0)
-            rc = vulkan_head_for(p, n_wanted, vulkan_product_many(d, batch->n_logits), &cmds[n_cmds++], e);
+            rc = vulkan_head_for(p, n_wanted, vulkan_product_many(d, batch->n_logits), n_best, &cmds[n_cmds++], e);
         double begin = clock_ms();
         if (rc == ERR_OK)
             rc = vulkan_submit(p->b->d, cmds, n_cmds, &value, e);
@@ -245,6 +252,7 @@ enum err_code vulkan_run(struct placed *p, const struct batch *batch, struct err
     enum err_code rc = ERR_OK;
     int32_t n;
     assert(batch->n_rows <= p->reserved_rows && batch->n_logits <= p->reserved_logits);
+    assert(batch->n_best >= 0 && batch->n_best <= BACKEND_MAX_BEST);
     for (int32_t row0 = 0; row0 < batch->n_rows && rc == ERR_OK; row0 += n) {
         n = rows_in_slots(p, batch->rows + row0, piece_rows(p, batch->n_rows - row0));
         if (batch->cancel && atomic_load(batch->cancel))

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/vulkan/vulkan_best.h"
 #include "engine/vulkan/vulkan_placed.h"
 #include "engine/vulkan/vulkan_product.h"
 
@@ -57,7 +58,8 @@ struct wanted {
 
 static void list(struct vulkan_scratch *s, const struct program *g, const struct sizes *z, struct wanted *out)
 {
-    uint64_t rows = (uint64_t)z->max_rows, f = sizeof(float), logits = (uint64_t)z->max_logits;
+    int32_t n_logits = z->max_logits > 0 ? z->max_logits : 1;
+    uint64_t rows = (uint64_t)z->max_rows, f = sizeof(float), logits = (uint64_t)n_logits;
     uint64_t ropes = (uint64_t)(g->n_ropes > 0 ? g->n_ropes : 1);
     const struct wanted all[N_BUFS] = {
         { &s->in, rows * (uint64_t)g->n_embd * f, VULKAN_STEP },
@@ -78,9 +80,12 @@ static void list(struct vulkan_scratch *s, const struct program *g, const struct
         { &s->up, rows * (uint64_t)g->max_ff * f, VULKAN_LOCAL },
         { &s->branch, rows * (uint64_t)g->n_embd * f, VULKAN_LOCAL },
         { &s->parts, z->parts_bytes, VULKAN_LOCAL },
-        { &s->picked, (logits ? logits : 1) * (uint64_t)g->n_embd * f, VULKAN_LOCAL },
+        { &s->picked, logits * (uint64_t)g->n_embd * f, VULKAN_LOCAL },
         { &s->acts, z->acts_bytes > 16 ? z->acts_bytes : 16, VULKAN_LOCAL },
-        { &s->logits, (logits ? logits : 1) * (uint64_t)g->n_vocab * f, VULKAN_BACK },
+        { &s->logits, logits * (uint64_t)g->n_vocab * f, VULKAN_LOCAL },
+        { &s->best_parts, vulkan_best_parts_bytes(n_logits, g->n_vocab), VULKAN_LOCAL },
+        { &s->all_logits, logits * (uint64_t)g->n_vocab * f, VULKAN_BACK },
+        { &s->best, logits * BACKEND_MAX_BEST * sizeof(struct logit), VULKAN_BACK },
     };
     memcpy(out, all, sizeof all);
 }

@@ -50,6 +50,14 @@ struct push_product {
     PUSH_F cap;          /* 0: none */
 };
 
+/* best.comp */
+struct push_best {
+    PUSH_U n;            /* entries of a row */
+    PUSH_U in_at;        /* of the buffer of parts: where the entries of the first row begin, */
+    PUSH_U out_at;       /* and what is left of it */
+    PUSH_U n_logits;     /* of a row */
+};
+
 /* attn_in.comp */
 struct push_attn_in {
     PUSH_U n_head;

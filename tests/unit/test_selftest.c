@@ -292,6 +292,18 @@ TEST(selftest_of_a_device_that_gives_no_numbers_fails)
     close_rig(&r);
 }
 
+TEST(selftest_of_a_device_that_finds_others_than_the_best_fails)
+{
+    struct rig r;
+    char path[512];
+    write_model(t, &plan_all[0], QUANT_F32, path);
+    open_engine(t, &r, NULL);
+    faults_of(&r)->best = plan_all[0].n_vocab / 2;
+    open_model(t, &r, path);
+    check_line(t, &r, "NMSE inf");
+    close_rig(&r);
+}
+
 TEST(selftest_that_cannot_be_made_is_said_and_not_remembered)
 {
     struct rig r;

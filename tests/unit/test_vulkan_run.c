@@ -144,9 +144,9 @@ static void end(const struct rig *r, struct seq *s)
 
 /* ---- evaluating ------------------------------------------------------------------------------------------ */
 
-/* n[i] tokens of seqs[i], in one batch; logits of all of them, in their order backwards when back. */
-static void evaluate(const struct rig *r, struct backend *b, struct placed *placed, struct seq *const *seqs,
-                     const int32_t *n, int32_t n_seqs, bool back, float *logits)
+/* n[i] tokens of seqs[i], in one batch; of all of them logits, or the n_best best, in their order backwards when back. */
+static void evaluate_best(const struct rig *r, struct backend *b, struct placed *placed, struct seq *const *seqs,
+                          const int32_t *n, int32_t n_seqs, bool back, float *logits, struct logit *best, int32_t n_best)
 {
     struct batch_row rows[256];
     struct err e = { 0 };
@@ -159,10 +159,16 @@ static void evaluate(const struct rig *r, struct backend *b, struct placed *plac
             rows[n_rows] = (struct batch_row){ .token = seqs[i]->ids[seqs[i]->n + k], .pos = seqs[i]->n + k,
                                                .pages = seqs[i]->pages, .logits = back ? all - 1 - n_rows : n_rows };
     const struct batch batch = { .rows = rows, .n_rows = n_rows, .table_stride = STRIDE, .kv = seqs[0]->kv,
-                                 .logits = logits, .n_logits = n_rows };
+                                 .logits = logits, .n_logits = n_rows, .best = best, .n_best = n_best };
     CHECK_INT(r->t, b->ops->run(placed, &batch, &e), ERR_OK, "%s", e.text);
     for (int32_t i = 0; i < n_seqs; i++)
         seqs[i]->n += n[i];
+}
+
+static void evaluate(const struct rig *r, struct backend *b, struct placed *placed, struct seq *const *seqs,
+                     const int32_t *n, int32_t n_seqs, bool back, float *logits)
+{
+    evaluate_best(r, b, placed, seqs, n, n_seqs, back, logits, NULL, 0);
 }
 
 /* What seqs[i]'s last n tokens gave, against the whole of it alone. */
@@ -391,6 +397,71 @@ TEST(vulkan_run_takes_logits_and_attention_in_turns)
     free(row);
     free(seqs);
     close_rig(&r);
+}
+
+/* The best of these rows' logits, which have been evaluated before. */
+static void check_best(const struct rig *r, struct backend *b, struct placed *placed, struct seq *const *seqs,
+                       const int32_t *n, const float *logits, bool back)
+{
+    static const int32_t n_bests[] = { 1, 3, 40, 64 };
+    int32_t n_rows = n[0] + n[1];
+    struct logit *best = malloc((size_t)n_rows * BACKEND_MAX_BEST * sizeof *best);
+    CHECK(r->t, best != NULL);
+    for (size_t i = 0; i < sizeof n_bests / sizeof *n_bests; i++) {
+        int32_t n_best = n_bests[i];
+        for (int j = 0; j < 2; j++)
+            seqs[j]->n -= n[j];
+        evaluate_best(r, b, placed, seqs, n, 2, back, NULL, best, n_best);
+        for (int32_t row = 0; row < n_rows; row++)
+            for (int32_t k = 0; k < n_best; k++) {
+                const struct logit *got = &best[row * n_best + k];
+                int32_t n_before = 0;
+                CHECK(r->t, got->token >= 0 && got->token < plan.n_vocab, "%d", got->token);
+                CHECK_BYTES(r->t, &got->value, &logits[(int64_t)row * plan.n_vocab + got->token], sizeof got->value);
+                for (int32_t c = 0; c < plan.n_vocab; c++)
+                    n_before += logit_before((struct logit){ c, logits[(int64_t)row * plan.n_vocab + c] }, *got);
+                CHECK_INT(r->t, n_before, k, "%d best, row %d", n_best, row);
+            }
+    }
+    free(best);
+}
+
+TEST(vulkan_run_gives_the_best_of_the_logits_it_would_give)
+{
+    for (int k = 0; k < 3; k++) {
+        struct rig r;
+        struct seq *s[2];
+        struct err e = { 0 };
+        const int32_t n[2] = { 11, 9 };
+        open_rig(t, &r, k == 1);
+        set_types(&r, KV_KV4, KV_Q8_0);
+        struct backend *b = r.backend, *split = NULL;
+        struct placed *placed = r.placed;
+        if (k == 2) {
+            CHECK_INT(t, split_backend_create(&split, b, b, 2, &e), ERR_OK, "%s", e.text);
+            place(&r, b = split, &placed, 200, N_CTX);
+        } else {
+            r.placed->max_logits = k == 0 ? 7 : r.placed->max_logits;    /* in turns */
+        }
+        CHECK_INT(t, b->max_best, BACKEND_MAX_BEST);
+        struct seq *seqs = new_seqs(&r, s, 2);
+        float *logits = malloc((size_t)256 * (size_t)plan.n_vocab * sizeof *logits);
+        CHECK(t, logits != NULL);
+        evaluate(&r, b, placed, s, (const int32_t[]){ 64, 60 }, 2, false, logits);
+        for (int back = 0; back < 2; back++) {
+            evaluate(&r, b, placed, s, n, 2, back, logits);
+            check_best(&r, b, placed, s, n, logits, back);
+        }
+        if (split) {
+            b->ops->unplace(placed);
+            b->ops->destroy(split);
+        }
+        end(&r, s[0]);
+        end(&r, s[1]);
+        free(logits);
+        free(seqs);
+        close_rig(&r);
+    }
 }
 
 /* Both parts of a split program on the device: the residual stream leaves it and comes back. */
