@@ -80,8 +80,10 @@ static bool alloc_rows(struct session *s)
 {
     s->seqs = calloc((size_t)s->n_seqs, sizeof *s->seqs);
     s->rows = calloc((size_t)s->n_asked, sizeof *s->rows);
-    s->logits = calloc((size_t)(s->n_seqs + SPEC_MAX_DRAFT) * (size_t)s->model->info.n_vocab, sizeof *s->logits);
-    if (!s->seqs || !s->rows || !s->logits || !buf_reserve(&s->text, TEXT_BYTES))
+    size_t n_logits = (size_t)(s->n_seqs + SPEC_MAX_DRAFT);
+    s->logits = calloc(n_logits * (size_t)s->model->info.n_vocab, sizeof *s->logits);
+    s->best = calloc(n_logits * BACKEND_MAX_BEST, sizeof *s->best);
+    if (!s->seqs || !s->rows || !s->logits || !s->best || !buf_reserve(&s->text, TEXT_BYTES))
         return false;
     for (int32_t i = 0; i < s->n_seqs; i++) {
         struct err e;
@@ -135,6 +137,7 @@ void session_destroy(struct session *s)
     free(s->seqs);
     free(s->rows);
     free(s->logits);
+    free(s->best);
     free(s);
 }
 

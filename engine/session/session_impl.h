@@ -123,6 +123,7 @@ struct session {
     struct seq *seqs;
     struct batch_row *rows;      /* [n_asked] */
     float *logits;               /* [n_seqs + SPEC_MAX_DRAFT][n_vocab] */
+    struct logit *best;          /* [n_seqs + SPEC_MAX_DRAFT][BACKEND_MAX_BEST] */
     struct buf text;             /* of one token */
     char spec_note[96];          /* why nothing is drafted */
     atomic_bool cancel;          /* raised by any thread, lowered by the engine's when it has had its effect */
@@ -141,6 +142,9 @@ enum err_code session_check_tokens(const struct session *s, int32_t seq, const i
                                    struct err *e);
 
 /* session_step.c */
+/* A batch without rows, for what the sequences that are busy do next. Where their samplers make do with the best logits,
+ * and the backend finds those, it asks for no more. */
+struct batch session_batch(struct session *s);
 /* Rows for tokens from pos on, where what the sequence holds and has in the batch ends; its pages are there already.
  * Logits are wanted of the last n_logits. */
 void session_add_rows(struct session *s, struct batch *batch, int32_t seq, int32_t pos, const int32_t *tokens,

@@ -32,7 +32,7 @@ static bool holds(const struct session *s, int32_t seq, int32_t n_rows)
 static enum err_code time_pass(struct session *s, int32_t seq, int32_t n_rows, double *ms, struct err *e)
 {
     const struct backend_ops *ops = s->model->backend->ops;
-    struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
+    struct batch batch = session_batch(s);
     struct kv_seq *kv = s->seqs[seq].kv;
     int32_t tokens[SPEC_MAX_ROWS] = { 0 };
     enum err_code rc = kv_seq_reserve(kv, kv_seq_held(kv) + n_rows, e);

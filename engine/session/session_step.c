@@ -108,6 +108,19 @@ static int32_t next_cut(const struct session *s, int32_t seq)
 
 /* ---- one batch ------------------------------------------------------------------------------------ */
 
+struct batch session_batch(struct session *s)
+{
+    int32_t n_best = 1;
+    for (int32_t i = 0; i < s->n_seqs && n_best > 0; i++) {
+        int32_t n = s->seqs[i].state != SEQ_IDLE ? sampler_n_best(s->seqs[i].sampler) : 1;
+        n_best = n == 0 || n > n_best ? n : n_best;
+    }
+    if (n_best > s->model->backend->max_best)
+        n_best = 0;
+    return (struct batch){ .kv = s->cache->layers, .rows = s->rows, .logits = n_best == 0 ? s->logits : NULL,
+                           .n_best = n_best, .best = s->best, .cancel = &s->cancel };
+}
+
 void session_add_rows(struct session *s, struct batch *batch, int32_t seq, int32_t pos, const int32_t *tokens,
                       int32_t n, int32_t n_logits)
 {
@@ -185,7 +198,16 @@ static enum err_code fill_batch(struct session *s, struct batch *batch, int32_t 
     return rc;
 }
 
-static void sample_one(struct session *s, struct event_list *list, int32_t seq, const float *logits,
+/* From a row of what the batch has for samplers. */
+static enum err_code sample(const struct session *s, const struct seq *q, const struct batch *batch, int32_t row,
+                            struct sampler_result *out, struct err *e)
+{
+    if (batch->n_best > 0)
+        return sampler_sample_best(q->sampler, batch->best + row * batch->n_best, batch->n_best, out, e);
+    return sampler_sample(q->sampler, batch->logits + (int64_t)row * s->model->info.n_vocab, out, e);
+}
+
+static void sample_one(struct session *s, struct event_list *list, int32_t seq, const struct batch *batch, int32_t row,
                        const struct spec_guess *draft)
 {
     struct seq *q = &s->seqs[seq];
@@ -195,7 +217,7 @@ static void sample_one(struct session *s, struct event_list *list, int32_t seq, 
         session_emit_done(s, list, seq, DONE_LENGTH, NULL);
         return;
     }
-    if (sampler_sample(q->sampler, logits, &result, &e) != ERR_OK) {
+    if (sample(s, q, batch, row, &result, &e) != ERR_OK) {
         session_emit_done(s, list, seq, DONE_ERROR, e.text);
         return;
     }
@@ -227,14 +249,14 @@ static void sample_one(struct session *s, struct event_list *list, int32_t seq, 
 
 /* Goes through an answer's rows for as long as what is sampled is what was drafted; what the cache got
  * of the rest is written over. The sampler is asked as often, with the same logits, as without drafts. */
-static void take_answer(struct session *s, struct event_list *list, int32_t seq, const float *logits)
+static void take_answer(struct session *s, struct event_list *list, int32_t seq, const struct batch *batch, int32_t row)
 {
     struct seq *q = &s->seqs[seq];
     int32_t n_rows = q->spec.n_rows, n_others = s->n_seqs - 1 - seq;
-    for (int32_t i = 0; i < n_rows; i++, logits += s->model->info.n_vocab) {
+    for (int32_t i = 0; i < n_rows; i++) {
         const struct spec_guess *draft = i + 1 < n_rows ? &q->spec.draft[i] : NULL;
         kv_seq_append(q->kv, &q->next, 1);
-        sample_one(s, list, seq, logits, draft);
+        sample_one(s, list, seq, batch, row + i, draft);
         if (q->state != SEQ_GENERATE || !draft || q->next != draft->token ||
             list->cap - list->n < EVENTS_PER_SEQ * (1 + n_others))
             break;
@@ -258,21 +280,19 @@ static void take_piece(struct session *s, struct event_list *list, int32_t seq, 
 static void take_results(struct session *s, struct event_list *list, const struct batch *batch,
                          const int32_t *takes, double ms)
 {
-    const float *logits = s->logits;
+    int32_t row = 0;
     for (int32_t i = 0; batch->n_rows > 0 && i < s->n_seqs; i++) {
         struct seq *q = &s->seqs[i];
         if (takes[i] == 0)
             continue;
         if (q->state == SEQ_GENERATE) {
-            take_answer(s, list, i, logits);
-            logits += (int64_t)takes[i] * s->model->info.n_vocab;
+            take_answer(s, list, i, batch, row);
+            row += takes[i];
             continue;
         }
         take_piece(s, list, i, takes[i], ms * takes[i] / batch->n_rows);
-        if (q->n_fed == q->n_prompt) {
-            sample_one(s, list, i, logits, NULL);
-            logits += s->model->info.n_vocab;
-        }
+        if (q->n_fed == q->n_prompt)
+            sample_one(s, list, i, batch, row++, NULL);
     }
     if (s->cache->store)
         kv_store_poll(s->cache->store);
@@ -285,7 +305,7 @@ static enum err_code step(struct session *s, struct event_list *list, struct err
     enum err_code rc = atomic_load(&s->cancel) ? ERR_CANCELLED : gguf_changed(s->model->gguf, e);
     if (rc == ERR_OK)
         rc = session_ready(s, -1, e);
-    struct batch batch = { .rows = s->rows, .logits = s->logits, .kv = s->cache->layers, .cancel = &s->cancel };
+    struct batch batch = session_batch(s);
     if (rc == ERR_OK)
         rc = fill_batch(s, &batch, takes, list, e);
     double start_ms = clock_ms();
