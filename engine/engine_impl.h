@@ -155,6 +155,8 @@ int32_t layers_choose(struct model *m, const struct engine_info *info);
 enum err_code layers_to_move(struct model *m, int32_t *n, struct err *e);
 /* How many of the last layers, with the head, fit into so many bytes at this context; *all: what all of them take. */
 int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, uint64_t *all);
+/* Whether all layers and an embedding of its own fit into so many bytes. */
+bool layers_leave_room_to_embed(const struct model *m, uint64_t room);
 
 /* engine.c: the processor's exact arithmetic, on the engine's threads. Errors: ERR_NOMEM */
 enum err_code engine_exact_backend(struct engine *eng, struct backend **out, struct err *e);

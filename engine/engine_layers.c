@@ -6,6 +6,9 @@
  *     free memory of the device - reserve >= weights of the last n layers and the head + their keys and values as f16
  *                                            at the context wanted + scratch
  *
+ * An embedding that is no matrix of the head comes along where the device has all layers and room is left; else the
+ * processor looks tokens up, which costs little.
+ *
  * What a device computes crosses back once per batch, so a few layers on it cost more than they bring: below a third
  * of them the processor has all. */
 #include <stdio.h>
@@ -49,15 +52,28 @@ int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, u
     return fit;
 }
 
+/* The context that room is left for. */
+static int32_t context_of(const struct model *m)
+{
+    int32_t train = m->info.n_ctx_train;
+    return m->engine->n_ctx ? m->engine->n_ctx : train < DEFAULT_CTX ? train : DEFAULT_CTX;
+}
+
+bool layers_leave_room_to_embed(const struct model *m, uint64_t room)
+{
+    const struct program *p = m->program;
+    uint64_t all = 0;
+    int32_t fit = layers_that_fit(p, context_of(m), room, &all);
+    return fit == p->n_layers && p->steps[0].w[0]->n_bytes <= room - all;
+}
+
 /* None where they are too few. text: what is to be said where it is not all; "". */
 static int32_t choose(const struct model *m, const struct engine_info *info, const char *too_few,
                       char text[ERR_TEXT_BYTES])
 {
     const struct program *p = m->program;
     uint64_t all = 0;
-    int32_t train = m->info.n_ctx_train, n_ctx = m->engine->n_ctx;
-    if (n_ctx == 0)
-        n_ctx = train < DEFAULT_CTX ? train : DEFAULT_CTX;
+    int32_t n_ctx = context_of(m);
     uint64_t room = engine_device_room(info);
     int32_t fit = layers_that_fit(p, n_ctx, room, &all);
     bool none = fit * LEAST_PART < p->n_layers;

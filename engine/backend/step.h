@@ -78,6 +78,7 @@ struct program {
     int32_t n_ropes;
 
     int32_t n_layers, n_embd, n_vocab;
+    bool embed_on_host;             /* a device has no memory to spare for an embedding that is no matrix of the head */
     /* The largest of any step, for scratch. */
     int32_t max_cols;               /* inputs of a matrix */
     int32_t max_q;                  /* n_head * d_head */

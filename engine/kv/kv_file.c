@@ -29,7 +29,7 @@ enum {
     NAME_CHARS = 16 + 1 + 32 + 3,    /* hash of the key, '-', hash of the tokens, ".kv" */
 };
 
-static const char magic[8] = "quipkv\r\n";
+static const char magic[] = "quipkv\r\n";
 
 /* ---- names and checksums ---------------------------------------------------------------------------- */
 
@@ -122,7 +122,7 @@ static bool text_ends(const char text[KV_STORE_TEXT_BYTES])
 /* What can be said before anything else of the file is read. */
 static enum err_code check_counts(const struct kv_file_head *h, uint64_t n_bytes, struct err *e)
 {
-    if (memcmp(h->magic, magic, sizeof magic) != 0)
+    if (memcmp(h->magic, magic, sizeof h->magic) != 0)
         return err_set(e, ERR_UNSUPPORTED, "not a file of cached keys and values");
     if (h->version != KV_FILE_VERSION || h->page_tokens != KV_PAGE)
         return err_set(e, ERR_UNSUPPORTED, "format %u with pages of %u tokens, this program reads format %d with %d",
@@ -325,7 +325,7 @@ static size_t fill_head(uint8_t *bytes, const struct kv_store_options *o, const 
         .file_bytes = kv_file_bytes(image, o->n_layers), .compute_us = compute_ms > 0 ? (uint64_t)(compute_ms * 1e3) : 0,
         .n_tokens = (uint32_t)image->n_tokens, .n_layers = (uint32_t)o->n_layers, .n_pieces = (uint32_t)image->n_pieces,
     };
-    memcpy(h.magic, magic, sizeof magic);
+    memcpy(h.magic, magic, sizeof h.magic);
     memcpy(h.key, o->key.bytes, sizeof h.key);
     set_text(h.model, o->model);
     set_text(h.file, o->file);

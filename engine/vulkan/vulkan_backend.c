@@ -12,7 +12,7 @@
 
 /* ---- placing --------------------------------------------------------------------------------------------- */
 
-/* The embedding alone is looked up by the host. */
+/* The embedding alone is only looked up. */
 static bool is_matrix(const struct program *g, const struct tensor *t)
 {
     for (int32_t i = 0; i < g->n_steps; i++)
@@ -45,6 +45,25 @@ static void forget_mapped(const struct tensor *t)
         madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+/* Where it is a matrix of the head it is there already; else it comes along when there is room, and no failure matters.
+ * room: for all weights */
+static void reserve_embedding(struct placed *p, uint64_t room)
+{
+    const struct program *g = p->program;
+    const struct tensor *t = g->n_steps > 0 && g->steps[0].kind == STEP_EMBED ? g->steps[0].w[0] : NULL;
+    if (!t)
+        return;
+    uint64_t n_bytes = vulkan_weight_bytes(t);
+    struct vulkan_weight *w = &p->weights[t->index];
+    if (!is_matrix(g, t)) {
+        if (g->embed_on_host || p->weight_bytes + n_bytes > room ||
+            vulkan_weight_reserve(p->b->d, t, w, NULL) != ERR_OK)
+            return;
+        p->weight_bytes += n_bytes;
+    }
+    p->embed = w;
+}
+
 static enum err_code reserve_weights(struct placed *p, struct err *e)
 {
     const struct program *g = p->program;
@@ -62,6 +81,8 @@ static enum err_code reserve_weights(struct placed *p, struct err *e)
     for (int32_t i = 0; i < g->n_tensors && rc == ERR_OK; i++)
         if (is_matrix(g, &g->tensors[i]))
             rc = vulkan_weight_reserve(d, &g->tensors[i], &p->weights[i], e);
+    if (rc == ERR_OK)
+        reserve_embedding(p, room);
     return rc;
 }
 
@@ -71,7 +92,7 @@ static enum err_code fill_weights(struct placed *p, struct err *e)
     enum err_code rc = ERR_OK;
     for (int32_t i = 0; i < g->n_tensors && rc == ERR_OK; i++) {
         const struct tensor *t = &g->tensors[i];
-        if (!is_matrix(g, t))
+        if (p->weights[i].n_chunks == 0)
             continue;
         rc = vulkan_weight_fill(p->b->d, t, &p->weights[i], e);
         if (rc == ERR_OK)

@@ -9,7 +9,7 @@
 #include "engine/base/file.h"
 #include "engine/vulkan/vulkan_shader.h"
 
-static const char magic[8] = "quipVKP2";
+static const char magic[] = "quipVKP2";
 enum { MOST_BYTES = 256 << 20 };
 
 struct head {
@@ -38,7 +38,7 @@ static struct head head_for(const struct vulkan_device *d, const void *bytes, si
 {
     struct head h = { .build = vulkan_cache_build(d->card), .n_bytes = n_bytes,
                       .checksum = XXH3_64bits(bytes, n_bytes) };
-    memcpy(h.magic, magic, sizeof magic);
+    memcpy(h.magic, magic, sizeof h.magic);
     return h;
 }
 

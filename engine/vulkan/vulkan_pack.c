@@ -46,7 +46,7 @@ struct plane {
 #define BY_FOUR(a) { a, a, a, a, a + 32, a + 32, a + 32, a + 32 }
 
 /* By type; blocks are those of engine/quant/<format>.h. A new one needs its line here, its lines in
- * shaders/include/weight.glsl, variants.cmake and vulkan_product.c. */
+ * shaders/include/weight.glsl, variants.cmake and vulkan_weight.c. */
 static const struct {
     uint16_t block, block_bytes;
     struct plane planes[VULKAN_N_PLANES];

@@ -14,7 +14,7 @@
  * the keys of those before. For each number of rows the whole program is recorded once, and the head for each number
  * of rows with logits; what changes between batches stands in buffers that the host writes (STEP):
  *
- *     in        rows of the embedding, [n][n_embd] f32, scaled
+ *     in        what rows begin with, [n][n_embd] f32, where the embedding is not on the device
  *     cos_sin   [rope][max_rows][max_rot]
  *     rows      table_row of each
  *     table     table_page of sequence slot s, layer i, page j at (s * n_layers + i) * stride + j
@@ -67,6 +67,7 @@ struct placed {
     struct vulkan_weight *weights;      /* [n_tensors]; those without chunks are not on the device */
     struct vulkan_buf vector_bytes;
     struct vulkan_vectors *vectors;     /* [n_steps] */
+    const struct vulkan_weight *embed;  /* one of the weights; NULL: the host looks tokens up, or there is no embedding */
     uint64_t weight_bytes;
 
     struct vulkan_scratch scratch;

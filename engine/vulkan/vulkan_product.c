@@ -10,14 +10,6 @@
 
 enum { MAX_LANES = 256, MAX_COLS = 8, MAX_GRID = 32768, ACTS_LANES = 64, MIN_LARGE_TILES = 64 };
 
-/* As shaders/variants.cmake has them. */
-static const char *const types[QUANT_N_TYPES] = {
-    [QUANT_F32] = "f32",   [QUANT_F16] = "f16",   [QUANT_BF16] = "bf16", [QUANT_Q4_0] = "q4_0", [QUANT_Q4_1] = "q4_1",
-    [QUANT_Q5_0] = "q5_0", [QUANT_Q5_1] = "q5_1", [QUANT_Q8_0] = "q8_0", [QUANT_Q2_K] = "q2k",  [QUANT_Q3_K] = "q3k",
-    [QUANT_Q4_K] = "q4k",  [QUANT_Q5_K] = "q5k",  [QUANT_Q6_K] = "q6k",
-    [QUANT_IQ4_NL] = "iq4_nl", [QUANT_IQ4_XS] = "iq4_xs", [QUANT_MXFP4] = "mxfp4"
-};
-
 struct group_shape {
     uint32_t lanes, rows;
 };
@@ -76,7 +68,7 @@ static void record_matvec(struct vulkan_recording *r, const struct vulkan_produc
                               (shape.lanes + card->min_subgroup - 1) / card->min_subgroup };
     uint32_t n = ((uint32_t)p->w->chunks[chunk].n_rows + shape.rows - 1) / shape.rows;
     uint32_t x = n < MAX_GRID ? n : MAX_GRID;
-    snprintf(shader, sizeof shader, "matvec_%s%s", types[p->w->type],
+    snprintf(shader, sizeof shader, "matvec_%s%s", vulkan_weight_suffix(p->w->type),
              card->features & VULKAN_SUBGROUP_ADD ? "" : "_tree");
     record_chunk(r, p, chunk, shader, p->x, spec, sizeof spec / sizeof *spec, act0, n_cols * n_groups, x,
                  (n + x - 1) / x, (uint32_t)n_groups);
@@ -158,7 +150,7 @@ struct tiling {
 static struct tiling tiling_of(const struct vulkan_card *card, const struct vulkan_product *p, struct tile t,
                                bool takes_acts)
 {
-    const char *type = types[p->w->type];
+    const char *type = vulkan_weight_suffix(p->w->type);
     struct tiling x = { .n_spec = 6, .slots = (uint32_t)p->n };
     if (takes_acts && card->tiles == VULKAN_TILES_COOP) {
         const uint32_t spec[] = { VULKAN_COOP_SUBGROUPS * card->subgroup, t.rows, t.acts, shader_mode(p),

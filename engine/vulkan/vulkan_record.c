@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A program recorded for a number of rows.
  *
- * A dense layer, a line for each LEVEL (what stands between two barriers):
+ * A dense layer, a line for each LEVEL (what stands between two barriers); before the first the rows of the embedding are
+ * looked up, behind the last come the head and, where the host wants no more than those, the best of the logits:
  *
  *     norm      h = norm(x)
  *     q, k, v   from h
@@ -20,6 +21,7 @@
 #include <string.h>
 
 #include "engine/vulkan/vulkan_best.h"
+#include "engine/vulkan/vulkan_embed.h"
 #include "engine/vulkan/vulkan_placed.h"
 #include "engine/vulkan/vulkan_product.h"
 #include "engine/vulkan/vulkan_seal.h"
@@ -182,16 +184,24 @@ static void ffn_in(struct vulkan_recording *r, const struct placed *p, const str
     vulkan_record_barrier(r);
 }
 
+static void embed(struct vulkan_recording *r, const struct placed *p, const struct step *s, int32_t n_rows)
+{
+    if (p->embed)    /* else the host looked the rows up */
+        vulkan_record_embed(r, &(struct vulkan_embed){ .w = p->embed, .rows = &p->scratch.rows, .x = &p->scratch.x,
+                                                       .n = n_rows, .scale = s->scale });
+}
+
 static void record_body(struct vulkan_recording *r, const struct placed *p, const struct kv_layer *kv,
                         struct rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
-    vulkan_record_copy(r, &b->x, &b->in, (uint64_t)rows.n * (uint64_t)p->program->n_embd * sizeof(float));
+    if (!p->embed)
+        vulkan_record_copy(r, &b->x, &b->in, (uint64_t)rows.n * (uint64_t)p->program->n_embd * sizeof(float));
     for (int32_t i = 0; i < p->program->n_steps; i++) {
         const struct step *s = &p->program->steps[i];
         const struct vulkan_vectors *v = &p->vectors[i];
         switch (s->kind) {
-        case STEP_EMBED: break;    /* the host looked it up */
+        case STEP_EMBED: embed(r, p, s, rows.n); break;
         case STEP_ATTN_IN: attn_in(r, p, s, v, kv, rows); break;
         case STEP_ATTN: attend(r, p, s, v, kv, rows.n); break;
         case STEP_ATTN_OUT: onto_residual(r, p, s, v, &b->attn, rows); break;

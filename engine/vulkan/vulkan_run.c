@@ -51,7 +51,7 @@ static void write_in(struct placed *p, const struct batch *batch, int32_t row0, 
     float *in = p->scratch.in.mapped, *cos_sin = p->scratch.cos_sin.mapped;
     if (batch->x_in)
         memcpy(in, batch->x_in + (int64_t)row0 * g->n_embd, (size_t)n * (size_t)g->n_embd * sizeof *in);
-    for (int32_t r = 0; r < n && !batch->x_in; r++)
+    for (int32_t r = 0; r < n && !batch->x_in && !p->embed; r++)
         embed(in + (int64_t)r * g->n_embd, &g->steps[0], rows[r].token);
     for (int32_t i = 0; i < g->n_ropes; i++)
         for (int32_t r = 0; r < n; r++) {
@@ -161,7 +161,8 @@ static void write_rows(struct placed *p, const struct batch *batch, int32_t row0
         if (r + 1 == n || br[1].pages != br->pages)    /* the sequence's furthest position in this piece */
             write_pages(p, slot, br->pages, batch->table_stride, br->pos / KV_PAGE + 1);
         rows[r] = (struct table_row){ .pos = (uint32_t)br->pos,
-                                      .table = (uint32_t)(slot * p->program->n_layers * p->stride) };
+                                      .table = (uint32_t)(slot * p->program->n_layers * p->stride),
+                                      .token = (uint32_t)br->token };
     }
     write_counts(p, batch, row0, n);
 }

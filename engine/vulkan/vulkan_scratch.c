@@ -14,7 +14,7 @@ static const uint64_t PARTS_BYTES = 64 << 20;      /* of partial attention, abou
 /* What the sizes follow from. */
 struct sizes {
     int32_t max_rows, max_logits, n_ctx, stride, max_rot, slice_rows, max_parts;
-    uint64_t seals_bytes, parts_bytes, acts_bytes;
+    uint64_t seals_bytes, parts_bytes, acts_bytes, in_bytes;
 };
 
 static uint64_t parts_bytes(const struct program *g, int32_t slice_rows, int32_t max_parts)
@@ -40,6 +40,7 @@ static struct sizes sizes_for(const struct placed *p, int32_t max_rows, int32_t 
     while (z.max_logits > 1 && (uint64_t)z.max_logits * (uint64_t)g->n_vocab * sizeof(float) > LOGITS_BYTES)
         z.max_logits = (z.max_logits + 1) / 2;
     z.parts_bytes = parts_bytes(g, z.slice_rows, z.max_parts);
+    z.in_bytes = p->embed ? 16 : (uint64_t)rows * (uint64_t)g->n_embd * sizeof(float);
     z.seals_bytes = ((uint64_t)rows * 4 + 255) / 256 * 256;    /* so that each list may be bound */
     if (vulkan_product_many(p->b->d, max_rows))
         z.acts_bytes = vulkan_acts_bytes(p->b->d, rows, g->max_cols);
@@ -62,7 +63,7 @@ static void list(struct vulkan_scratch *s, const struct program *g, const struct
     uint64_t rows = (uint64_t)z->max_rows, f = sizeof(float), logits = (uint64_t)n_logits;
     uint64_t ropes = (uint64_t)(g->n_ropes > 0 ? g->n_ropes : 1);
     const struct wanted all[N_BUFS] = {
-        { &s->in, rows * (uint64_t)g->n_embd * f, VULKAN_STEP },
+        { &s->in, z->in_bytes, VULKAN_STEP },
         { &s->cos_sin, ropes * rows * (uint64_t)z->max_rot * f, VULKAN_STEP },
         { &s->rows, rows * sizeof(struct table_row), VULKAN_STEP },
         { &s->table, (uint64_t)(N_SLOTS * g->n_layers) * (uint64_t)z->stride * sizeof(struct table_page), VULKAN_STEP },

@@ -9,6 +9,17 @@
 /* Rows of about this many bytes are packed at a time, plane by plane: the later planes find them in the cache. */
 enum { PIECE_BYTES = 2 << 20, PIECE_ROWS = 4 };
 
+const char *vulkan_weight_suffix(uint32_t type)
+{
+    static const char *const suffixes[QUANT_N_TYPES] = {
+        [QUANT_F32] = "f32",   [QUANT_F16] = "f16",   [QUANT_BF16] = "bf16", [QUANT_Q4_0] = "q4_0",
+        [QUANT_Q4_1] = "q4_1", [QUANT_Q5_0] = "q5_0", [QUANT_Q5_1] = "q5_1", [QUANT_Q8_0] = "q8_0",
+        [QUANT_Q2_K] = "q2k",  [QUANT_Q3_K] = "q3k",  [QUANT_Q4_K] = "q4k",  [QUANT_Q5_K] = "q5k",
+        [QUANT_Q6_K] = "q6k",  [QUANT_IQ4_NL] = "iq4_nl", [QUANT_IQ4_XS] = "iq4_xs", [QUANT_MXFP4] = "mxfp4"
+    };
+    return suffixes[type];
+}
+
 bool vulkan_weight_supported(uint32_t type)
 {
     return vulkan_pack_block(type) > 0;

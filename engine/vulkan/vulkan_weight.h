@@ -22,6 +22,8 @@ struct vulkan_weight {
 };
 
 bool vulkan_weight_supported(uint32_t type);
+/* What the names of shaders for a supported type end in (shaders/variants.cmake): "q4k". */
+const char *vulkan_weight_suffix(uint32_t type);
 
 /* On the device; 0 when it cannot lie there. */
 uint64_t vulkan_weight_bytes(const struct tensor *t);

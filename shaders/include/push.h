@@ -19,6 +19,15 @@ struct push_norm {
     PUSH_F scale;
 };
 
+/* embed.comp */
+struct push_embed {
+    PUSH_U plane[4];     /* as of matvec.comp, to row0 */
+    PUSH_U n_units;
+    PUSH_U n_rows;
+    PUSH_U row0;
+    PUSH_F scale;
+};
+
 /* glu.comp */
 struct push_glu {
     PUSH_U n_cols;

@@ -14,6 +14,7 @@
 struct table_row {
     TABLE_U pos;
     TABLE_U table;
+    TABLE_U token;
 };
 
 /* An entry of the page table: addresses on the device of a page's two forms (engine/backend/kv_page.h), low word

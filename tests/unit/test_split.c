@@ -378,6 +378,10 @@ TEST(split_takes_as_many_layers_as_fit)
     last += kv_cache_estimate(p->kv, 1, 400);
     CHECK_INT(t, layers_that_fit(p, 400, all - last, &ignored), 2);
     CHECK_INT(t, layers_that_fit(p, 400, all - last - 1, &ignored), 1);
+    rig.engine->n_ctx = 400;
+    CHECK(t, layers_leave_room_to_embed(rig.model, all + p->steps[0].w[0]->n_bytes));
+    CHECK(t, !layers_leave_room_to_embed(rig.model, all + p->steps[0].w[0]->n_bytes - 1));
+    CHECK(t, !layers_leave_room_to_embed(rig.model, all - 1) && !layers_leave_room_to_embed(rig.model, 0));
     session_rig_close(&rig);
     plan_model_finish(&model);
 }

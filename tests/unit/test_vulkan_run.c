@@ -50,7 +50,7 @@ static void set_types(struct rig *r, enum kv_type k, enum kv_type v)
 }
 
 /* unmapped: as on a card whose memory the host does not see. */
-static void open_rig(struct test *t, struct rig *r, bool unmapped)
+static void open_rig_of(struct test *t, struct rig *r, const struct plan *p, bool unmapped)
 {
     struct plan_model model;
     struct hparams h;
@@ -59,7 +59,7 @@ static void open_rig(struct test *t, struct rig *r, bool unmapped)
     *r = (struct rig){ .t = t };
     vulkan_rig_open(&r->vulkan, t);
     snprintf(path, sizeof path, "%s/model.gguf", test_folder(t));
-    plan_model_write(t, &model, &plan, path);
+    plan_model_write(t, &model, p, path);
     plan_model_finish(&model);
     CHECK_INT(t, vulkan_backend_create(&r->backend, r->vulkan.list, r->vulkan.d->card, NULL, &e), ERR_OK, "%s", e.text);
     CHECK_INT(t, vulkan_backend_create(&r->other, r->vulkan.list, r->vulkan.d->card, NULL, &e), ERR_OK, "%s", e.text);
@@ -69,6 +69,11 @@ static void open_rig(struct test *t, struct rig *r, bool unmapped)
     CHECK(t, r->program->n_layers <= MAX_LAYERS);
     set_types(r, KV_F16, KV_F16);
     place(r, r->backend, &r->placed, 256, N_CTX);
+}
+
+static void open_rig(struct test *t, struct rig *r, bool unmapped)
+{
+    open_rig_of(t, r, &plan, unmapped);
 }
 
 static void close_rig(struct rig *r)
@@ -497,6 +502,54 @@ TEST(vulkan_run_of_a_program_in_two_parts)
 {
     check_split(t, 1, false);
     check_split(t, 3, true);
+}
+
+static int32_t count_matrices(const struct program *p)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < p->n_steps; i++)
+        for (int j = 0; j < 3 && p->steps[i].kind != STEP_EMBED && p->steps[i].w[j]; j++)
+            n++;
+    return n;
+}
+
+/* On the device; in the host's memory, because the program says so or there is no memory for it: nothing fails, and no
+ * bit is another. */
+TEST(vulkan_run_looks_tokens_up_wherever_the_embedding_is)
+{
+    static const uint32_t types[] = { QUANT_F32, QUANT_Q8_0 };
+    for (int i = 0; i < 6; i++) {
+        struct plan untied = plan;
+        struct rig r;
+        struct seq *s[2];
+        int where = i % 3;
+        untied.tied = false;
+        untied.weight_type = types[i / 3];
+        open_rig_of(t, &r, &untied, i == 4);
+        CHECK(t, r.placed->embed != NULL);
+        struct seq *seqs = new_seqs(&r, s, 2);
+        size_t n_bytes = 80 * (size_t)plan.n_vocab * sizeof(float);
+        float *want = malloc(n_bytes), *got = malloc(n_bytes);
+        struct placed *other;
+        CHECK(t, want && got);
+        evaluate(&r, r.backend, r.placed, s, (const int32_t[]){ 70, 10 }, 2, false, want);
+        r.program->embed_on_host = where == 1;
+        if (where == 2)    /* one for the vectors, one for each matrix */
+            ((struct vulkan_backend *)r.backend)->d->faults.allocate = 1 + count_matrices(r.program) + 1;
+        place(&r, r.backend, &other, 80, N_CTX);
+        CHECK(t, (other->embed != NULL) == (where == 0));
+        CHECK_INT(t, ((struct vulkan_backend *)r.backend)->d->faults.allocate, 0);
+        s[0]->n = s[1]->n = 0;
+        evaluate(&r, r.backend, other, s, (const int32_t[]){ 70, 10 }, 2, false, got);
+        CHECK_BYTES(t, got, want, n_bytes, "%d", i);
+        r.backend->ops->unplace(other);
+        end(&r, s[0]);
+        end(&r, s[1]);
+        free(want);
+        free(got);
+        free(seqs);
+        close_rig(&r);
+    }
 }
 
 /* A piece of a matrix may wait to be sent when the next one turns out to be impossible. */
