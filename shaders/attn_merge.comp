@@ -11,6 +11,7 @@
 // The parts of a row that attn.comp left in the scratch, added in their order. A workgroup makes one head of one row.
 layout(constant_id = 0) const uint D_HEAD = 64;
 layout(constant_id = 1) const bool TURN_BACK = false;    // values are rotated
+layout(constant_id = 2) const bool SINKS = false;        // beside the parts: a key that scores so, and has no value
 const uint WG_SIZE = 128;
 const uint EACH = (D_HEAD + WG_SIZE - 1) / WG_SIZE;
 layout(local_size_x = 128) in;
@@ -18,6 +19,7 @@ layout(push_constant) uniform Push { push_attn p; };
 layout(set = 0, binding = 0) readonly buffer Rows { table_row rows[]; };
 layout(set = 0, binding = 1) readonly buffer Scratch { float scratch[]; };
 layout(set = 0, binding = 2) writeonly buffer Out { float result[]; };
+layout(set = 0, binding = 3) readonly buffer Sinks { float sinks[]; };    // if SINKS
 
 shared float share[WG_SIZE], sum[WG_SIZE];
 shared float x[D_HEAD];
@@ -43,6 +45,10 @@ void main()
     for (uint part = lane; part < n_parts; part += WG_SIZE)
         m = max(m, scratch[(at + part) * 2]);
     m = group_max(m, lane, WG_SIZE);
+    if (SINKS) {
+        m = max(m, sinks[head]);
+        l = exp(sinks[head] - m);
+    }
     for (uint i = 0; i < EACH; i++)
         o[i] = 0;
     for (uint first = 0; first < n_parts; first += WG_SIZE) {

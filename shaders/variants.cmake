@@ -38,5 +38,5 @@ endif()
 
 shader_variant(attn_in SOURCE attn_in.comp BINDINGS 8)
 shader_variant(attn SOURCE attn.comp BINDINGS 5)
-shader_variant(attn_merge SOURCE attn_merge.comp BINDINGS 3)
+shader_variant(attn_merge SOURCE attn_merge.comp BINDINGS 4)
 shader_variant(seal SOURCE seal.comp BINDINGS 2)

@@ -58,8 +58,8 @@ static void write_kind(const struct program *p, const struct step *s, char out[K
                       s->kind == STEP_EMBED || s->kind == STEP_HEAD ? 0 : s->w[i]->n_rows, s->bias[i] ? "+" : "");
     n += snprintf(out + n, (size_t)(KIND_BYTES - n), " n%d%d", s->norm != NULL, s->post_norm != NULL);
     if (s->kind == STEP_ATTN_IN || s->kind == STEP_ATTN)
-        n += snprintf(out + n, (size_t)(KIND_BYTES - n), " h%d/%dx%d w%d g%d%d", s->n_head, s->n_kv_head, s->d_head,
-                      s->window, s->q_norm != NULL, s->k_norm != NULL);
+        n += snprintf(out + n, (size_t)(KIND_BYTES - n), " h%d/%dx%d w%d g%d%d s%d", s->n_head, s->n_kv_head,
+                      s->d_head, s->window, s->q_norm != NULL, s->k_norm != NULL, s->sinks != NULL);
     if (s->kind == STEP_ATTN_IN && s->rope >= 0)
         n += snprintf(out + n, (size_t)(KIND_BYTES - n), " r%d%d", p->ropes[s->rope].n_rot, p->ropes[s->rope].halves);
     snprintf(out + n, (size_t)(KIND_BYTES - n), " a%d c%d\n", s->act, s->cap != 0);

@@ -65,6 +65,8 @@ struct step {
     const float *q_norm, *k_norm;   /* [d_head], per head, before RoPE */
     int32_t rope;                   /* place in the program's list, -1: none */
     int32_t window;                 /* keys a query sees, its own among them; 0: all */
+    const float *sinks;             /* ATTN: [n_head], scores of a key without a value that every query sees beside
+                                     * them, after the cap; NULL: none */
 
     enum step_act act;              /* FFN_IN */
 };

@@ -272,7 +272,8 @@ static void visit_part(const struct span *sp, struct cpu_attn *a, int32_t part)
         visit_near(sp, a);
 }
 
-/* Joins what a query found far and near, and writes its result. */
+/* Joins what a query found far and near, and its head's sink, which is one more key found; writes its result. far is
+ * used up. */
 static void finish_state(const struct span *sp, int32_t row, int32_t head, struct cpu_attn *near,
                          struct cpu_attn *far)
 {
@@ -281,6 +282,12 @@ static void finish_state(const struct span *sp, int32_t row, int32_t head, struc
     if (far->m != -INFINITY) {
         if (kv_type_rotated(sp->shape.v))
             p->b->kv.unrotate(far->o, d);
+        p->b->vec.attn_merge(near, far, d);
+    }
+    if (sp->s->sinks) {
+        memset(far->o, 0, (size_t)d * sizeof *far->o);
+        far->m = sp->s->sinks[head];
+        far->l = 1;
         p->b->vec.attn_merge(near, far, d);
     }
     float *out = p->attn + ((int64_t)row * sp->s->n_head + head) * d;

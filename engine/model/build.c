@@ -131,6 +131,7 @@ struct step *build_attn(struct build *b, struct step *in)
     in->n_head = s->n_head = (int32_t)b->h->n_head[in->layer];
     in->n_kv_head = s->n_kv_head = (int32_t)b->h->n_kv_head[in->layer];
     in->d_head = s->d_head = (int32_t)b->h->d_head;
+    s->sinks = build_gain_optional(b, in->layer, "attn_sinks", b->h->n_head[in->layer]);
     return s;
 }
 

@@ -84,15 +84,15 @@ void vulkan_record_attend(struct vulkan_recording *r, const struct step *s, cons
 {
     const struct kv_layer *kv = a->kv;
     const uint32_t attend_spec[] = { (uint32_t)s->d_head, queries(s), kv->k, kv->v };
-    const uint32_t merge_spec[] = { (uint32_t)s->d_head, kv_type_rotated(kv->v) };
+    const uint32_t merge_spec[] = { (uint32_t)s->d_head, kv_type_rotated(kv->v), s->sinks != NULL };
     const struct vulkan_pipeline *attend = vulkan_record_pipeline(r, "attn", attend_spec, 4);
-    const struct vulkan_pipeline *merge = vulkan_record_pipeline(r, "attn_merge", merge_spec, 2);
+    const struct vulkan_pipeline *merge = vulkan_record_pipeline(r, "attn_merge", merge_spec, 3);
     if (!attend || !merge)
         return;
     assert(vulkan_attend_scratch_bytes(s, a->slice_rows, a->max_parts) <= a->scratch.n_bytes);
     const struct vulkan_part attend_parts[] = { a->rows, a->table, a->q,
                                                 part_or(vulkan_attend_turns(kv), a->turned, a->q), a->scratch };
-    const struct vulkan_part merge_parts[] = { a->rows, a->scratch, a->out };
+    const struct vulkan_part merge_parts[] = { a->rows, a->scratch, a->out, part_or(s->sinks, a->sinks, a->scratch) };
     for (int32_t row = 0; row < a->n_rows; row += a->slice_rows) {
         int32_t n = a->n_rows - row < a->slice_rows ? a->n_rows - row : a->slice_rows;
         const struct push_attn push = { .n_head = (uint32_t)s->n_head, .n_kv_head = (uint32_t)s->n_kv_head,

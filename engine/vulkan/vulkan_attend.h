@@ -15,6 +15,7 @@ struct vulkan_attention {
                                           * where vulkan_attend_turns() says so */
     struct vulkan_part k, v;             /* f32 [n_rows][n_kv_head][d_head] */
     struct vulkan_part gains;            /* f32 [2][d_head]: of q, of k; in use where the step has such norms */
+    struct vulkan_part sinks;            /* f32 [n_head]; in use where the step has them */
     struct vulkan_part cos_sin;          /* f32: cosine and sine of each pair, rows cos_sin_stride floats apart */
     int32_t cos_sin_at, cos_sin_stride;  /* cos_sin_at: of the rope, in floats */
     struct vulkan_part rows, table;      /* struct table_row [n_rows], struct table_page */

@@ -124,6 +124,7 @@ static enum err_code place_vectors(struct placed *p, struct err *e)
     for (int32_t i = 0; i < g->n_steps; i++) {
         const struct step *s = &g->steps[i];
         struct vulkan_vectors *v = &p->vectors[i];
+        take(&v->sinks, s->sinks, s->n_head, &n_bytes, p->b->d);
         if (s->kind == STEP_EMBED || !s->w[0])
             continue;
         take(&v->norm, s->norm, s->w[0]->n_cols, &n_bytes, p->b->d);
@@ -136,7 +137,8 @@ static enum err_code place_vectors(struct placed *p, struct err *e)
     for (int32_t i = 0; i < g->n_steps && rc == ERR_OK; i++) {
         const struct step *s = &g->steps[i];
         struct vulkan_vectors *v = &p->vectors[i];
-        if (s->kind == STEP_EMBED || !s->w[0])
+        rc = put(p, &v->sinks, s->sinks, e);
+        if (s->kind == STEP_EMBED || !s->w[0] || rc != ERR_OK)
             continue;
         struct vulkan_part q_gain = v->gains, k_gain = v->gains;
         q_gain.n_bytes = k_gain.n_bytes = v->gains.n_bytes / 2;

@@ -37,6 +37,7 @@ enum { VULKAN_MAX_ROWS = 256 };    /* of a piece */
 struct vulkan_vectors {
     struct vulkan_part norm, post_norm, bias[3];
     struct vulkan_part gains;    /* of the heads: q's, k's */
+    struct vulkan_part sinks;
 };
 
 /* The program for n rows, of a batch of many (vulkan_product.h) or of few. */

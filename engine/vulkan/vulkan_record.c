@@ -96,7 +96,7 @@ struct vulkan_attention vulkan_attention_of(const struct placed *p, const struct
     return (struct vulkan_attention){
         .kv = &kv[s->layer], .rope = s->rope >= 0 ? &p->program->ropes[s->rope] : NULL,
         .q = vulkan_all(&b->q), .turned = vulkan_all(&b->turned), .k = vulkan_all(&b->k), .v = vulkan_all(&b->v),
-        .out = vulkan_all(&b->attn), .gains = v->gains, .cos_sin = vulkan_all(&b->cos_sin),
+        .out = vulkan_all(&b->attn), .gains = v->gains, .sinks = v->sinks, .cos_sin = vulkan_all(&b->cos_sin),
         .cos_sin_at = s->rope * p->max_rows * p->max_rot, .cos_sin_stride = p->max_rot,
         .rows = vulkan_all(&b->rows), .table = vulkan_all(&b->table), .table_stride = p->stride, .n_rows = n_rows,
         .scratch = vulkan_all(&b->parts), .slice_rows = p->slice_rows, .max_parts = p->max_parts,

@@ -13,7 +13,7 @@ const struct plan plan_all[PLAN_N_ALL] = {
       .n_vocab = 200, .n_rot = 12, .rope_base = 10000, .embed_scale = 1, .qkv_bias = true, .other_bias = true,
       .rope_factors = true },
     { .arch = "llama", .n_layers = 2, .n_embd = 64, .n_ff = 96, .n_head = 6, .n_kv_head = 1, .d_head = 32,
-      .n_vocab = 200, .n_rot = 32, .rope_base = 500, .embed_scale = 1, .linear_factor = 3 },
+      .n_vocab = 200, .n_rot = 32, .rope_base = 500, .embed_scale = 1, .linear_factor = 3, .sinks = true },
     { .arch = "qwen2", .n_layers = 2, .n_embd = 96, .n_ff = 64, .n_head = 3, .n_kv_head = 3, .d_head = 32,
       .n_vocab = 200, .n_rot = 32, .rope_base = 10000, .embed_scale = 1, .halves = true, .qkv_bias = true,
       .tied = true },
@@ -22,7 +22,7 @@ const struct plan plan_all[PLAN_N_ALL] = {
       .yarn_factor = 4, .yarn_ctx = 4096 },
     { .arch = "gemma3", .n_layers = 4, .n_embd = 64, .n_ff = 96, .n_head = 4, .n_kv_head = 1, .d_head = 32,
       .n_vocab = 200, .n_rot = 32, .rope_base = 100000, .rope_base_local = 500, .embed_scale = 8, .halves = true,
-      .qk_norm = true, .post_norm = true, .gelu = true, .tied = true, .window = 70, .period = 3,
+      .qk_norm = true, .post_norm = true, .sinks = true, .gelu = true, .tied = true, .window = 70, .period = 3,
       .linear_factor = 2, .attention_cap = 4, .final_cap = 9 },
     /* Wide enough for outlier rows (second planes), and for products in more than one piece. */
     { .arch = "llama", .n_layers = 1, .n_embd = 512, .n_ff = 512, .n_head = 8, .n_kv_head = 2, .d_head = 64,
@@ -112,6 +112,8 @@ static void add_layer(struct test *t, struct plan_model *m, int32_t i)
         add(t, m, i, "post_attention_norm.weight", 1, p->n_embd, 1, 0.2);
         add(t, m, i, "post_ffw_norm.weight", 1, p->n_embd, 1, 0.2);
     }
+    if (p->sinks)
+        add(t, m, i, "attn_sinks.weight", 1, p->n_head, 2, 2);
 }
 
 /* ---- the file ------------------------------------------------------------------------------------- */
@@ -307,11 +309,11 @@ static double capped(double x, double cap)
     return cap > 0 ? cap * tanh(x / cap) : x;
 }
 
-/* One head at position pos over keys and values [pos + 1][n_kv]. */
+/* One head at position pos over keys and values [pos + 1][n_kv], and a sink that scores so. */
 static void attend(const struct plan *p, int32_t layer, double *out, const double *q, const double *keys,
-                   const double *values, int32_t n_kv, int32_t pos)
+                   const double *values, int32_t n_kv, int32_t pos, double sink)
 {
-    double *weights = calloc((size_t)pos + 1, sizeof *weights), sum = 0, most = -INFINITY;
+    double *weights = calloc((size_t)pos + 1, sizeof *weights), most = sink;
     int32_t first = is_local(p, layer) && pos >= p->window ? pos - p->window + 1 : 0;
     for (int32_t k = first; k <= pos; k++) {
         for (int32_t c = 0; c < p->d_head; c++)
@@ -319,6 +321,7 @@ static void attend(const struct plan *p, int32_t layer, double *out, const doubl
         weights[k] = capped(weights[k] / sqrt(p->d_head), p->attention_cap);
         most = fmax(most, weights[k]);
     }
+    double sum = exp(sink - most);
     for (int32_t k = first; k <= pos; k++)
         sum += weights[k] = exp(weights[k] - most);
     for (int32_t c = 0; c < p->d_head; c++) {
@@ -353,7 +356,9 @@ static void layer_forward(const struct plan_model *m, int32_t layer, double *x, 
     }
     for (int32_t head = 0; head < p->n_head; head++) {
         int32_t kv = head / (p->n_head / p->n_kv_head) * d;
-        attend(p, layer, o + head * d, q + head * d, keys + kv, values + kv, n_kv, pos);
+        const struct plan_weight *sinks = weight(m, layer, "attn_sinks.weight");
+        attend(p, layer, o + head * d, q + head * d, keys + kv, values + kv, n_kv, pos,
+               sinks ? (double)sinks->x[head] : -INFINITY);
     }
     linear(m, layer, "attn_output", branch, o);
     if (p->post_norm)

@@ -23,7 +23,7 @@ struct plan {
     int32_t n_rot;                /* components rotated, at the beginning of a head */
     bool halves;                  /* pairs (i, i + n_rot / 2), else (2i, 2i + 1) */
     bool qkv_bias, other_bias;    /* other: attention output, gate, up, down */
-    bool qk_norm, post_norm;
+    bool qk_norm, post_norm, sinks;
     bool gelu;                    /* else SiLU */
     bool tied;                    /* the embedding is the output matrix too */
     bool rope_factors;            /* rope_freqs.weight */
