@@ -131,7 +131,7 @@ TEST(selftest_passes_with_products_by_tiles)
     CHECK(t, worst_of_all(t, QUANT_F32, "f32") < 1e-5);
     CHECK(t, worst_of_all(t, QUANT_Q8_0, "f32") < 1e-5);
     if (vulkan_coop_compiled())
-        CHECK(t, worst_of_all(t, QUANT_Q8_0, "coop") < 1e-5);
+        CHECK(t, worst_of_all(t, QUANT_Q8_0, "coop") < 1e-4);
     CHECK(t, worst_of_all(t, QUANT_Q8_0, "int8") > 1e-5, "activations are not rounded: no tiles");
 }
 
