@@ -12,26 +12,48 @@
 // y = W x for COLS rows of activations, in f32. A workgroup makes ROWS rows of one matrix, or of two that go together
 // (gate and up); lane l takes units l, l + WG_SIZE ... of each row, so that weights are read once for all activations.
 //
+// Where NORM is 1, x stands for x gain / sqrt(mean of x^2 + eps). The root is a number per row of activations, so that
+// it goes onto the sums; each workgroup adds up the squares of what it reads in any case.
+//
 // The result of a row of activations is the same bit by bit whatever COLS and ROWS are and what stands beside it: each
 // (row, activations) has sums of its own, made in an order that WG_SIZE and the subgroup's size alone determine.
 layout(constant_id = 0) const uint WG_SIZE = 64;
 layout(constant_id = 1) const uint ROWS = 2;
 layout(constant_id = 2) const uint COLS = 1;
 layout(constant_id = 4) const uint SUBGROUPS = 8;    // at most so many in a workgroup
+layout(constant_id = 5) const uint NORM = 0;
 layout(local_size_x_id = 0) in;
 
 #include "include/product.glsl"
+layout(set = 0, binding = 6) readonly buffer Gain { vec4 gain[]; };
 
-const uint SLOTS = ROWS * MATRICES;    // slot s: row s / MATRICES of matrix s % MATRICES
+const uint SLOTS = ROWS * MATRICES;    // slot s: row s / MATRICES of matrix s % MATRICES; behind them the squares
+const uint SUMS = SLOTS + NORM;
 
-shared float parts[SUBGROUPS * SLOTS * COLS];
+shared float parts[SUBGROUPS * SUMS * COLS];
 
 float total(uint slot, uint col, uint n_parts)
 {
     precise float sum = 0;
     for (uint i = 0; i < n_parts; i++)
-        sum = sum + parts[(i * SLOTS + slot) * COLS + col];
+        sum = sum + parts[(i * SUMS + slot) * COLS + col];
     return sum;
+}
+
+// A lane's part of a sum.
+void leave(float value, uint slot, uint col, uint lane)
+{
+#ifdef REDUCE_TREE
+    uint part = 0;
+    float sum = group_add(value, lane, WG_SIZE);
+    bool first = lane == 0;
+#else
+    uint part = gl_SubgroupID;
+    float sum = subgroupAdd(value);
+    bool first = subgroupElect();
+#endif
+    if (first)
+        parts[(part * SUMS + slot) * COLS + col] = sum;
 }
 
 void main()
@@ -43,8 +65,10 @@ void main()
         return;
     weight_prepare(lane, WG_SIZE);
 
-    precise float sums[SLOTS][COLS];
+    precise float sums[SLOTS][COLS], squares[COLS];
     uint start[SLOTS];
+    [[unroll]] for (uint c = 0; c < COLS; c++)
+        squares[c] = 0;
     [[unroll]] for (uint s = 0; s < SLOTS; s++) {
         start[s] = min(first_row + s / MATRICES, p.n_rows - 1) * p.n_units;    // no row beyond the last is read
         [[unroll]] for (uint c = 0; c < COLS; c++)
@@ -67,6 +91,11 @@ void main()
                 vec4 four[COLS];
                 [[unroll]] for (uint c = 0; c < COLS; c++) {
                     four[c] = x[((first_act + c) * p.n_units + unit) * 8 + g];
+                    if (NORM == 1) {
+                        squares[c] = fma(four[c].w, four[c].w, fma(four[c].z, four[c].z, fma(four[c].y, four[c].y,
+                                     fma(four[c].x, four[c].x, squares[c]))));
+                        four[c] *= gain[unit * 8 + g];
+                    }
                     plain[c] = plain[c] + ((four[c].x + four[c].y) + (four[c].z + four[c].w));
                 }
                 [[unroll]] for (uint s = 0; s < SLOTS; s++) {
@@ -86,20 +115,12 @@ void main()
         }
     }
 
-    [[unroll]] for (uint s = 0; s < SLOTS; s++)
-        [[unroll]] for (uint c = 0; c < COLS; c++) {
-#ifdef REDUCE_TREE
-            uint part = 0;
-            float sum = group_add(sums[s][c], lane, WG_SIZE);
-            bool first = lane == 0;
-#else
-            uint part = gl_SubgroupID;
-            float sum = subgroupAdd(sums[s][c]);
-            bool first = subgroupElect();
-#endif
-            if (first)
-                parts[(part * SLOTS + s) * COLS + c] = sum;
-        }
+    [[unroll]] for (uint c = 0; c < COLS; c++) {
+        [[unroll]] for (uint s = 0; s < SLOTS; s++)
+            leave(sums[s][c], s, c, lane);
+        if (NORM == 1)
+            leave(squares[c], SLOTS, c, lane);
+    }
     barrier();
 #ifdef REDUCE_TREE
     uint n_parts = 1;
@@ -108,8 +129,16 @@ void main()
 #endif
     for (uint i = lane; i < ROWS * COLS; i += WG_SIZE) {
         uint row = i % ROWS, col = i / ROWS;
-        if (first_row + row < p.n_rows)
-            finish(first_row + row, first_act + col, total(row * MATRICES, col, n_parts),
-                   MATRICES == 2 ? total(row * MATRICES + 1, col, n_parts) : 0);
+        if (first_row + row >= p.n_rows)
+            continue;
+        precise float v = total(row * MATRICES, col, n_parts), v2 = 0;
+        if (MATRICES == 2)
+            v2 = total(row * MATRICES + 1, col, n_parts);
+        if (NORM == 1) {
+            precise float factor = 1 / sqrt(total(SLOTS, col, n_parts) / float(p.n_units * 32) + p.eps);
+            v *= factor;
+            v2 *= factor;
+        }
+        finish(first_row + row, first_act + col, v, v2);
     }
 }

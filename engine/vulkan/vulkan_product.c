@@ -47,12 +47,14 @@ static void record_chunk(struct vulkan_recording *r, const struct vulkan_product
     const struct vulkan_buf *second = p->w2 ? &p->w2->chunks[chunk].buf : &c->buf;
     const struct vulkan_part parts[] = { vulkan_all(&c->buf), vulkan_all(second), vulkan_all(acts), vulkan_all(p->y),
                                          p->bias.buf ? p->bias : vulkan_all(p->x),
-                                         p->bias2.buf ? p->bias2 : vulkan_all(p->x) };
+                                         p->bias2.buf ? p->bias2 : vulkan_all(p->x),
+                                         p->norm.buf ? p->norm : vulkan_all(p->x) };
     const struct push_product push = {
         .plane = { c->plane[0], c->plane[1], c->plane[2], c->plane[3] }, .n_units = (uint32_t)p->w->n_cols / 32,
         .n_rows = (uint32_t)c->n_rows, .row0 = (uint32_t)c->row0, .y_stride = (uint32_t)p->w->n_rows,
         .act0 = (uint32_t)act0, .n_acts = (uint32_t)n_acts, .has_bias = p->bias.buf != NULL,
-        .has_bias2 = p->bias2.buf != NULL, .scale = p->scale * (1 + r->d->faults.product), .cap = p->cap };
+        .has_bias2 = p->bias2.buf != NULL, .scale = p->scale * (1 + r->d->faults.product), .cap = p->cap,
+        .eps = p->eps };
     vulkan_record_shader(r, shader, spec, n_spec, parts, &push, sizeof push, x, y, z);
 }
 
@@ -65,7 +67,7 @@ static void record_matvec(struct vulkan_recording *r, const struct vulkan_produc
     const struct vulkan_card *card = r->d->card;
     char shader[32];
     const uint32_t spec[] = { shape.lanes, shape.rows, (uint32_t)n_cols, shader_mode(p),
-                              (shape.lanes + card->min_subgroup - 1) / card->min_subgroup };
+                              (shape.lanes + card->min_subgroup - 1) / card->min_subgroup, p->norm.buf != NULL };
     uint32_t n = ((uint32_t)p->w->chunks[chunk].n_rows + shape.rows - 1) / shape.rows;
     uint32_t x = n < MAX_GRID ? n : MAX_GRID;
     snprintf(shader, sizeof shader, "matvec_%s%s", vulkan_weight_suffix(p->w->type),
@@ -191,6 +193,7 @@ void vulkan_record_product(struct vulkan_recording *r, const struct vulkan_produ
     assert(!p->w2 || (p->w2->type == w->type && p->w2->n_rows == w->n_rows && p->w2->n_cols == w->n_cols &&
                       p->w2->n_chunks == w->n_chunks));
     assert(p->mode == VULKAN_PAIR || p->scale != 0);
+    assert(!p->norm.buf || (!p->many && p->norm.n_bytes / 4 >= (uint64_t)w->n_cols));
     assert(r->rehearsal || p->x->n_bytes / 4 >= (uint64_t)p->n * (uint64_t)w->n_cols);
     assert(r->rehearsal || p->y->n_bytes / 4 >= (uint64_t)p->n * (uint64_t)w->n_rows);
     if (p->many)

@@ -25,6 +25,9 @@ struct vulkan_product {
     const struct vulkan_buf *acts;              /* x rounded (vulkan_record_acts) if vulkan_weight_takes_acts() */
     const struct vulkan_buf *y;                 /* [n][w->n_rows] f32; not x */
     struct vulkan_part bias, bias2;             /* [w->n_rows] f32; of no buffer: none */
+    struct vulkan_part norm;                    /* [w->n_cols] f32: x stands for x norm / sqrt(mean of x^2 + eps); of no
+                                                 * buffer: for itself; not of many */
+    float eps;
     int32_t n;                                  /* rows of activations */
     bool many;                                  /* by tiles: these are some of vulkan_product_many() rows, or all */
     enum vulkan_product_mode mode;

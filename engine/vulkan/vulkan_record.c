@@ -4,16 +4,19 @@
  * A dense layer, a line for each LEVEL (what stands between two barriers); before the first the rows of the embedding are
  * looked up, behind the last come the head and, where the host wants no more than those, the best of the logits:
  *
- *     norm      h = norm(x)
+ *     norm      h = norm(x)        (*)
  *     q, k, v   from h
  *     heads     norm per head, RoPE, keys and values into their pages
  *     seal      pages that are complete; only where the cache has sealed types
  *     attend    parts of the pages
  *     merge     of the parts
  *     o         x += W attn
- *     norm      h = norm(x)
+ *     norm      h = norm(x)        (*)
  *     gate, up  with the activation
  *     down      x += W gate
+ *
+ * (*) Products of few rows norm x on the way (vulkan_product.h), where that is not slower: a graphics card waits for
+ * weights then, and a level costs it more than the squares. In software those are what takes time.
  *
  * Where products take activations in eight bits (vulkan_product.h), a level before them rounds those, once for all that
  * share them. Where a model has a norm behind a matrix, the product goes to branch and one level more adds it to x. */
@@ -50,6 +53,8 @@ struct rows {
 struct input {
     const struct vulkan_buf *x, *acts;
     struct rows rows;
+    struct vulkan_part norm;    /* of no buffer: done */
+    float eps;
 };
 
 /* Rounds x where one of the step's matrices wants it rounded. */
@@ -63,7 +68,7 @@ static struct input input(struct vulkan_recording *r, const struct placed *p, co
         vulkan_record_acts(r, x, &p->scratch.acts, rows.n, s->w[0]->n_cols);
         vulkan_record_barrier(r);
     }
-    return (struct input){ x, wanted ? &p->scratch.acts : NULL, rows };
+    return (struct input){ .x = x, .acts = wanted ? &p->scratch.acts : NULL, .rows = rows };
 }
 
 static struct input normed(struct vulkan_recording *r, const struct placed *p, const struct step *s,
@@ -71,6 +76,8 @@ static struct input normed(struct vulkan_recording *r, const struct placed *p, c
 {
     if (!s->norm)
         return input(r, p, s, x, rows);
+    if (!rows.many && p->b->d->card->tiles != VULKAN_TILES_NONE)
+        return (struct input){ .x = x, .rows = rows, .norm = v->norm, .eps = s->eps };
     norm(r, x, v->norm, &p->scratch.h, rows.n, s->w[0]->n_cols, s->eps);
     return input(r, p, s, &p->scratch.h, rows);
 }
@@ -79,7 +86,8 @@ static struct vulkan_product product_of(const struct placed *p, const struct ten
                                         const struct input *in, const struct vulkan_buf *y)
 {
     return (struct vulkan_product){ .w = &p->weights[w->index], .x = in->x, .acts = in->acts, .y = y, .bias = bias,
-                                    .n = in->rows.n, .many = in->rows.many, .scale = 1 };
+                                    .norm = in->norm, .eps = in->eps, .n = in->rows.n, .many = in->rows.many,
+                                    .scale = 1 };
 }
 
 static void product(struct vulkan_recording *r, const struct placed *p, const struct tensor *w,

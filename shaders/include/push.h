@@ -57,6 +57,7 @@ struct push_product {
     PUSH_U has_bias2;
     PUSH_F scale;
     PUSH_F cap;          /* 0: none */
+    PUSH_F eps;          /* of the norm before it */
 };
 
 /* best.comp */

@@ -297,7 +297,7 @@ TEST(vulkan_matmul_int8_rounds_outliers_twice)
     int8_open(&m, t);
     product_case_init(&c, &m.rig, 10, 64, 512, 64, 0);
     add_outliers(&c, 4);
-    product_case_exact(&c);
+    product_case_exact(&c, plain);
     product_case_run(&c, plain, 0, c.n, c.got);
     for (int32_t r = 0; r < c.n; r += 4)
         CHECK_NMSE(t, c.got + r * 64, c.v[0] + r * 64, 64, 1e-8, "row %d", r);
@@ -414,7 +414,7 @@ TEST(vulkan_matmul_coop_of_rows_of_any_size)
         c.x[i] *= sizes[i / 512 % 5];
     for (int32_t r = 5; r < 80; r += 10)
         c.x[r * 512 + 100] *= 1000;
-    product_case_exact(&c);
+    product_case_exact(&c, plain);
     product_case_run(&c, plain, 0, c.n, c.got);
     for (int32_t r = 0; r < 80; r++)
         CHECK_NMSE(t, c.got + r * 64, c.v[0] + r * 64, 64, COOP_LIMIT, "row %d", r);

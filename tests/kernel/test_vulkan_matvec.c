@@ -106,6 +106,27 @@ TEST(vulkan_matvec_pairs)
     vulkan_rig_close(&rig);
 }
 
+TEST(vulkan_matvec_norms_on_the_way)
+{
+    static const struct vulkan_product products[] = {
+        { .mode = VULKAN_STORE, .scale = 1, .bias.buf = &some, .norm.buf = &some, .eps = 1e-6f },
+        { .mode = VULKAN_ADD, .scale = 0.5f, .norm.buf = &some, .eps = 3 },
+        { .mode = VULKAN_PAIR, .act = STEP_SILU, .bias2.buf = &some, .norm.buf = &some, .eps = 1e-5f },
+    };
+    struct vulkan_rig rig;
+    vulkan_rig_open(&rig, t);
+    for (int type = 0; type < WEIGHTS_N_TYPES; type++) {
+        struct product_case c;
+        int which = type % 3;
+        product_case_init(&c, &rig, type, 9, block_of(type) == 32 ? 576 : 1280, 11, 0);
+        check(&c, products[which]);
+        if (type % 5 == 0)
+            check_bits(&c, products[which]);
+        product_case_finish(&c);
+    }
+    vulkan_rig_close(&rig);
+}
+
 TEST(vulkan_matvec_bias_scale_and_cap)
 {
     static const struct vulkan_product products[] = {

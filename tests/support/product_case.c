@@ -53,6 +53,7 @@ void product_case_init(struct product_case *c, struct vulkan_rig *rig, int type,
     }
     CHECK(t, vulkan_flush(rig->d, &e) == ERR_OK, "%s", e.text);
     c->x = product_normals(t, (size_t)n * (size_t)n_cols);
+    c->gain = product_normals(t, (size_t)n_cols);
     c->y0 = product_normals(t, n_y);
     c->got = take(n_y * sizeof(float));
     c->want = take(n_y * sizeof(float));
@@ -67,6 +68,7 @@ void product_case_finish(struct product_case *c)
         free(c->v[i]);
     }
     free(c->x);
+    free(c->gain);
     free(c->y0);
     free(c->got);
     free(c->want);
@@ -84,6 +86,7 @@ void product_case_run(struct product_case *c, struct vulkan_product p, int32_t a
     struct vulkan_buf y = vulkan_rig_buf(rig, NULL, (n_y + N_BEHIND) * 4);
     struct vulkan_buf bias = vulkan_rig_buf(rig, c->bias[0], n_rows * 4);
     struct vulkan_buf bias2 = vulkan_rig_buf(rig, c->bias[1], n_rows * 4);
+    struct vulkan_buf gain = vulkan_rig_buf(rig, c->gain, n_cols * 4);
     if (p.mode == VULKAN_ADD)
         CHECK(t, vulkan_write(rig->d, &y, 0, c->y0 + (size_t)act0 * n_rows, n_y * 4, &e) == ERR_OK, "%s", e.text);
     struct vulkan_buf acts = vulkan_rig_buf(rig, NULL, vulkan_acts_bytes(rig->d, n, (int32_t)n_cols));
@@ -97,6 +100,8 @@ void product_case_run(struct product_case *c, struct vulkan_product p, int32_t a
         p.bias = vulkan_all(&bias);
     if (p.bias2.buf)
         p.bias2 = vulkan_all(&bias2);
+    if (p.norm.buf)
+        p.norm = vulkan_all(&gain);
     CHECK(t, vulkan_record_begin(&r, rig->d, &e) == ERR_OK, "%s", e.text);
     if (p.acts) {
         vulkan_record_acts(&r, &x, &acts, n, (int32_t)n_cols);
@@ -118,10 +123,11 @@ void product_case_run(struct product_case *c, struct vulkan_product p, int32_t a
     vulkan_buf_destroy(rig->d, &y);
     vulkan_buf_destroy(rig->d, &bias);
     vulkan_buf_destroy(rig->d, &bias2);
+    vulkan_buf_destroy(rig->d, &gain);
     vulkan_buf_destroy(rig->d, &acts);
 }
 
-static void exact_product(struct product_case *c, int which)
+static void exact_product(struct product_case *c, int which, const double *x)
 {
     const struct tensor *w = &c->t[which];
     float *row = take((size_t)w->n_cols * sizeof *row);
@@ -130,7 +136,7 @@ static void exact_product(struct product_case *c, int which)
         for (int32_t r = 0; r < c->n; r++) {
             double sum = 0;
             for (int32_t j = 0; j < w->n_cols; j++)
-                sum += (double)row[j] * (double)c->x[(int64_t)r * w->n_cols + j];
+                sum += (double)row[j] * x[(int64_t)r * w->n_cols + j];
             c->v[which][(int64_t)r * w->n_rows + i] = (float)sum;
         }
     }
@@ -144,10 +150,22 @@ static double act_of(enum step_act act, double v)
     return 0.5 * v * (1 + tanh(0.79788456080286536 * v * (1 + 0.044715 * v * v)));
 }
 
-void product_case_exact(struct product_case *c)
+void product_case_exact(struct product_case *c, struct vulkan_product p)
 {
-    exact_product(c, 0);
-    exact_product(c, 1);
+    size_t n_cols = (size_t)c->t[0].n_cols;
+    double *x = take((size_t)c->n * n_cols * sizeof *x);
+    for (size_t r = 0; r < (size_t)c->n; r++) {
+        const float *row = c->x + r * n_cols;
+        double squares = 0;
+        for (size_t i = 0; i < n_cols; i++)
+            squares += (double)row[i] * (double)row[i];
+        double factor = 1 / sqrt(squares / (double)n_cols + (double)p.eps);
+        for (size_t i = 0; i < n_cols; i++)
+            x[r * n_cols + i] = p.norm.buf ? (double)row[i] * factor * (double)c->gain[i] : (double)row[i];
+    }
+    exact_product(c, 0, x);
+    exact_product(c, 1, x);
+    free(x);
 }
 
 void product_case_want(struct product_case *c, struct vulkan_product p)
@@ -175,6 +193,6 @@ void product_case_compare(struct product_case *c, struct vulkan_product p, doubl
 
 void product_case_check(struct product_case *c, struct vulkan_product p, double limit)
 {
-    product_case_exact(c);
+    product_case_exact(c, p);
     product_case_compare(c, p, limit);
 }

@@ -18,7 +18,7 @@ struct product_case {
     struct tensor t[2];
     struct vulkan_weight w[2];
     int32_t n;
-    float *x, *y0, *bias[2];         /* y0: what stands in y before */
+    float *x, *y0, *bias[2], *gain;  /* y0: what stands in y before */
     float *got, *want, *v[2];        /* v: the two products without biases */
 };
 
@@ -27,11 +27,11 @@ void product_case_init(struct product_case *c, struct vulkan_rig *rig, int type,
                        int32_t n, uint64_t chunk_bytes);
 void product_case_finish(struct product_case *c);
 
-/* Runs p, whose buffers are the case's, on rows act0 .. act0 + n - 1 of x; y to out. p.bias and p.bias2 say by having a
- * buffer that there is one. */
+/* Runs p, whose buffers are the case's, on rows act0 .. act0 + n - 1 of x; y to out. p.bias, p.bias2 and p.norm say by
+ * having a buffer that there is one. */
 void product_case_run(struct product_case *c, struct vulkan_product p, int32_t act0, int32_t n, float *out);
-/* Makes v of the weights in double precision. */
-void product_case_exact(struct product_case *c);
+/* Makes v of the weights in double precision, x being normed if p does that. */
+void product_case_exact(struct product_case *c, struct vulkan_product p);
 /* What p gives where v are the products, in want. */
 void product_case_want(struct product_case *c, struct vulkan_product p);
 /* Runs p and compares with that: limit is an NMSE. */
