@@ -94,7 +94,8 @@ static enum err_code open_list(struct vulkan_list **out, const struct engine_opt
 {
     static const char *const tiles[] = { [VULKAN_TILES_NONE] = "none", [VULKAN_TILES_F32] = "f32",
                                          [VULKAN_TILES_INT8] = "int8", [VULKAN_TILES_COOP] = "coop" };
-    struct vulkan_list_options lo = { .library = o->vulkan_loader, .validate = o->vulkan_validate };
+    struct vulkan_list_options lo = { .library = o->vulkan_loader, .validate = o->vulkan_validate,
+                                      .ahead = o->run_ahead };
     for (int i = VULKAN_TILES_NONE; o->vulkan_tiles && i <= VULKAN_TILES_COOP; i++)
         if (strcmp(tiles[i], o->vulkan_tiles) == 0)
             lo.tiles = (enum vulkan_tiles)i;
@@ -142,7 +143,8 @@ enum err_code engine_find_target(struct engine *eng, const char *device, struct 
 {
     const struct engine_options o = { .cpu_tier = eng->names_tier ? eng->cpu_tier : NULL,
                                       .vulkan_loader = eng->vulkan_loader, .vulkan_validate = eng->vulkan_validate,
-                                      .vulkan_tiles = eng->vulkan_tiles, .cache_dir = eng->cache_dir };
+                                      .vulkan_tiles = eng->vulkan_tiles, .run_ahead = eng->run_ahead,
+                                      .cache_dir = eng->cache_dir };
     enum err_code rc = ERR_OK;
     note->text[0] = '\0';
     *out = (struct engine_target){ eng->backend, NULL, is_auto(device) };
@@ -216,6 +218,7 @@ enum err_code engine_create(struct engine **out, const struct engine_options *o,
     eng->cpu_tier = cpu_tier_name(tier);
     eng->n_gpu_layers = o->n_gpu_layers;
     eng->n_ctx = o->n_ctx;
+    eng->run_ahead = o->run_ahead;
     eng->vulkan_validate = o->vulkan_validate;
     eng->names_tier = o->cpu_tier != NULL;
     int32_t cores = cpuid_cores();

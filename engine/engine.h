@@ -49,6 +49,9 @@ struct engine_options {
     const char *vulkan_loader;    /* library of Vulkan's loader, by name or path; NULL: the system's */
     bool vulkan_validate;         /* with Vulkan's validation layer: slow, for finding mistakes of quip */
     const char *vulkan_tiles;     /* for tests, products of prompts: "none", "f32", "int8", "coop"; NULL: what pays */
+    /* Devices begin with the next token of a greedy answer before the last is told. Changes no token. 1: they do, -1: they
+     * do not, 0: those that are no software do. */
+    int32_t run_ahead;
     const char *cache_dir;        /* what is known of devices is kept there in files: shaders as they were compiled, and
                                    * how self-tests came out; NULL: nothing is. Copied */
 };

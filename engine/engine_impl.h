@@ -31,7 +31,7 @@ struct engine {
     int32_t n_lost;                  /* times that the device asked for has failed */
     struct model *models;            /* open and placed */
     const char *cpu_tier;            /* of the processor, also when a device computes */
-    int32_t n_gpu_layers, n_ctx;     /* as in engine_options */
+    int32_t n_gpu_layers, n_ctx, run_ahead;    /* as in engine_options */
     struct vulkan_list *vulkan;      /* NULL: no device is in use */
     const struct vulkan_card *card;  /* NULL: the processor computes */
     bool automatic;                  /* nobody asked for the card: it has to be faster than the processor */

@@ -7,6 +7,7 @@
 #include "include/table.h"
 
 // x[r] = scale * the weights of row rows[r].token, where that row is one of this chunk; a lane makes 32 columns of one row.
+// Where a row has no token it is the one that best.comp has found best, of entry r, in the step before.
 //
 // The same bits as engine/quant decodes to: codes and scales have so few bits that their products are exact, and what is
 // left to round is one sum and one product. A device that takes subnormal halves for 0 is the exception; its matrix products
@@ -20,7 +21,8 @@ layout(set = 0, binding = 0) readonly buffer W2 { uvec2 w2[]; };
 layout(set = 0, binding = 0) readonly buffer W1 { uint w1[]; };
 layout(set = 0, binding = 0) readonly buffer WH { uint16_t wh[]; };
 layout(set = 0, binding = 1) readonly buffer Rows { table_row rows[]; };
-layout(set = 0, binding = 2) writeonly buffer X { vec4 x[]; };
+layout(set = 0, binding = 2) readonly buffer Best { uvec2 best[]; };
+layout(set = 0, binding = 3) writeonly buffer X { vec4 x[]; };
 
 uvec4 words4(uint matrix, uint i)
 {
@@ -53,7 +55,10 @@ void main()
 {
     uint unit = gl_WorkGroupID.x * WG_SIZE + gl_LocalInvocationID.x, r = gl_WorkGroupID.y;
     weight_prepare(gl_LocalInvocationID.x, WG_SIZE);
-    uint row = rows[r].token - p.row0;    // of a row before the chunk's first: beyond its last
+    uint token = rows[r].token;
+    if (token == TABLE_NO_TOKEN)
+        token = best[r].x;
+    uint row = token - p.row0;    // of a row before the chunk's first: beyond its last
     if (row >= p.n_rows || unit >= p.n_units)
         return;
     weight_unit w = weight_load(0, row * p.n_units + unit);

@@ -3,6 +3,7 @@
 #define QUIP_ENGINE_BACKEND_BACKEND_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,10 @@ struct batch {
      * (max_best), or fewer. 0: all logits are wanted. */
     int32_t n_best;
     struct logit *best;             /* [n_logits][n_best] */
+    /* The batch is a single row with its best logit, and the next one is likely to be the token of that, behind it in the
+     * same sequence, whose pages have room for it. A backend that can begins with it before it is asked to, and what that
+     * writes is as good as not written until it is asked for. */
+    bool ahead;
     /* Of a program that is a part of one (split.h), [n_rows][n_embd]: the residual stream it begins with, instead of
      * an EMBED step, and the one it ends with. NULL: none. */
     const float *x_in;
@@ -67,6 +72,8 @@ struct backend_ops {
     /* Evaluates a batch. ERR_CANCELLED, within some 50 ms, when cancel was seen: KV of these rows, and
      * pages they complete, are not valid then. */
     enum err_code (*run)(struct placed *placed, const struct batch *batch, struct err *e);
+    /* Whether a batch with ahead gains by it. Optional: none does. */
+    bool (*runs_ahead)(const struct placed *placed);
     /* Where the pages of a layer lie; NULL: in the host's memory. Optional: all in kv_memory. */
     struct kv_memory *(*kv_memory_of)(const struct backend *b, int32_t layer);
     void (*destroy)(struct backend *b);

@@ -13,7 +13,8 @@
  * NULL, wherever one is asked for, is the host's memory: pages may be read and written like anything else.
  * Pages of a cache's layers may lie in KV_MEMORIES of them, the first layers in one, the others in another.
  *
- * Thread  the engine's. At these calls the device does nothing with pages: a batch is through when run() returns
+ * Thread  the engine's. At these calls the device does nothing with pages: a batch is through when run() returns, and what
+ *         runs ahead of it (backend.h) is waited for
  * Faults  ERR_DEVICE: what was to be written or copied to may have any content. A device that is lost stays lost, and
  *         what its pages held with it; regions are destroyed all the same */
 struct kv_memory;

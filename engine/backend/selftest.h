@@ -13,7 +13,7 @@
 
 struct selftest_result {
     double nmse;     /* of the row that is worst: squares of the differences, by those of the right logits; infinite
-                      * when something is no number, or the best logits are not the best */
+                      * when something is no number, the best logits are not the best, or a row ahead differs */
     double limit;    /* of what is right */
     int32_t n_rows, n_layers;
 };

@@ -143,6 +143,7 @@ static enum err_code split_run(struct placed *p, const struct batch *batch, stru
     struct batch first = *batch, last = *batch;
     assert(batch->n_rows <= p->max_rows);
     first.n_logits = first.n_best = 0;
+    first.ahead = last.ahead = false;
     first.logits = NULL;
     first.x_out = p->x;
     last.x_in = p->x;

@@ -126,6 +126,8 @@ struct session {
     struct logit *best;          /* [n_seqs + SPEC_MAX_DRAFT][BACKEND_MAX_BEST] */
     struct buf text;             /* of one token */
     char spec_note[96];          /* why nothing is drafted */
+    bool wants_drafts;           /* there are some to try, in this pass or behind it */
+    bool runs_ahead;             /* the pass before let the backend begin with this one */
     atomic_bool cancel;          /* raised by any thread, lowered by the engine's when it has had its effect */
 };
 
@@ -175,8 +177,8 @@ enum err_code session_reserve(struct session *s, struct err *e);
 enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room, struct err *e);
 /* A token of the answer: guesses are compared with it, and it goes into the index. */
 void session_spec_learn(struct session *s, struct seq *q, int32_t token);
-/* Counts a pass that was made, of n_rows rows in all, before its tokens are taken. */
-void session_spec_count(struct session *s, int32_t n_rows, double ms);
+/* Counts a pass that was made, of n_rows rows in all, before its tokens are taken. timed: it took so many ms. */
+void session_spec_count(struct session *s, int32_t n_rows, double ms, bool timed);
 /* How many tokens the answer says over and over; 0: it does not. */
 int32_t session_spec_repeated(const struct seq *q);
 

@@ -54,6 +54,7 @@ static enum err_code measure(struct session *s, int32_t seq, int32_t budget_ms, 
     double best[SPEC_POINTS] = { 0 }, start_ms = clock_ms(), ms;
     if (!holds(s, seq, 1))
         return ERR_OK;    /* the context is full: there is nothing to draft either */
+    s->runs_ahead = false;    /* what is on its way is lost to this */
     enum err_code rc = time_pass(s, seq, 1, &ms, e);    /* the first is slow for other reasons */
     if (rc == ERR_OK && ms > budget_ms && holds(s, seq, spec_costs_rows(FEW))) {    /* a large model: two passes do */
         best[0] = ms;
@@ -324,6 +325,7 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
         q->spec.n_told = 0;
         q->spec.token_ms = 0;
     }
+    s->wants_drafts = false;
     if (n == 0)
         return ERR_OK;
     struct spec_offer first = offers[0];
@@ -339,6 +341,9 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
         who[i]->spec.n_rows += offers[i].n_take;
         drafts |= who[i]->spec.n_rows > 1;
     }
+    if (s->runs_ahead && n == 1)    /* its first row is on its way alone: drafts come behind that */
+        who[0]->spec.n_rows = 1;
+    s->wants_drafts = drafts;
     if (drafts)
         s->spec_note[0] = '\0';
     else if (says_why)
@@ -348,7 +353,7 @@ enum err_code session_spec_plan(struct session *s, int32_t n_rows, int32_t room,
 
 /* ---- what came of it ------------------------------------------------------------------------------ */
 
-void session_spec_count(struct session *s, int32_t n_rows, double ms)
+void session_spec_count(struct session *s, int32_t n_rows, double ms, bool timed)
 {
     struct spec_costs *c = &s->model->caches->costs;
     int32_t n_answers = 0, n_answer_rows = 0, n_held = 0;
@@ -360,7 +365,7 @@ void session_spec_count(struct session *s, int32_t n_rows, double ms)
     }
     if (n_answers == 0)
         return;
-    if (n_rows == n_answer_rows && n_rows <= SPEC_MAX_ROWS)
+    if (timed && n_rows == n_answer_rows && n_rows <= SPEC_MAX_ROWS)
         spec_costs_learn(c, n_rows, n_held, ms);
     bool counts = n_answer_rows > n_answers && n_rows == n_answer_rows && spec_costs_known(c);
     double plain = counts ? spec_costs_ms(c, n_answers, n_held) : 0;

@@ -168,6 +168,19 @@ static void add_answer(struct session *s, struct batch *batch, int32_t seq)
     session_add_rows(s, batch, seq, kv_seq_held(q->kv), tokens, n, n);
 }
 
+/* Whether the backend may begin with what this answer says next before that is told: when the answer is alone, takes the
+ * best, has no drafts to try, and goes on unless the token ends it. There have to be pages for it. */
+static bool may_run_ahead(const struct session *s, const struct seq *q, const struct batch *batch, int32_t n_rows)
+{
+    const struct model *m = s->model;
+    struct err ignored;
+    int32_t n_held = kv_seq_held(q->kv) + 2;
+    bool alone = n_rows == 1 && batch->n_best == 1 && !s->wants_drafts;
+    bool goes_on = n_held < s->n_ctx && (q->n_predict < 0 || q->timings.n_generated + 1 < q->n_predict);
+    return alone && goes_on && m->backend->ops->runs_ahead && m->backend->ops->runs_ahead(m->placed) &&
+           kv_seq_reserve(q->kv, n_held, &ignored) == ERR_OK;
+}
+
 /* A sequence for whose cache there is no memory ends; the others go on.
  * Errors: ERR_CANCELLED, ERR_DEVICE */
 static enum err_code fill_batch(struct session *s, struct batch *batch, int32_t *takes, struct event_list *list,
@@ -189,9 +202,10 @@ static enum err_code fill_batch(struct session *s, struct batch *batch, int32_t 
         } else if (pages != ERR_OK) {
             session_emit_done(s, list, i, DONE_ERROR, full.text);
             takes[i] = q->spec.n_rows = 0;
-        } else if (q->state == SEQ_GENERATE)
+        } else if (q->state == SEQ_GENERATE) {
+            batch->ahead = may_run_ahead(s, q, batch, n_rows);
             add_answer(s, batch, i);
-        else
+        } else
             session_add_rows(s, batch, i, q->n_fed, q->prompt + q->n_fed, takes[i],
                              q->n_fed + takes[i] == q->n_prompt);
     }
@@ -312,8 +326,10 @@ static enum err_code step(struct session *s, struct event_list *list, struct err
     if (rc == ERR_OK && batch.n_rows > 0)
         rc = s->model->backend->ops->run(s->model->placed, &batch, e);
     double ms = clock_ms() - start_ms;
+    bool timed = !s->runs_ahead;    /* else it began before */
+    s->runs_ahead = rc == ERR_OK && batch.ahead;
     if (rc == ERR_OK) {
-        session_spec_count(s, batch.n_rows, ms);
+        session_spec_count(s, batch.n_rows, ms, timed);
         take_results(s, list, &batch, takes, ms);
     }
     return rc;

@@ -210,6 +210,11 @@ static uint64_t vulkan_placed_bytes(const struct placed *p)
     return p->weight_bytes;
 }
 
+static bool vulkan_runs_ahead(const struct placed *p)
+{
+    return p->b->d->card->ahead && p->embed;
+}
+
 /* ---- the backend ------------------------------------------------------------------------------------------- */
 
 static void vulkan_destroy(struct backend *backend)
@@ -230,6 +235,7 @@ static const struct backend_ops vulkan_ops = {
     .scratch_bytes = vulkan_scratch_bytes,
     .weight_bytes = vulkan_placed_bytes,
     .run = vulkan_run,
+    .runs_ahead = vulkan_runs_ahead,
     .destroy = vulkan_destroy,
 };
 

@@ -279,7 +279,11 @@ enum err_code vulkan_submit(struct vulkan_device *d, const VkCommandBuffer *cmds
                                            .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &next };
     VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .pNext = &when, .commandBufferCount = n_cmds,
                           .pCommandBuffers = cmds, .signalSemaphoreCount = 1, .pSignalSemaphores = &d->timeline };
-    if (d->lost || strikes(&d->faults.submit))
+    if (strikes(&d->faults.submit)) {
+        vulkan_idle(d, NULL);    /* what a lost device had to do is over */
+        d->lost = true;
+    }
+    if (d->lost)
         return vulkan_fail(d, e, "work for the device", VK_ERROR_DEVICE_LOST);
     VkResult r = d->api.vkQueueSubmit(d->queue, 1, &info, VK_NULL_HANDLE);
     if (r != VK_SUCCESS)
@@ -300,7 +304,15 @@ enum err_code vulkan_wait(struct vulkan_device *d, uint64_t value, struct err *e
         r = d->api.vkWaitSemaphores(d->device, &info, 1000000000);
     if (r == VK_TIMEOUT)
         d->lost = d->stuck = true;
-    return r == VK_SUCCESS ? ERR_OK : vulkan_fail(d, e, "waiting for the device", r);
+    if (r != VK_SUCCESS)
+        return vulkan_fail(d, e, "waiting for the device", r);
+    d->waited = value > d->waited ? value : d->waited;
+    return ERR_OK;
+}
+
+enum err_code vulkan_idle(struct vulkan_device *d, struct err *e)
+{
+    return d->waited < d->submitted ? vulkan_wait(d, d->submitted, e) : ERR_OK;
 }
 
 /* ---- staging ------------------------------------------------------------------------------------------ */

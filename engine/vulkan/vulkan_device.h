@@ -65,6 +65,7 @@ struct vulkan_device {
     VkCommandPool commands;
     VkSemaphore timeline;
     uint64_t submitted;             /* value that the last submit raises the timeline to */
+    uint64_t waited;                /* the highest that was waited for */
     bool lost;
     bool stuck;                     /* lost, but perhaps still at work: what it has is left to it for good */
     struct vulkan_faults faults;
@@ -122,5 +123,7 @@ enum err_code vulkan_copy(struct vulkan_device *d, const struct vulkan_buf *to, 
 enum err_code vulkan_submit(struct vulkan_device *d, const VkCommandBuffer *cmds, uint32_t n_cmds, uint64_t *value,
                             struct err *e);
 enum err_code vulkan_wait(struct vulkan_device *d, uint64_t value, struct err *e);
+/* Waits for all that was submitted. */
+enum err_code vulkan_idle(struct vulkan_device *d, struct err *e);
 
 #endif

@@ -19,7 +19,8 @@ void vulkan_record_embed(struct vulkan_recording *r, const struct vulkan_embed *
     assert(r->rehearsal || e->x->n_bytes / sizeof(float) >= (uint64_t)e->n * (uint64_t)w->n_cols);
     for (int32_t i = 0; i < w->n_chunks; i++) {
         const struct vulkan_chunk *c = &w->chunks[i];
-        const struct vulkan_part parts[] = { vulkan_all(&c->buf), vulkan_all(e->rows), vulkan_all(e->x) };
+        const struct vulkan_part parts[] = { vulkan_all(&c->buf), vulkan_all(e->rows), vulkan_all(e->best),
+                                             vulkan_all(e->x) };
         const struct push_embed push = { .plane = { c->plane[0], c->plane[1], c->plane[2], c->plane[3] },
                                          .n_units = n_units, .n_rows = (uint32_t)c->n_rows,
                                          .row0 = (uint32_t)c->row0, .scale = e->scale };

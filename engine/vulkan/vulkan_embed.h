@@ -9,7 +9,8 @@
 
 struct vulkan_embed {
     const struct vulkan_weight *w;
-    const struct vulkan_buf *rows;    /* [n] struct table_row: their tokens are rows of w */
+    const struct vulkan_buf *rows;    /* [n] struct table_row: their tokens are rows of w; or TABLE_NO_TOKEN, */
+    const struct vulkan_buf *best;    /* then that of entry r of these, [n] struct logit */
     const struct vulkan_buf *x;       /* [n][w->n_cols] f32 */
     int32_t n;
     float scale;

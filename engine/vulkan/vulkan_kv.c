@@ -96,7 +96,6 @@ static enum err_code create(struct kv_memory *m, size_t n_bytes, void **region, 
     memmove(kv->regions + at + 1, kv->regions + at, (size_t)(kv->n_regions - at) * sizeof r);
     kv->regions[at] = r;
     kv->n_regions++;
-    kv->n_changes++;
     *region = r.begin;
     return ERR_OK;
 }
@@ -105,27 +104,32 @@ static void destroy(struct kv_memory *m, void *region)
 {
     struct vulkan_kv *kv = of(m);
     int32_t at = count_before(kv, region) - 1;
+    vulkan_idle(kv->d, NULL);
     assert(at >= 0 && kv->regions[at].begin == region);
     release(kv, &kv->regions[at]);
     kv->n_regions--;
-    kv->n_changes++;
+    kv->n_gone++;
     memmove(kv->regions + at, kv->regions + at + 1, (size_t)(kv->n_regions - at) * sizeof *kv->regions);
 }
 
 /* ---- bytes -------------------------------------------------------------------------------------------- */
 
+/* A row that runs ahead (vulkan_ahead.c) may still be at its pages. */
 static enum err_code read_page(struct kv_memory *m, void *to, const void *page, size_t n_bytes, struct err *e)
 {
     uint64_t offset;
     const struct vulkan_kv_region *r = find(of(m), page, &offset);
-    return vulkan_read(of(m)->d, to, &r->buf, offset, n_bytes, e);
+    enum err_code rc = vulkan_idle(of(m)->d, e);
+    return rc == ERR_OK ? vulkan_read(of(m)->d, to, &r->buf, offset, n_bytes, e) : rc;
 }
 
 static enum err_code write_page(struct kv_memory *m, void *page, const void *from, size_t n_bytes, struct err *e)
 {
     uint64_t offset;
     const struct vulkan_kv_region *r = find(of(m), page, &offset);
-    return vulkan_write(of(m)->d, &r->buf, offset, from, n_bytes, e);
+    enum err_code rc = vulkan_idle(of(m)->d, e);
+    of(m)->n_written++;
+    return rc == ERR_OK ? vulkan_write(of(m)->d, &r->buf, offset, from, n_bytes, e) : rc;
 }
 
 /* By the device, but where the host sees both and reads them as fast as its own memory: then that is less than a
@@ -134,6 +138,10 @@ static enum err_code copy_page(struct kv_memory *m, void *to, const void *from, 
 {
     uint64_t to_offset, from_offset;
     const struct vulkan_kv_region *r = find(of(m), to, &to_offset), *s = find(of(m), from, &from_offset);
+    enum err_code rc = vulkan_idle(of(m)->d, e);
+    of(m)->n_written++;
+    if (rc != ERR_OK)
+        return rc;
     if (r->buf.mapped && s->buf.mapped && !s->buf.slow && !of(m)->d->lost) {
         memcpy(to, from, n_bytes);
         return ERR_OK;

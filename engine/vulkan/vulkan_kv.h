@@ -12,8 +12,8 @@
  * addresses, which vulkan_kv_address() makes of it.
  *
  * Where the memory is mapped a page's pointer is where the host sees it, and its bytes are read and written there. That
- * is right only while the device does nothing with them: the backend waits for its work at the end of every batch, so
- * nothing is on its way when the cache calls, and its last barrier makes what it wrote the host's to see
+ * is right only while the device does nothing with them: what runs ahead of a batch is waited for when the cache calls,
+ * and the last barrier of each recording makes what it wrote the host's to see
  * (VK_ACCESS_HOST_READ_BIT). Where it is not mapped the pointers are addresses reserved for the purpose, with nothing
  * behind them. */
 struct vulkan_kv {
@@ -25,7 +25,8 @@ struct vulkan_kv {
         struct vulkan_buf buf;
     } *regions;                 /* by begin */
     int32_t n_regions, cap;
-    uint64_t n_changes;         /* of regions so far: an address asked for before one may be another's now */
+    uint64_t n_gone;            /* regions so far: what was at a pointer before one went may be elsewhere now */
+    uint64_t n_written;         /* pages so far, by others than batches */
 };
 
 /* d outlives it. */

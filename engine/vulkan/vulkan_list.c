@@ -352,6 +352,7 @@ static void read_card(const struct vulkan_api *api, VkPhysicalDevice physical,
         free(x.list);
     }
     c->tiles = tiles_for(c, o->tiles);
+    c->ahead = o->ahead > 0 || (o->ahead == 0 && c->kind != VULKAN_SOFTWARE);
     read_memory(api, c);
     read_queue(api, c);
     c->usable = c->why[0] == '\0';

@@ -61,6 +61,7 @@ struct vulkan_card {
     uint32_t features;                 /* enum vulkan_feature, quirks taken off */
     enum vulkan_tiles tiles;           /* not BY_DEVICE */
     struct vulkan_coop coop;           /* with VULKAN_COOP */
+    bool ahead;                        /* backends run ahead (vulkan_ahead.c) */
     uint32_t subgroup, min_subgroup, max_subgroup;
     uint32_t shared_bytes;             /* of a workgroup */
     uint64_t binding_bytes;            /* of one storage buffer binding */
@@ -92,6 +93,7 @@ struct vulkan_list_options {
     const char *library;               /* of the loader; NULL: the system's */
     bool validate;                     /* with the validation layer, synchronisation too */
     enum vulkan_tiles tiles;           /* for tests: others than the device would choose */
+    int32_t ahead;                     /* 1: backends run ahead, -1: none does, 0: those that are no software */
 };
 
 /* Errors: ERR_DEVICE with the reason when there is no loader, no instance, or no validation layer though one is

@@ -42,24 +42,17 @@ static void norm(struct vulkan_recording *r, const struct vulkan_buf *x, struct 
     vulkan_record_barrier(r);
 }
 
-/* What a recording is for. */
-struct rows {
-    int32_t n;
-    bool many;         /* vulkan_product.h */
-    int32_t n_best;    /* a head's, as in vulkan_head_for() */
-};
-
 /* What a step's matrices are multiplied with, as their products take it. */
 struct input {
     const struct vulkan_buf *x, *acts;
-    struct rows rows;
+    struct vulkan_rows rows;
     struct vulkan_part norm;    /* of no buffer: done */
     float eps;
 };
 
 /* Rounds x where one of the step's matrices wants it rounded. */
 static struct input input(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                          const struct vulkan_buf *x, struct rows rows)
+                          const struct vulkan_buf *x, struct vulkan_rows rows)
 {
     bool wanted = false;
     for (int i = 0; i < 3 && s->w[i]; i++)
@@ -72,7 +65,7 @@ static struct input input(struct vulkan_recording *r, const struct placed *p, co
 }
 
 static struct input normed(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                           const struct vulkan_vectors *v, const struct vulkan_buf *x, struct rows rows)
+                           const struct vulkan_vectors *v, const struct vulkan_buf *x, struct vulkan_rows rows)
 {
     if (!s->norm)
         return input(r, p, s, x, rows);
@@ -98,25 +91,28 @@ static void product(struct vulkan_recording *r, const struct placed *p, const st
 }
 
 struct vulkan_attention vulkan_attention_of(const struct placed *p, const struct step *s,
-                                            const struct vulkan_vectors *v, const struct kv_layer *kv, int32_t n_rows)
+                                            const struct vulkan_vectors *v, const struct kv_layer *kv,
+                                            struct vulkan_rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
+    const struct vulkan_set *set = &b->sets[rows.set];
     return (struct vulkan_attention){
         .kv = &kv[s->layer], .rope = s->rope >= 0 ? &p->program->ropes[s->rope] : NULL,
         .q = vulkan_all(&b->q), .turned = vulkan_all(&b->turned), .k = vulkan_all(&b->k), .v = vulkan_all(&b->v),
-        .out = vulkan_all(&b->attn), .gains = v->gains, .sinks = v->sinks, .cos_sin = vulkan_all(&b->cos_sin),
+        .out = vulkan_all(&b->attn), .gains = v->gains, .sinks = v->sinks, .cos_sin = vulkan_all(&set->cos_sin),
         .cos_sin_at = s->rope * p->max_rows * p->max_rot, .cos_sin_stride = p->max_rot,
-        .rows = vulkan_all(&b->rows), .table = vulkan_all(&b->table), .table_stride = p->stride, .n_rows = n_rows,
+        .rows = vulkan_all(&set->rows), .table = vulkan_all(&b->table), .table_stride = p->stride, .n_rows = rows.n,
         .scratch = vulkan_all(&b->parts), .slice_rows = p->slice_rows, .max_parts = p->max_parts,
-        .counts = &b->counts, .counts_offset = ((uint64_t)s->layer * COUNT_WORDS + COUNT_ATTEND) * 4,
+        .counts = &set->counts, .counts_offset = ((uint64_t)s->layer * COUNT_WORDS + COUNT_ATTEND) * 4,
     };
 }
 
 static void attn_in(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                    const struct vulkan_vectors *v, const struct kv_layer *kv, struct rows rows)
+                    const struct vulkan_vectors *v, const struct kv_layer *kv, struct vulkan_rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
-    const struct vulkan_attention a = vulkan_attention_of(p, s, v, kv, rows.n);
+    const struct vulkan_set *set = &b->sets[rows.set];
+    const struct vulkan_attention a = vulkan_attention_of(p, s, v, kv, rows);
     const struct input in = normed(r, p, s, v, &b->x, rows);
     product(r, p, s->w[0], v->bias[0], &in, &b->q);
     product(r, p, s->w[1], v->bias[1], &in, &b->k);
@@ -128,23 +124,23 @@ static void attn_in(struct vulkan_recording *r, const struct placed *p, const st
         return;
     const struct vulkan_seal seal = {
         .layer = *a.kv, .table = a.table,
-        .list = { &b->seals, (uint64_t)s->layer * p->seals_bytes, p->seals_bytes },
-        .counts = &b->counts, .counts_offset = ((uint64_t)s->layer * COUNT_WORDS + COUNT_SEAL) * 4,
+        .list = { &set->seals, (uint64_t)s->layer * p->seals_bytes, p->seals_bytes },
+        .counts = &set->counts, .counts_offset = ((uint64_t)s->layer * COUNT_WORDS + COUNT_SEAL) * 4,
     };
     vulkan_record_seal(r, &seal);
     vulkan_record_barrier(r);
 }
 
 static void attend(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                   const struct vulkan_vectors *v, const struct kv_layer *kv, int32_t n_rows)
+                   const struct vulkan_vectors *v, const struct kv_layer *kv, struct vulkan_rows rows)
 {
-    const struct vulkan_attention a = vulkan_attention_of(p, s, v, kv, n_rows);
+    const struct vulkan_attention a = vulkan_attention_of(p, s, v, kv, rows);
     vulkan_record_attend(r, s, &a);
     vulkan_record_barrier(r);
 }
 
 static void onto_residual(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                          const struct vulkan_vectors *v, const struct vulkan_buf *src, struct rows rows)
+                          const struct vulkan_vectors *v, const struct vulkan_buf *src, struct vulkan_rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
     const struct input in = normed(r, p, s, v, src, rows);
@@ -166,7 +162,7 @@ static void onto_residual(struct vulkan_recording *r, const struct placed *p, co
 }
 
 static void ffn_in(struct vulkan_recording *r, const struct placed *p, const struct step *s,
-                   const struct vulkan_vectors *v, struct rows rows)
+                   const struct vulkan_vectors *v, struct vulkan_rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
     const struct input in = normed(r, p, s, v, &b->x, rows);
@@ -192,15 +188,17 @@ static void ffn_in(struct vulkan_recording *r, const struct placed *p, const str
     vulkan_record_barrier(r);
 }
 
-static void embed(struct vulkan_recording *r, const struct placed *p, const struct step *s, int32_t n_rows)
+static void embed(struct vulkan_recording *r, const struct placed *p, const struct step *s, struct vulkan_rows rows)
 {
+    const struct vulkan_set *sets = p->scratch.sets;
     if (p->embed)    /* else the host looked the rows up */
-        vulkan_record_embed(r, &(struct vulkan_embed){ .w = p->embed, .rows = &p->scratch.rows, .x = &p->scratch.x,
-                                                       .n = n_rows, .scale = s->scale });
+        vulkan_record_embed(r, &(struct vulkan_embed){ .w = p->embed, .rows = &sets[rows.set].rows,
+                                                       .best = &sets[1 - rows.set].best, .x = &p->scratch.x,
+                                                       .n = rows.n, .scale = s->scale });
 }
 
 static void record_body(struct vulkan_recording *r, const struct placed *p, const struct kv_layer *kv,
-                        struct rows rows)
+                        struct vulkan_rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
     if (!p->embed)
@@ -209,9 +207,9 @@ static void record_body(struct vulkan_recording *r, const struct placed *p, cons
         const struct step *s = &p->program->steps[i];
         const struct vulkan_vectors *v = &p->vectors[i];
         switch (s->kind) {
-        case STEP_EMBED: embed(r, p, s, rows.n); break;
+        case STEP_EMBED: embed(r, p, s, rows); break;
         case STEP_ATTN_IN: attn_in(r, p, s, v, kv, rows); break;
-        case STEP_ATTN: attend(r, p, s, v, kv, rows.n); break;
+        case STEP_ATTN: attend(r, p, s, v, kv, rows); break;
         case STEP_ATTN_OUT: onto_residual(r, p, s, v, &b->attn, rows); break;
         case STEP_FFN_IN: ffn_in(r, p, s, v, rows); break;
         case STEP_FFN_OUT: onto_residual(r, p, s, v, &b->gate, rows); break;
@@ -221,9 +219,10 @@ static void record_body(struct vulkan_recording *r, const struct placed *p, cons
 }
 
 /* Logits go to the host where it wants them all, else stay with the device. */
-static void record_head(struct vulkan_recording *r, const struct placed *p, struct rows rows)
+static void record_head(struct vulkan_recording *r, const struct placed *p, struct vulkan_rows rows)
 {
     const struct vulkan_scratch *b = &p->scratch;
+    const struct vulkan_set *set = &b->sets[rows.set];
     const struct vulkan_buf *logits = rows.n_best > 0 ? &b->logits : &b->all_logits;
     for (int32_t i = 0; i < p->program->n_steps; i++) {
         const struct step *s = &p->program->steps[i];
@@ -232,7 +231,7 @@ static void record_head(struct vulkan_recording *r, const struct placed *p, stru
             continue;
         const uint32_t spec[] = { NORM_LANES, 0, 1 };
         const struct vulkan_part parts[] = { vulkan_all(&b->x), v->norm, vulkan_all(&b->picked),
-                                             vulkan_all(&b->wanted) };
+                                             vulkan_all(&set->wanted) };
         const struct push_norm push = { (uint32_t)s->w[0]->n_cols, s->eps, 1 };
         vulkan_record_shader(r, "norm", spec, 3, parts, &push, sizeof push, (uint32_t)rows.n, 1, 1);
         vulkan_record_barrier(r);
@@ -243,7 +242,7 @@ static void record_head(struct vulkan_recording *r, const struct placed *p, stru
         vulkan_record_product(r, &head);
         vulkan_record_barrier(r);
         if (rows.n_best > 0)
-            vulkan_record_best(r, &(struct vulkan_best){ .logits = logits, .parts = &b->best_parts, .out = &b->best,
+            vulkan_record_best(r, &(struct vulkan_best){ .logits = logits, .parts = &b->best_parts, .out = &set->best,
                                                          .n_rows = rows.n, .n_logits = p->program->n_vocab,
                                                          .n_best = rows.n_best });
     }
@@ -263,11 +262,12 @@ static void forget(struct vulkan_body **list)
 
 void vulkan_forget_recordings(struct placed *p)
 {
+    vulkan_ahead_end(p, NULL);
     forget(&p->bodies);
     forget(&p->heads);
 }
 
-static void rehearse(const struct placed *p, const struct kv_layer *kv, struct rows rows)
+static void rehearse(const struct placed *p, const struct kv_layer *kv, struct vulkan_rows rows)
 {
     struct vulkan_recording r = vulkan_rehearsal(p->b->d);
     if (kv)
@@ -281,25 +281,28 @@ void vulkan_want_pipelines(const struct placed *p)
 {
     static const int32_t rows[] = { 1, 8, 64, VULKAN_MAX_ROWS };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        rehearse(p, p->program->kv, (struct rows){ .n = rows[i], .many = vulkan_product_many(p->b->d, rows[i]) });
-    rehearse(p, NULL, (struct rows){ .n = 1, .n_best = BACKEND_MAX_BEST });    /* samplers, unless told otherwise */
+        rehearse(p, p->program->kv, (struct vulkan_rows){ .n = rows[i], .many = vulkan_product_many(p->b->d, rows[i]) });
+    rehearse(p, NULL, (struct vulkan_rows){ .n = 1, .n_best = BACKEND_MAX_BEST });    /* samplers, unless told otherwise */
     vulkan_pipelines_start(p->b->d);
 }
 
-static enum err_code find(struct placed *p, struct vulkan_body **list, const struct kv_layer *kv, struct rows rows,
-                          VkCommandBuffer *out, struct err *e)
+static bool same_rows(struct vulkan_rows a, struct vulkan_rows b)
+{
+    return a.n == b.n && a.set == b.set && a.many == b.many && a.n_best == b.n_best;
+}
+
+static enum err_code find(struct placed *p, struct vulkan_body **list, const struct kv_layer *kv,
+                          struct vulkan_rows rows, VkCommandBuffer *out, struct err *e)
 {
     for (struct vulkan_body *b = *list; b; b = b->next)
-        if (b->n_rows == rows.n && b->many == rows.many && b->n_best == rows.n_best) {
+        if (same_rows(b->rows, rows)) {
             *out = b->recording.cmd;
             return ERR_OK;
         }
     struct vulkan_body *b = calloc(1, sizeof *b);
     if (!b)
         return err_set(e, ERR_NOMEM, "no memory for a recording");
-    b->n_rows = rows.n;
-    b->many = rows.many;
-    b->n_best = rows.n_best;
+    b->rows = rows;
     rehearse(p, kv, rows);
     vulkan_pipelines_start(p->b->d);
     enum err_code rc = vulkan_record_begin(&b->recording, p->b->d, e);
@@ -328,18 +331,17 @@ static bool same_types(const struct placed *p, const struct kv_layer *kv)
     return i == p->program->n_layers;
 }
 
-enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, int32_t n_rows, bool many,
+enum err_code vulkan_body_for(struct placed *p, const struct kv_layer *kv, struct vulkan_rows rows,
                               VkCommandBuffer *out, struct err *e)
 {
     if (!same_types(p, kv)) {    /* another session's */
         forget(&p->bodies);
         memcpy(p->kv, kv, (size_t)p->program->n_layers * sizeof *kv);
     }
-    return find(p, &p->bodies, kv, (struct rows){ .n = n_rows, .many = many }, out, e);
+    return find(p, &p->bodies, kv, rows, out, e);
 }
 
-enum err_code vulkan_head_for(struct placed *p, int32_t n_logits, bool many, int32_t n_best, VkCommandBuffer *out,
-                              struct err *e)
+enum err_code vulkan_head_for(struct placed *p, struct vulkan_rows rows, VkCommandBuffer *out, struct err *e)
 {
-    return find(p, &p->heads, NULL, (struct rows){ n_logits, many, n_best }, out, e);
+    return find(p, &p->heads, NULL, rows, out, e);
 }

@@ -44,11 +44,11 @@ static void embed(float *x, const struct step *s, int32_t token)
         x[c] *= s->scale;
 }
 
-static void write_in(struct placed *p, const struct batch *batch, int32_t row0, int32_t n)
+static void write_in(struct placed *p, const struct batch *batch, int32_t row0, int32_t n, int32_t set)
 {
     const struct program *g = p->program;
     const struct batch_row *rows = batch->rows + row0;
-    float *in = p->scratch.in.mapped, *cos_sin = p->scratch.cos_sin.mapped;
+    float *in = p->scratch.in.mapped, *cos_sin = p->scratch.sets[set].cos_sin.mapped;
     if (batch->x_in)
         memcpy(in, batch->x_in + (int64_t)row0 * g->n_embd, (size_t)n * (size_t)g->n_embd * sizeof *in);
     for (int32_t r = 0; r < n && !batch->x_in && !p->embed; r++)
@@ -106,10 +106,11 @@ static void write_pages(struct placed *p, int32_t slot, const struct kv_page *pa
 }
 
 /* Lists the pages that the piece completes and layer i wants sealed; how many those are. */
-static uint32_t list_seals(struct placed *p, const struct batch *batch, int32_t row0, int32_t n, int32_t i)
+static uint32_t list_seals(struct placed *p, const struct batch *batch, int32_t row0, int32_t n, int32_t i,
+                           const struct vulkan_set *set)
 {
-    uint32_t *list = (uint32_t *)((char *)p->scratch.seals.mapped + (uint64_t)i * p->seals_bytes), n_pages = 0;
-    const struct table_row *rows = p->scratch.rows.mapped;
+    uint32_t *list = (uint32_t *)((char *)set->seals.mapped + (uint64_t)i * p->seals_bytes), n_pages = 0;
+    const struct table_row *rows = set->rows.mapped;
     for (int32_t r = 0; r < n; r++) {
         const struct batch_row *br = &batch->rows[row0 + r];
         int32_t page = br->pos / KV_PAGE;
@@ -119,14 +120,15 @@ static uint32_t list_seals(struct placed *p, const struct batch *batch, int32_t 
     return n_pages;
 }
 
-static void write_counts(struct placed *p, const struct batch *batch, int32_t row0, int32_t n)
+static void write_counts(struct placed *p, const struct batch *batch, int32_t row0, int32_t n, int32_t set)
 {
-    uint32_t *counts = p->scratch.counts.mapped;
+    uint32_t *counts = p->scratch.sets[set].counts.mapped;
     for (int32_t i = 0; i < p->program->n_steps; i++) {
         const struct step *s = &p->program->steps[i];
         if (s->kind != STEP_ATTN)
             continue;
-        const struct vulkan_attention a = vulkan_attention_of(p, s, &p->vectors[i], batch->kv, n);
+        const struct vulkan_attention a = vulkan_attention_of(p, s, &p->vectors[i], batch->kv,
+                                                               (struct vulkan_rows){ .n = n, .set = set });
         int32_t n_parts = 1;
         for (int32_t r = row0; r < row0 + n; r++) {
             int32_t parts = vulkan_attend_parts(batch->rows[r].pos, s->window);
@@ -135,7 +137,8 @@ static void write_counts(struct placed *p, const struct batch *batch, int32_t ro
         uint32_t *at = counts + s->layer * COUNT_WORDS;
         vulkan_attend_counts(at + COUNT_ATTEND, s, &a, n_parts);
         if (kv_layer_seals(a.kv))
-            vulkan_seal_counts(at + COUNT_SEAL, a.kv, list_seals(p, batch, row0, n, s->layer));
+            vulkan_seal_counts(at + COUNT_SEAL, a.kv,
+                               list_seals(p, batch, row0, n, s->layer, &p->scratch.sets[set]));
     }
 }
 
@@ -143,16 +146,16 @@ static void write_counts(struct placed *p, const struct batch *batch, int32_t ro
 static void forget_old_addresses(struct placed *p)
 {
     size_t n = (size_t)(p->n_slots * p->program->n_layers) * (size_t)p->stride;
-    if (p->kv_changes == p->b->kv.n_changes)
+    if (p->kv_gone == p->b->kv.n_gone)
         return;
     memset(p->shadow, 0, n * sizeof *p->shadow);
     memset(p->scratch.table.mapped, 0, n * sizeof(struct table_page));
-    p->kv_changes = p->b->kv.n_changes;
+    p->kv_gone = p->b->kv.n_gone;
 }
 
-static void write_rows(struct placed *p, const struct batch *batch, int32_t row0, int32_t n)
+static void write_rows(struct placed *p, const struct batch *batch, int32_t row0, int32_t n, int32_t set)
 {
-    struct table_row *rows = p->scratch.rows.mapped;
+    struct table_row *rows = p->scratch.sets[set].rows.mapped;
     p->use++;
     forget_old_addresses(p);
     for (int32_t r = 0; r < n; r++) {
@@ -164,7 +167,13 @@ static void write_rows(struct placed *p, const struct batch *batch, int32_t row0
                                       .table = (uint32_t)(slot * p->program->n_layers * p->stride),
                                       .token = (uint32_t)br->token };
     }
-    write_counts(p, batch, row0, n);
+    write_counts(p, batch, row0, n, set);
+}
+
+void vulkan_write_step(struct placed *p, const struct batch *batch, int32_t row0, int32_t n, int32_t set)
+{
+    write_in(p, batch, row0, n, set);
+    write_rows(p, batch, row0, n, set);
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------- */
@@ -182,7 +191,7 @@ static int32_t rows_in_slots(const struct placed *p, const struct batch_row *row
 /* Lists up to max_logits rows of the piece that want logits, from *row on; *row: the first not looked at. */
 static int32_t list_wanted(struct placed *p, const struct batch *batch, int32_t row0, int32_t n, int32_t *row)
 {
-    uint32_t *wanted = p->scratch.wanted.mapped;
+    uint32_t *wanted = p->scratch.sets[0].wanted.mapped;
     int32_t n_wanted = 0;
     for (; *row < n && n_wanted < p->max_logits; ++*row)
         if (batch->rows[row0 + *row].logits >= 0 && !batch->x_out)
@@ -192,9 +201,9 @@ static int32_t list_wanted(struct placed *p, const struct batch *batch, int32_t 
 
 static void take_logits(const struct placed *p, const struct batch *batch, int32_t row0, int32_t n_wanted)
 {
-    const uint32_t *wanted = p->scratch.wanted.mapped;
+    const uint32_t *wanted = p->scratch.sets[0].wanted.mapped;
     const float *logits = p->scratch.all_logits.mapped;
-    const struct logit *best = p->scratch.best.mapped;
+    const struct logit *best = p->scratch.sets[0].best.mapped;
     size_t n_vocab = (size_t)p->program->n_vocab, n_best = (size_t)batch->n_best;
     for (int32_t i = 0; i < n_wanted; i++) {
         size_t to = (size_t)batch->rows[row0 + (int32_t)wanted[i]].logits;
@@ -210,26 +219,32 @@ static enum err_code run_piece(struct placed *p, const struct batch *batch, int3
     VkCommandBuffer cmds[2];
     const struct vulkan_device *d = p->b->d;
     int32_t row = 0, n_wanted = list_wanted(p, batch, row0, n, &row);
-    int32_t n_best = batch->n_best > 0 ? vulkan_best_round(batch->n_best) : 0;
+    const struct vulkan_rows body = { .n = n, .many = vulkan_product_many(d, batch->n_rows) };
+    struct vulkan_rows head = { .many = vulkan_product_many(d, batch->n_logits),
+                                .n_best = batch->n_best > 0 ? vulkan_best_round(batch->n_best) : 0 };
     size_t n_embd = (size_t)p->program->n_embd;
-    write_in(p, batch, row0, n);
-    write_rows(p, batch, row0, n);
-    enum err_code rc = vulkan_body_for(p, batch->kv, n, vulkan_product_many(d, batch->n_rows), &cmds[0], e);
+    vulkan_write_step(p, batch, row0, n, 0);
+    enum err_code rc = vulkan_body_for(p, batch->kv, body, &cmds[0], e);
     for (bool first = true; rc == ERR_OK && (first || n_wanted > 0); first = false) {
         uint32_t n_cmds = first;
         uint64_t value;
+        head.n = n_wanted;
         if (n_wanted > 0)
-            rc = vulkan_head_for(p, n_wanted, vulkan_product_many(d, batch->n_logits), n_best, &cmds[n_cmds++], e);
+            rc = vulkan_head_for(p, head, &cmds[n_cmds++], e);
         double begin = clock_ms();
         if (rc == ERR_OK)
             rc = vulkan_submit(p->b->d, cmds, n_cmds, &value, e);
-        if (rc == ERR_OK)
+        if (rc == ERR_OK) {
+            vulkan_ahead_begin(p, batch, 1);
             rc = vulkan_wait(p->b->d, value, e);
+        }
         if (rc != ERR_OK)
             return rc;
         if (first && n >= FIRST_ROWS)    /* of fewer, reading weights is all, and says nothing about many */
             p->ms_per_row = (clock_ms() - begin) / n;
         take_logits(p, batch, row0, n_wanted);
+        if (p->ahead.value > 0)
+            p->ahead.token = batch->best[0].token;
         n_wanted = list_wanted(p, batch, row0, n, &row);
     }
     if (rc == ERR_OK && batch->x_out)
@@ -247,19 +262,26 @@ static void save_pipelines(struct vulkan_backend *b, int32_t n_before)
     vulkan_cache_save(b->d, b->dir);
 }
 
-enum err_code vulkan_run(struct placed *p, const struct batch *batch, struct err *e)
+static enum err_code run_pieces(struct placed *p, const struct batch *batch, struct err *e)
 {
-    int32_t n_pipelines = p->b->d->n_pipelines;
-    enum err_code rc = ERR_OK;
+    enum err_code rc = vulkan_ahead_end(p, e);
     int32_t n;
-    assert(batch->n_rows <= p->reserved_rows && batch->n_logits <= p->reserved_logits);
-    assert(batch->n_best >= 0 && batch->n_best <= BACKEND_MAX_BEST);
     for (int32_t row0 = 0; row0 < batch->n_rows && rc == ERR_OK; row0 += n) {
         n = rows_in_slots(p, batch->rows + row0, piece_rows(p, batch->n_rows - row0));
         if (batch->cancel && atomic_load(batch->cancel))
             return err_set(e, ERR_CANCELLED, "cancelled");
         rc = run_piece(p, batch, row0, n, e);
     }
+    return rc;
+}
+
+enum err_code vulkan_run(struct placed *p, const struct batch *batch, struct err *e)
+{
+    int32_t n_pipelines = p->b->d->n_pipelines;
+    assert(batch->n_rows <= p->reserved_rows && batch->n_logits <= p->reserved_logits);
+    assert(batch->n_best >= 0 && batch->n_best <= BACKEND_MAX_BEST);
+    assert(!batch->ahead || (batch->n_rows == 1 && batch->n_logits == 1 && batch->n_best == 1));
+    enum err_code rc = vulkan_ahead_is(p, batch) ? vulkan_ahead_take(p, batch, e) : run_pieces(p, batch, e);
     save_pipelines(p->b, n_pipelines);
     return rc;
 }

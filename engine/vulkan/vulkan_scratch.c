@@ -49,7 +49,8 @@ static struct sizes sizes_for(const struct placed *p, int32_t max_rows, int32_t 
     return z;
 }
 
-enum { N_BUFS = sizeof(struct vulkan_scratch) / sizeof(struct vulkan_buf) };
+enum { N_BUFS = sizeof(struct vulkan_scratch) / sizeof(struct vulkan_buf),
+       N_SET_BUFS = sizeof(struct vulkan_set) / sizeof(struct vulkan_buf) };
 
 struct wanted {
     struct vulkan_buf *buf;
@@ -62,14 +63,22 @@ static void list(struct vulkan_scratch *s, const struct program *g, const struct
     int32_t n_logits = z->max_logits > 0 ? z->max_logits : 1;
     uint64_t rows = (uint64_t)z->max_rows, f = sizeof(float), logits = (uint64_t)n_logits;
     uint64_t ropes = (uint64_t)(g->n_ropes > 0 ? g->n_ropes : 1);
-    const struct wanted all[N_BUFS] = {
+    struct wanted sets[VULKAN_N_SETS][N_SET_BUFS];
+    for (int i = 0; i < VULKAN_N_SETS; i++) {
+        struct vulkan_set *set = &s->sets[i];
+        const struct wanted one[N_SET_BUFS] = {
+            { &set->cos_sin, ropes * rows * (uint64_t)z->max_rot * f, VULKAN_STEP },
+            { &set->rows, rows * sizeof(struct table_row), VULKAN_STEP },
+            { &set->seals, (uint64_t)g->n_layers * z->seals_bytes, VULKAN_STEP },
+            { &set->wanted, rows * 4, VULKAN_STEP },
+            { &set->counts, (uint64_t)g->n_layers * COUNT_WORDS * 4, VULKAN_STEP },
+            { &set->best, logits * BACKEND_MAX_BEST * sizeof(struct logit), VULKAN_BACK },
+        };
+        memcpy(sets[i], one, sizeof one);
+    }
+    const struct wanted all[N_BUFS - VULKAN_N_SETS * N_SET_BUFS] = {
         { &s->in, z->in_bytes, VULKAN_STEP },
-        { &s->cos_sin, ropes * rows * (uint64_t)z->max_rot * f, VULKAN_STEP },
-        { &s->rows, rows * sizeof(struct table_row), VULKAN_STEP },
         { &s->table, (uint64_t)(N_SLOTS * g->n_layers) * (uint64_t)z->stride * sizeof(struct table_page), VULKAN_STEP },
-        { &s->seals, (uint64_t)g->n_layers * z->seals_bytes, VULKAN_STEP },
-        { &s->wanted, rows * 4, VULKAN_STEP },
-        { &s->counts, (uint64_t)g->n_layers * COUNT_WORDS * 4, VULKAN_STEP },
         { &s->x, rows * (uint64_t)g->n_embd * f, VULKAN_LOCAL },
         { &s->h, rows * (uint64_t)g->max_cols * f, VULKAN_LOCAL },
         { &s->q, rows * (uint64_t)g->max_q * f, VULKAN_LOCAL },
@@ -86,9 +95,9 @@ static void list(struct vulkan_scratch *s, const struct program *g, const struct
         { &s->logits, logits * (uint64_t)g->n_vocab * f, VULKAN_LOCAL },
         { &s->best_parts, vulkan_best_parts_bytes(n_logits, g->n_vocab), VULKAN_LOCAL },
         { &s->all_logits, logits * (uint64_t)g->n_vocab * f, VULKAN_BACK },
-        { &s->best, logits * BACKEND_MAX_BEST * sizeof(struct logit), VULKAN_BACK },
     };
-    memcpy(out, all, sizeof all);
+    memcpy(out, sets, sizeof sets);
+    memcpy(out + VULKAN_N_SETS * N_SET_BUFS, all, sizeof all);
 }
 
 uint64_t vulkan_scratch_bytes(const struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx)

@@ -10,6 +10,8 @@
 #define TABLE_U uint
 #endif
 
+#define TABLE_NO_TOKEN 0xffffffffu
+
 /* A row of the batch. Page j of layer i of its sequence is entry  table + i * table_stride + j  of the page table. */
 struct table_row {
     TABLE_U pos;

@@ -2,12 +2,14 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/base/logit.h"
 #include "engine/quant/quant.h"
 #include "engine/vulkan/vulkan_embed.h"
 #include "shaders/include/table.h"
 #include "tests/support/vulkan_rig.h"
 
-/* Rows of the embedding looked up on the device against what the formats decode to, bit by bit. */
+/* Rows of the embedding looked up on the device against what the formats decode to, bit by bit; every third has the token
+ * that was found best. */
 
 enum { N_TOKENS = 37, N_ROWS = 23 };
 
@@ -42,6 +44,7 @@ static void check_embed(struct vulkan_rig *rig, uint32_t type, int32_t n_cols, f
     struct vulkan_weight on_device;
     struct vulkan_recording r;
     struct table_row rows[N_ROWS];
+    struct logit best[N_ROWS];
     struct err e = { 0 };
     uint64_t value;
     size_t n_bytes = N_ROWS * (size_t)n_cols * sizeof(float);
@@ -50,7 +53,8 @@ static void check_embed(struct vulkan_rig *rig, uint32_t type, int32_t n_cols, f
     random_rows(t, &w, type, n_cols);
     for (int32_t i = 0; i < N_ROWS; i++) {
         uint32_t token = i == 0 ? N_TOKENS - 1 : i == 1 ? 0 : test_below(t, N_TOKENS);
-        rows[i] = (struct table_row){ .pos = 7, .table = 9, .token = token };
+        rows[i] = (struct table_row){ .pos = 7, .table = 9, .token = i % 3 == 2 ? TABLE_NO_TOKEN : token };
+        best[i] = (struct logit){ .token = (int32_t)(i % 3 == 2 ? token : test_below(t, N_TOKENS)), .value = 1 };
         quant_format(type)->to_f32(want + i * n_cols, (const char *)w.data + token * w.row_bytes, n_cols);
     }
     for (int32_t i = 0; i < N_ROWS * n_cols && scale != 1; i++)
@@ -59,9 +63,10 @@ static void check_embed(struct vulkan_rig *rig, uint32_t type, int32_t n_cols, f
     CHECK(t, vulkan_flush(rig->d, &e) == ERR_OK, "%s", e.text);
     CHECK(t, chunk_bytes > 1 << 20 || on_device.n_chunks > 1);
     struct vulkan_buf list = vulkan_rig_buf(rig, rows, sizeof rows), x = vulkan_rig_buf(rig, NULL, n_bytes);
+    struct vulkan_buf found = vulkan_rig_buf(rig, best, sizeof best);
     CHECK(t, vulkan_record_begin(&r, rig->d, &e) == ERR_OK, "%s", e.text);
-    vulkan_record_embed(&r, &(struct vulkan_embed){ .w = &on_device, .rows = &list, .x = &x, .n = N_ROWS,
-                                                    .scale = scale });
+    vulkan_record_embed(&r, &(struct vulkan_embed){ .w = &on_device, .rows = &list, .best = &found, .x = &x,
+                                                    .n = N_ROWS, .scale = scale });
     CHECK(t, vulkan_record_end(&r, &e) == ERR_OK, "%s", e.text);
     CHECK(t, vulkan_submit(rig->d, &r.cmd, 1, &value, &e) == ERR_OK, "%s", e.text);
     CHECK(t, vulkan_wait(rig->d, value, &e) == ERR_OK, "%s", e.text);
@@ -70,6 +75,7 @@ static void check_embed(struct vulkan_rig *rig, uint32_t type, int32_t n_cols, f
     vulkan_recording_destroy(&r);
     vulkan_weight_destroy(rig->d, &on_device);
     vulkan_buf_destroy(rig->d, &list);
+    vulkan_buf_destroy(rig->d, &found);
     vulkan_buf_destroy(rig->d, &x);
     free((void *)w.data);
     free(got);

@@ -8,7 +8,7 @@
 struct engine *device_rig_engine(struct test *t, const char *device)
 {
     struct engine_options o = { .n_threads = 1, .device = device ? device : "llvmpipe", .vulkan_validate = !device,
-                                .cache_dir = test_folder(t) };    /* one self-test is enough */
+                                .run_ahead = 1, .cache_dir = test_folder(t) };    /* one self-test is enough */
     struct engine_info info;
     struct engine *eng;
     struct err e;

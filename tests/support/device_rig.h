@@ -7,8 +7,8 @@
 
 /* An engine on a device that can be made to fail (struct vulkan_faults), for tests of what becomes of a model then. */
 
-/* device NULL: software Vulkan, with the validation layer where there is one; without such a device the case is
- * skipped, and device_rig_engine() says why. */
+/* device NULL: software Vulkan, which runs ahead, with the validation layer where there is one; without such a device the
+ * case is skipped, and device_rig_engine() says why. */
 struct engine *device_rig_engine(struct test *t, const char *device);
 bool device_rig_on_device(const struct engine *eng);
 struct vulkan_device *device_rig_device(const struct engine *eng);

@@ -45,7 +45,7 @@ static void check_warnings(struct test *t, const struct model *m, int32_t n_open
         n += !strstr(model_warning(m, i), "chat template");
     CHECK_INT(t, device_rig_warnings(m, "device lost (VK_ERROR_DEVICE_LOST); opened again"), n_opened);
     CHECK_INT(t, device_rig_warnings(m, "device lost (VK_ERROR_DEVICE_LOST); this chat goes on on the CPU"), n_gone_on);
-    CHECK_INT(t, n, n_opened + n_gone_on, "%s", n > 0 ? model_warning(m, 1) : "");
+    CHECK_INT(t, n, n_opened + n_gone_on, "%s", n > 0 ? model_warning(m, n) : "");
 }
 
 /* ---- what is asked ---------------------------------------------------------------------------------------- */

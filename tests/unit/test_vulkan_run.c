@@ -469,6 +469,216 @@ TEST(vulkan_run_gives_the_best_of_the_logits_it_would_give)
     }
 }
 
+/* ---- one row ahead --------------------------------------------------------------------------------------- */
+
+/* One token of a sequence, and the best behind it. */
+static struct logit step(const struct rig *r, struct placed *placed, struct seq *s, bool ahead)
+{
+    const struct batch_row row = { .token = s->ids[s->n], .pos = s->n, .pages = s->pages };
+    struct logit best;
+    const struct batch batch = { .rows = &row, .n_rows = 1, .table_stride = STRIDE, .kv = s->kv, .n_logits = 1,
+                                 .n_best = 1, .best = &best, .ahead = ahead };
+    struct err e = { 0 };
+    CHECK_INT(r->t, r->backend->ops->run(placed, &batch, &e), ERR_OK, "%s", e.text);
+    s->n++;
+    return best;
+}
+
+/* The page of the sequence's end lies somewhere else from now on, in all layers. */
+static void move_page(const struct rig *r, struct seq *s)
+{
+    int32_t j = s->n / KV_PAGE;
+    struct err e = { 0 };
+    for (int32_t i = 0; i < r->program->n_layers; i++) {
+        struct kv_page *p = &s->pages[i * STRIDE + j];
+        char *to = (char *)s->region + s->used;
+        s->used += kv_open_bytes(&s->kv[i]);
+        CHECK_INT(r->t, kv_memory_copy(r->backend->kv_memory, to, p->open, kv_open_bytes(&s->kv[i]), &e), ERR_OK);
+        p->open = to;
+    }
+}
+
+/* Somebody puts other keys where the sequence's first are. */
+static void write_page(const struct rig *r, const struct seq *s, const uint16_t bytes[32])
+{
+    struct err e = { 0 };
+    for (int32_t i = 0; i < r->program->n_layers; i++)
+        CHECK_INT(r->t, kv_memory_write(r->backend->kv_memory, s->pages[i * STRIDE].open, bytes, 64, &e), ERR_OK);
+}
+
+/* The same walk on a device that runs ahead and on one that does not: mostly what was found best is what comes next,
+ * but now and then another token, another sequence, one that went back, several rows, a page that has moved or been
+ * written to, more room, or none is allowed to run ahead. */
+static void check_walk(struct test *t, enum kv_type k, enum kv_type v, bool unmapped)
+{
+    enum { STEPS = 400 };
+    struct rig r, plain;
+    struct seq *s[2], *p[2];
+    struct err e = { 0 };
+    open_rig(t, &r, unmapped);
+    set_types(&r, k, v);
+    plain = r;
+    plain.backend = r.other;
+    place(&plain, plain.backend, &plain.placed, 256, N_CTX);
+    struct seq *seqs = new_seqs(&r, s, 2), *others = new_seqs(&plain, p, 2);
+    int32_t at = 0, n_moved = 0;
+    for (int32_t i = 0; i < STEPS; i++) {
+        uint32_t what = test_below(t, 24);
+        bool ahead = test_below(t, 8) > 0;
+        int32_t n = what == 0 ? 5 : 1;
+        if (what == 1)
+            at = 1 - at;
+        if (what == 2 || s[at]->n + 8 > N_CTX)
+            s[at]->n = s[at]->n > 200 ? s[at]->n - 100 : s[at]->n - s[at]->n / 3;
+        if (what == 3)
+            s[at]->ids[s[at]->n] = (int32_t)test_below(t, (uint32_t)plan.n_vocab);
+        if (what == 4 && n_moved++ < 8)
+            move_page(&r, s[at]);
+        if (what == 5 && i % 3 == 0)
+            CHECK_INT(t, r.backend->ops->reserve(r.placed, 256, 256, r.placed->n_ctx + KV_PAGE, &e), ERR_OK);
+        if (what == 6) {
+            uint16_t keys[32];
+            for (int c = 0; c < 32; c++)
+                keys[c] = (uint16_t)(0x3c00 + test_below(t, 1024));    /* 1 to 2 */
+            write_page(&r, s[at], keys);
+            write_page(&plain, p[at], keys);
+        }
+        memcpy(p[at]->ids, s[at]->ids, sizeof p[at]->ids);
+        p[at]->n = s[at]->n;
+        if (n > 1) {
+            float got[5 * 100], want[5 * 100];
+            CHECK_INT(t, plan.n_vocab, 100);
+            evaluate(&r, r.backend, r.placed, &s[at], &n, 1, false, got);
+            evaluate(&plain, plain.backend, plain.placed, &p[at], &n, 1, false, want);
+            CHECK_BYTES(t, got, want, sizeof got, "step %d", i);
+            continue;
+        }
+        struct logit got = step(&r, r.placed, s[at], ahead), want = step(&plain, plain.placed, p[at], false);
+        CHECK_BYTES(t, &got, &want, sizeof got, "step %d, at %d", i, s[at]->n);
+        s[at]->ids[s[at]->n] = got.token;
+    }
+    CHECK(t, r.placed->ahead.n_taken > STEPS / 2 && plain.placed->ahead.n_taken == 0, "%d", r.placed->ahead.n_taken);
+    plain.backend->ops->unplace(plain.placed);
+    for (int i = 0; i < 2; i++) {
+        end(&r, s[i]);
+        end(&plain, p[i]);
+    }
+    free(seqs);
+    free(others);
+    close_rig(&r);
+}
+
+TEST(vulkan_run_ahead_gives_the_bits_of_one_row_after_the_other)
+{
+    check_walk(t, KV_F16, KV_F16, false);
+    check_walk(t, KV_KV4, KV_Q8_0, true);
+}
+
+/* When the row is asked for, a page that it read open has its sealed form alone; then that is another's. */
+TEST(vulkan_run_ahead_is_forgotten_where_a_page_is_read_elsewhere)
+{
+    struct rig r, plain;
+    struct seq *s, *p;
+    const int32_t n = 202, before = n / KV_PAGE - 1;
+    float *logits = malloc((size_t)n * (size_t)plan.n_vocab * sizeof *logits);
+    CHECK(t, logits != NULL);
+    open_rig(t, &r, false);
+    set_types(&r, KV_KV4, KV_KV4);
+    plain = r;
+    plain.backend = r.other;
+    place(&plain, plain.backend, &plain.placed, 256, N_CTX);
+    struct seq *seqs = new_seqs(&r, &s, 1), *others = new_seqs(&plain, &p, 1);
+    memcpy(p->ids, s->ids, sizeof p->ids);
+    evaluate(&r, r.backend, r.placed, &s, &n, 1, false, logits);
+    evaluate(&plain, plain.backend, plain.placed, &p, &n, 1, false, logits);
+    for (int i = 0; i < 3; i++) {
+        struct logit got = step(&r, r.placed, s, true), want = step(&plain, plain.placed, p, false);
+        CHECK_BYTES(t, &got, &want, sizeof got, "%d", i);
+        p->ids[p->n] = s->ids[s->n] = got.token;
+        for (int32_t l = 0; l < r.program->n_layers; l++) {
+            struct kv_page *of_s = s->pages + l * STRIDE, *of_p = p->pages + l * STRIDE;
+            of_s[before].open = of_p[before].open = NULL;
+            if (i == 1) {
+                of_s[before].sealed = of_s[1].sealed;
+                of_p[before].sealed = of_p[1].sealed;
+            }
+        }
+    }
+    CHECK_INT(t, r.placed->ahead.n_taken, 0);
+    step(&r, r.placed, s, true);
+    CHECK_INT(t, r.placed->ahead.n_taken, 1);
+    plain.backend->ops->unplace(plain.placed);
+    end(&r, s);
+    end(&plain, p);
+    free(seqs);
+    free(others);
+    free(logits);
+    close_rig(&r);
+}
+
+/* A row that is on its way can be cancelled, lost, and asked for again. */
+TEST(vulkan_run_ahead_that_is_cancelled_or_lost_says_so)
+{
+    struct rig r;
+    struct seq *s;
+    struct err e = { 0 };
+    struct logit best;
+    atomic_bool cancel = true;
+    open_rig(t, &r, false);
+    struct seq *seqs = new_seqs(&r, &s, 1);
+    best = step(&r, r.placed, s, true);
+    const struct batch_row row = { .token = best.token, .pos = s->n, .pages = s->pages };
+    struct batch batch = { .rows = &row, .n_rows = 1, .table_stride = STRIDE, .kv = s->kv, .n_logits = 1, .n_best = 1,
+                           .best = &best, .cancel = &cancel };
+    CHECK_INT(t, r.backend->ops->run(r.placed, &batch, &e), ERR_CANCELLED);
+    atomic_store(&cancel, false);
+    CHECK_INT(t, r.backend->ops->run(r.placed, &batch, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, r.placed->ahead.n_taken, 1);
+    struct logit first = best;
+    batch.ahead = true;
+    CHECK_INT(t, r.backend->ops->run(r.placed, &batch, &e), ERR_OK, "%s", e.text);
+    CHECK_BYTES(t, &best, &first, sizeof best, "alone");
+
+    ((struct vulkan_backend *)r.backend)->d->faults.submit = 1;    /* of the row behind the one that is on its way */
+    const struct batch_row next = { .token = best.token, .pos = s->n + 1, .pages = s->pages };
+    batch.rows = &next;
+    CHECK_INT(t, r.backend->ops->run(r.placed, &batch, &e), ERR_DEVICE);
+    CHECK_INT(t, r.placed->ahead.value, 0);
+    end(&r, s);
+    free(seqs);
+    close_rig(&r);
+}
+
+/* What was asked for, and what was not, is through when pages are looked at or go. */
+TEST(vulkan_run_ahead_is_waited_for_by_whoever_touches_pages)
+{
+    struct rig r;
+    struct seq *s;
+    struct err e = { 0 };
+    char bytes[64];
+    open_rig(t, &r, false);
+    struct vulkan_device *d = ((struct vulkan_backend *)r.backend)->d;
+    struct seq *seqs = new_seqs(&r, &s, 1);
+    for (int i = 0; i < 5; i++) {
+        s->n = 10;
+        step(&r, r.placed, s, true);
+        CHECK(t, d->waited < d->submitted);
+        if (i == 0)
+            CHECK_INT(t, kv_memory_read(r.backend->kv_memory, bytes, s->pages[0].open, sizeof bytes, &e), ERR_OK);
+        if (i == 1)
+            CHECK_INT(t, kv_memory_write(r.backend->kv_memory, s->pages[0].open, bytes, sizeof bytes, &e), ERR_OK);
+        if (i == 2)
+            CHECK_INT(t, kv_memory_copy(r.backend->kv_memory, s->pages[1].open, s->pages[0].open, 64, &e), ERR_OK);
+        if (i == 3)
+            vulkan_forget_recordings(r.placed);
+        if (i == 4)
+            end(&r, s);
+        CHECK_INT(t, d->waited, d->submitted, "%d", i);
+    }
+    free(seqs);
+    close_rig(&r);
+}
+
 /* Both parts of a split program on the device: the residual stream leaves it and comes back. */
 static void check_split(struct test *t, int32_t n_first, bool unmapped)
 {
