@@ -212,7 +212,7 @@ static void read_features(const struct vulkan_api *api, struct vulkan_card *c, c
 }
 
 /* The most of any shader: lanes of matvec.comp and attn.comp, shared memory of matmul.comp with pairs (27 KiB),
- * bindings of attn_in.comp. Vulkan promises 128, 16 KiB and 4. */
+ * bindings of attn_in.comp and matvec.comp. Vulkan promises 128, 16 KiB and 4. */
 enum { MAX_LANES = 256, SHARED_BYTES = 32768, MAX_BINDINGS = 8 };
 
 static void read_properties(const struct vulkan_api *api, struct vulkan_card *c, const struct extensions *x)

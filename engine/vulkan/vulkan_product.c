@@ -7,6 +7,7 @@
 
 #include "engine/quant/quant.h"
 #include "shaders/include/push.h"
+#include "shaders/include/table.h"
 
 enum { MAX_LANES = 256, MAX_COLS = 8, MAX_GRID = 32768, ACTS_LANES = 64, MIN_LARGE_TILES = 64 };
 
@@ -14,21 +15,39 @@ struct group_shape {
     uint32_t lanes, rows;
 };
 
+static bool has_picks(const struct vulkan_product *p)
+{
+    return p->picks.part.buf != NULL;
+}
+
+/* Of y. */
+static int32_t n_outputs(const struct vulkan_product *p)
+{
+    return has_picks(p) ? p->w->n_rows / p->picks.n_experts : p->w->n_rows;
+}
+
 /* Lanes and rows of a workgroup. It must not depend on the number of activations: lanes fix the order of sums.
  *
  * Lanes: as many as may be, but at least a subgroup, with three of four busy: 18 units (576 columns) keep 32 lanes busy
  * for 18/32 of the time and 256 for 18/256. Rows: activations, seven times the bytes of 4-bit weights, are read once
- * for all of them; a matrix of few rows is rather spread over the device, and wide weights fill the registers. */
-static struct group_shape choose_shape(const struct vulkan_card *card, const struct vulkan_weight *w,
-                                       enum vulkan_product_mode mode)
+ * for all of them; a matrix of few rows is rather spread over the device, and wide weights fill the registers.
+ *
+ * The experts that a row of activations uses make one long row of a sum, else one high matrix. */
+static struct group_shape choose_shape(const struct vulkan_card *card, const struct vulkan_product *p)
 {
-    uint32_t n_units = (uint32_t)w->n_cols / 32, lanes = MAX_LANES, most = w->type == QUANT_F32 ? 1 : 4;
+    const struct vulkan_weight *w = p->w;
+    uint32_t n_units = (uint32_t)w->n_cols / 32, n_rows = (uint32_t)n_outputs(p), lanes = MAX_LANES;
+    uint32_t most = w->type == QUANT_F32 ? 1 : 4;
+    if (has_picks(p) && p->picks.sum)
+        n_units *= (uint32_t)p->picks.n_used;
+    else if (has_picks(p))
+        n_rows *= (uint32_t)p->picks.n_used;
     uint32_t least = card->subgroup < MAX_LANES ? card->subgroup : MAX_LANES;
     while (lanes > least && n_units * 4 < (n_units + lanes - 1) / lanes * lanes * 3)
         lanes /= 2;
-    if (w->type == QUANT_F16 || w->type == QUANT_BF16 || w->type == QUANT_Q8_0 || mode == VULKAN_PAIR)
+    if (w->type == QUANT_F16 || w->type == QUANT_BF16 || w->type == QUANT_Q8_0 || p->mode == VULKAN_PAIR)
         most = most > 2 ? 2 : most;
-    while (most > 1 && (uint32_t)w->n_rows / most < 512)
+    while (most > 1 && n_rows / most < 512)
         most /= 2;
     return (struct group_shape){ lanes, most };
 }
@@ -36,6 +55,11 @@ static struct group_shape choose_shape(const struct vulkan_card *card, const str
 static uint32_t shader_mode(const struct vulkan_product *p)
 {
     return p->mode != VULKAN_PAIR ? (uint32_t)p->mode : p->act == STEP_SILU ? 2 : 3;
+}
+
+static uint32_t shader_picks(const struct vulkan_product *p)
+{
+    return !has_picks(p) ? 0 : p->picks.sum ? 2 : 1;
 }
 
 /* n_acts rows of activations from act0 on, by a shader that makes them in x by y by z workgroups. */
@@ -48,13 +72,14 @@ static void record_chunk(struct vulkan_recording *r, const struct vulkan_product
     const struct vulkan_part parts[] = { vulkan_all(&c->buf), vulkan_all(second), vulkan_all(acts), vulkan_all(p->y),
                                          p->bias.buf ? p->bias : vulkan_all(p->x),
                                          p->bias2.buf ? p->bias2 : vulkan_all(p->x),
-                                         p->norm.buf ? p->norm : vulkan_all(p->x) };
+                                         p->norm.buf ? p->norm : vulkan_all(p->x),
+                                         has_picks(p) ? p->picks.part : vulkan_all(p->x) };
     const struct push_product push = {
         .plane = { c->plane[0], c->plane[1], c->plane[2], c->plane[3] }, .n_units = (uint32_t)p->w->n_cols / 32,
-        .n_rows = (uint32_t)c->n_rows, .row0 = (uint32_t)c->row0, .y_stride = (uint32_t)p->w->n_rows,
+        .n_rows = (uint32_t)c->n_rows, .row0 = (uint32_t)c->row0, .y_stride = (uint32_t)n_outputs(p),
         .act0 = (uint32_t)act0, .n_acts = (uint32_t)n_acts, .has_bias = p->bias.buf != NULL,
         .has_bias2 = p->bias2.buf != NULL, .scale = p->scale * (1 + r->d->faults.product), .cap = p->cap,
-        .eps = p->eps };
+        .eps = p->eps, .n_used = (uint32_t)p->picks.n_used, .n_experts = (uint32_t)p->picks.n_experts };
     vulkan_record_shader(r, shader, spec, n_spec, parts, &push, sizeof push, x, y, z);
 }
 
@@ -67,8 +92,10 @@ static void record_matvec(struct vulkan_recording *r, const struct vulkan_produc
     const struct vulkan_card *card = r->d->card;
     char shader[32];
     const uint32_t spec[] = { shape.lanes, shape.rows, (uint32_t)n_cols, shader_mode(p),
-                              (shape.lanes + card->min_subgroup - 1) / card->min_subgroup, p->norm.buf != NULL };
-    uint32_t n = ((uint32_t)p->w->chunks[chunk].n_rows + shape.rows - 1) / shape.rows;
+                              (shape.lanes + card->min_subgroup - 1) / card->min_subgroup, p->norm.buf != NULL,
+                              shader_picks(p) };
+    uint32_t n_rows = (uint32_t)(has_picks(p) ? n_outputs(p) : p->w->chunks[chunk].n_rows);
+    uint32_t n = (n_rows + shape.rows - 1) / shape.rows;
     uint32_t x = n < MAX_GRID ? n : MAX_GRID;
     snprintf(shader, sizeof shader, "matvec_%s%s", vulkan_weight_suffix(p->w->type),
              card->features & VULKAN_SUBGROUP_ADD ? "" : "_tree");
@@ -78,13 +105,29 @@ static void record_matvec(struct vulkan_recording *r, const struct vulkan_produc
 
 static void record_groups(struct vulkan_recording *r, const struct vulkan_product *p)
 {
-    struct group_shape shape = choose_shape(r->d->card, p->w, p->mode);
+    struct group_shape shape = choose_shape(r->d->card, p);
     int32_t n_full = p->n / MAX_COLS, n_rest = p->n % MAX_COLS;
     for (int32_t chunk = 0; chunk < p->w->n_chunks; chunk++) {
         if (n_full > 0)
             record_matvec(r, p, chunk, shape, 0, MAX_COLS, n_full);
         if (n_rest > 0)
             record_matvec(r, p, chunk, shape, n_full * MAX_COLS, n_rest, 1);
+    }
+}
+
+/* ---- experts ------------------------------------------------------------------------------------------------- */
+
+/* Which chunk has the rows of an expert is known when it runs: every chunk is asked for all. */
+static void record_picked(struct vulkan_recording *r, const struct vulkan_product *p)
+{
+    struct group_shape shape = choose_shape(r->d->card, p);
+    struct vulkan_product part = *p;
+    for (int32_t chunk = 0; chunk < p->w->n_chunks; chunk++) {
+        record_matvec(r, &part, chunk, shape, 0, 1, p->picks.sum ? p->n : p->n * p->picks.n_used);
+        if (p->picks.sum && chunk + 1 < p->w->n_chunks) {
+            part.mode = VULKAN_ADD;
+            vulkan_record_barrier(r);
+        }
     }
 }
 
@@ -186,18 +229,31 @@ static void record_tiles(struct vulkan_recording *r, const struct vulkan_product
     }
 }
 
+static void check_picks(const struct vulkan_recording *r, const struct vulkan_product *p, uint64_t n_picks)
+{
+    const struct vulkan_picks *k = &p->picks;
+    assert(k->n_used > 0 && k->n_experts > 0 && p->w->n_rows % k->n_experts == 0 && n_picks <= MAX_GRID);
+    assert(k->sum ? p->mode != VULKAN_PAIR && p->cap == 0 : p->mode != VULKAN_ADD);
+    assert(r->rehearsal || k->part.n_bytes / sizeof(struct table_pick) >= n_picks);
+}
+
 void vulkan_record_product(struct vulkan_recording *r, const struct vulkan_product *p)
 {
     const struct vulkan_weight *w = p->w;
+    uint64_t n = (uint64_t)p->n, n_picks = has_picks(p) ? n * (uint64_t)p->picks.n_used : n;
     assert((p->mode == VULKAN_PAIR) == (p->w2 != NULL) && p->n > 0 && p->x != p->y);
     assert(!p->w2 || (p->w2->type == w->type && p->w2->n_rows == w->n_rows && p->w2->n_cols == w->n_cols &&
                       p->w2->n_chunks == w->n_chunks));
     assert(p->mode == VULKAN_PAIR || p->scale != 0);
-    assert(!p->norm.buf || (!p->many && p->norm.n_bytes / 4 >= (uint64_t)w->n_cols));
-    assert(r->rehearsal || p->x->n_bytes / 4 >= (uint64_t)p->n * (uint64_t)w->n_cols);
-    assert(r->rehearsal || p->y->n_bytes / 4 >= (uint64_t)p->n * (uint64_t)w->n_rows);
-    if (p->many)
+    assert(!p->norm.buf || ((has_picks(p) ? !p->picks.sum : !p->many) && p->norm.n_bytes / 4 >= (uint64_t)w->n_cols));
+    assert(r->rehearsal || p->x->n_bytes / 4 >= (p->picks.sum ? n_picks : n) * (uint64_t)w->n_cols);
+    assert(r->rehearsal || p->y->n_bytes / 4 >= (p->picks.sum ? n : n_picks) * (uint64_t)n_outputs(p));
+    if (has_picks(p)) {
+        check_picks(r, p, n_picks);
+        record_picked(r, p);
+    } else if (p->many) {
         record_tiles(r, p);
-    else
+    } else {
         record_groups(r, p);
+    }
 }

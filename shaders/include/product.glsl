@@ -70,20 +70,24 @@ float cap_of(float v)
     return v < 0 ? -p.cap * t : p.cap * t;
 }
 
-// col: the row of activations.
-void finish(uint row, uint col, float v, float v2)
+void finish_at(uint at, float v, float v2)
 {
-    uint at = col * p.y_stride + p.row0 + row;
-    if (p.has_bias != 0)
-        v += bias[p.row0 + row];
-    if (p.has_bias2 != 0)
-        v2 += bias2[p.row0 + row];
     if (MODE >= SILU)
         y[at] = act(MODE == SILU ? 0 : 1, v) * v2;
     else if (MODE == ADD)
         y[at] = fma(p.scale, v, y[at]);
     else
         y[at] = p.cap > 0 ? cap_of(p.scale * v) : p.scale * v;
+}
+
+// col: the row of activations.
+void finish(uint row, uint col, float v, float v2)
+{
+    if (p.has_bias != 0)
+        v += bias[p.row0 + row];
+    if (p.has_bias2 != 0)
+        v2 += bias2[p.row0 + row];
+    finish_at(col * p.y_stride + p.row0 + row, v, v2);
 }
 
 #endif

@@ -50,7 +50,7 @@ struct push_product {
     PUSH_U n_units;      /* of a row: columns / 32 */
     PUSH_U n_rows;       /* of the chunk */
     PUSH_U row0;         /* of the matrix, the chunk's first */
-    PUSH_U y_stride;     /* rows of the matrix */
+    PUSH_U y_stride;     /* rows of the matrix, or of one expert */
     PUSH_U act0;         /* first row of activations; */
     PUSH_U n_acts;       /* how many there are from there on */
     PUSH_U has_bias;     /* 0 or 1; on the second matrix: */
@@ -58,6 +58,8 @@ struct push_product {
     PUSH_F scale;
     PUSH_F cap;          /* 0: none */
     PUSH_F eps;          /* of the norm before it */
+    PUSH_U n_used;       /* matvec.comp, of matrices of experts: of n_experts, for a row of activations */
+    PUSH_U n_experts;
 };
 
 /* best.comp */

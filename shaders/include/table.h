@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* What changes from batch to batch, written by the host and read by shaders; once for C and GLSL. */
+/* What changes from batch to batch, written by the host or a shader and read by shaders; once for C and GLSL. */
 #ifndef QUIP_SHADERS_INCLUDE_TABLE_H
 #define QUIP_SHADERS_INCLUDE_TABLE_H
 
 #ifdef __STDC__
 #include <stdint.h>
 #define TABLE_U uint32_t
+#define TABLE_F float
 #else
 #define TABLE_U uint
+#define TABLE_F float
 #endif
 
 #define TABLE_NO_TOKEN 0xffffffffu
@@ -24,6 +26,12 @@ struct table_row {
 struct table_page {
     TABLE_U open[2];
     TABLE_U sealed[2];
+};
+
+/* An expert that a row of activations goes to, and what its result counts in their sum. */
+struct table_pick {
+    TABLE_U expert;
+    TABLE_F weight;
 };
 
 /* Attention of a row is cut into parts of this many pages, by position alone. */

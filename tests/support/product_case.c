@@ -78,18 +78,24 @@ void product_case_run(struct product_case *c, struct vulkan_product p, int32_t a
 {
     struct vulkan_rig *rig = c->rig;
     struct test *t = rig->t;
-    size_t n_rows = (size_t)c->t[0].n_rows, n_cols = (size_t)c->t[0].n_cols, n_y = (size_t)n * n_rows;
+    size_t n_rows = (size_t)c->t[0].n_rows, n_cols = (size_t)c->t[0].n_cols;
+    size_t n_used = p.picks.part.buf ? (size_t)p.picks.n_used : 1;
+    size_t n_experts = p.picks.part.buf ? (size_t)p.picks.n_experts : 1;
+    size_t x_row = (p.picks.sum ? n_used : 1) * n_cols, y_row = (p.picks.sum ? 1 : n_used) * (n_rows / n_experts);
+    size_t first = (size_t)act0, n_x = (size_t)n * x_row, n_y = (size_t)n * y_row;
     struct err e = { 0 };
     struct vulkan_recording r;
     uint64_t value;
-    struct vulkan_buf x = vulkan_rig_buf(rig, c->x + (size_t)act0 * n_cols, (size_t)n * n_cols * 4);
+    struct vulkan_buf x = vulkan_rig_buf(rig, c->x + first * x_row, n_x * 4);
     struct vulkan_buf y = vulkan_rig_buf(rig, NULL, (n_y + N_BEHIND) * 4);
     struct vulkan_buf bias = vulkan_rig_buf(rig, c->bias[0], n_rows * 4);
     struct vulkan_buf bias2 = vulkan_rig_buf(rig, c->bias[1], n_rows * 4);
     struct vulkan_buf gain = vulkan_rig_buf(rig, c->gain, n_cols * 4);
     if (p.mode == VULKAN_ADD)
-        CHECK(t, vulkan_write(rig->d, &y, 0, c->y0 + (size_t)act0 * n_rows, n_y * 4, &e) == ERR_OK, "%s", e.text);
+        CHECK(t, vulkan_write(rig->d, &y, 0, c->y0 + first * y_row, n_y * 4, &e) == ERR_OK, "%s", e.text);
     struct vulkan_buf acts = vulkan_rig_buf(rig, NULL, vulkan_acts_bytes(rig->d, n, (int32_t)n_cols));
+    struct vulkan_buf picks = vulkan_rig_buf(rig, p.picks.part.buf ? c->picks + first * n_used : NULL,
+                                             (size_t)n * n_used * sizeof *c->picks);
     p.acts = p.many && vulkan_weight_takes_acts(rig->d, &c->w[0]) ? &acts : NULL;
     p.w = &c->w[0];
     p.w2 = p.mode == VULKAN_PAIR ? &c->w[1] : NULL;
@@ -102,6 +108,8 @@ void product_case_run(struct product_case *c, struct vulkan_product p, int32_t a
         p.bias2 = vulkan_all(&bias2);
     if (p.norm.buf)
         p.norm = vulkan_all(&gain);
+    if (p.picks.part.buf)
+        p.picks.part = vulkan_all(&picks);
     CHECK(t, vulkan_record_begin(&r, rig->d, &e) == ERR_OK, "%s", e.text);
     if (p.acts) {
         vulkan_record_acts(&r, &x, &acts, n, (int32_t)n_cols);
@@ -125,6 +133,7 @@ void product_case_run(struct product_case *c, struct vulkan_product p, int32_t a
     vulkan_buf_destroy(rig->d, &bias2);
     vulkan_buf_destroy(rig->d, &gain);
     vulkan_buf_destroy(rig->d, &acts);
+    vulkan_buf_destroy(rig->d, &picks);
 }
 
 static void exact_product(struct product_case *c, int which, const double *x)

@@ -3,6 +3,7 @@
 #define QUIP_TESTS_SUPPORT_PRODUCT_CASE_H
 
 #include "engine/vulkan/vulkan_product.h"
+#include "shaders/include/table.h"
 #include "tests/support/vulkan_rig.h"
 #include "tests/support/weights.h"
 
@@ -19,6 +20,7 @@ struct product_case {
     struct vulkan_weight w[2];
     int32_t n;
     float *x, *y0, *bias[2], *gain;  /* y0: what stands in y before */
+    const struct table_pick *picks;  /* of n rows; the case's who runs products with them */
     float *got, *want, *v[2];        /* v: the two products without biases */
 };
 
@@ -27,8 +29,8 @@ void product_case_init(struct product_case *c, struct vulkan_rig *rig, int type,
                        int32_t n, uint64_t chunk_bytes);
 void product_case_finish(struct product_case *c);
 
-/* Runs p, whose buffers are the case's, on rows act0 .. act0 + n - 1 of x; y to out. p.bias, p.bias2 and p.norm say by
- * having a buffer that there is one. */
+/* Runs p, whose buffers are the case's, on rows of activations act0 .. act0 + n - 1; y to out. p.bias, p.bias2, p.norm
+ * and p.picks.part say by having a buffer that there is one. */
 void product_case_run(struct product_case *c, struct vulkan_product p, int32_t act0, int32_t n, float *out);
 /* Makes v of the weights in double precision, x being normed if p does that. */
 void product_case_exact(struct product_case *c, struct vulkan_product p);
