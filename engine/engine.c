@@ -328,6 +328,11 @@ static uint64_t kernel_figure(const char *path, const char *name)
     return kib * 1024;
 }
 
+uint64_t engine_resident_bytes(void)
+{
+    return kernel_figure("/proc/self/status", "VmRSS");
+}
+
 void engine_info(const struct engine *eng, struct engine_info *out)
 {
     *out = (struct engine_info){ .cpu_tier = eng->cpu_tier, .n_threads = pool_threads(eng->pool), .device = "",
@@ -350,7 +355,7 @@ void engine_info(const struct engine *eng, struct engine_info *out)
     }
     out->memory_total_bytes = kernel_figure("/proc/meminfo", "MemTotal");
     out->memory_available_bytes = kernel_figure("/proc/meminfo", "MemAvailable");
-    out->memory_resident_bytes = kernel_figure("/proc/self/status", "VmRSS");
+    out->memory_resident_bytes = engine_resident_bytes();
 }
 
 bool engine_device_shares(const struct engine *eng)

@@ -2,6 +2,7 @@
 #ifndef QUIP_ENGINE_ENGINE_H
 #define QUIP_ENGINE_ENGINE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -195,6 +196,22 @@ struct model_memory {
 enum err_code model_open(struct model **out, struct engine *eng, const char *path, enum model_use use,
                          struct err *e);
 void model_close(struct model *m);    /* after its sessions; takes NULL */
+
+/* model_open() with MODEL_RUN in three parts, so that another model answers meanwhile: begun and started by the engine's
+ * thread, loaded by any. model_load() reads, checks, and, where the processor computes, makes the order of weights that
+ * it likes, by one thread; what a device has is placed by model_start(). After an error in one of the two the model is to
+ * be closed.
+ * Errors   as model_open(); ERR_CANCELLED soon after *cancel was raised (NULL: never) */
+enum err_code model_begin(struct model **out, struct engine *eng, const char *path, struct err *e);
+enum err_code model_load(struct model *m, const atomic_bool *cancel, struct err *e);
+enum err_code model_start(struct model *m, struct err *e);
+/* Gives back the memory of the weights; sessions, all idle, keep what they hold. model_wake(), model_load() and
+ * model_start() in place of model_begin(), model_load() and model_start() bring it back; if by then the engine computes
+ * elsewhere, what sessions held is evaluated again. */
+void model_rest(struct model *m);
+void model_wake(struct model *m);
+/* Whether both have the same vocabulary, as levels of one model do: tokens of one are those of the other. */
+bool model_same_tokens(const struct model *a, const struct model *b);
 const struct model_info *model_info(const struct model *m);
 /* What a person should know about this file: a template that failed, a guessed pre-tokenizer ...
  * NULL beyond the last. */
@@ -377,6 +394,11 @@ void session_destroy(struct session *s);    /* takes NULL */
  *          not leave room for one token (the text has both numbers) */
 enum err_code session_generate(struct session *s, int32_t seq, const int32_t *prompt, int32_t n_tokens,
                                const struct generate_options *o, struct err *e);
+/* What the sequences of `from` are doing goes on in `to`, an idle session of a model with the same tokens and of no fewer
+ * sequences: prompts are evaluated from the beginning, and answers go on behind the token that was told last, with
+ * their samplers, options and figures. Those of `from` are idle then, and hold what they held.
+ * Errors   ERR_UNSUPPORTED when a sequence has no room in the context of `to`; nothing has changed then */
+enum err_code session_take_over(struct session *to, struct session *from, struct err *e);
 /* Evaluates one batch: a piece of waiting prompts, and for each sequence that generates its last token and what is
  * drafted to follow it.
  * Writes up to cap events (at least 16 * n_seqs; SESSION_EVENTS * n_seqs leave room for the longest drafts) and

@@ -69,7 +69,8 @@ void engine_lose_device(struct engine *eng, const struct backend *b, const struc
 /* What a device's own memory has for models now: what is free, but for a reserve that the rest of the machine may
  * want. 0 without a device. */
 uint64_t engine_device_room(const struct engine_info *info);
-/* As in engine_info, which reads files of the kernel. */
+/* As in engine_info, which reads files of the kernel. Any thread may ask for the first. */
+uint64_t engine_resident_bytes(void);
 bool engine_device_shares(const struct engine *eng);
 /* The first message of Vulkan's validation layer; "": none. */
 const char *engine_validation(const struct engine *eng);
@@ -107,9 +108,18 @@ struct model {
     struct backend *device;          /* the engine's when it was placed: has all layers or the last; NULL: none */
     struct backend *split;           /* of the processor and the device; NULL: one has all layers */
     struct placed *placed;           /* NULL: nowhere, after a device failed and there was no memory elsewhere */
-    int32_t generation;              /* raised by each placing: sessions of an earlier one have to follow */
+    int32_t generation;              /* raised by each placing: sessions of an earlier one have to follow; but not when
+                                      * it comes back after a rest to where it was, so that their pages stand */
+    int32_t n_placings;              /* raised by that too: their scratch went with the weights */
     uint64_t placed_bytes;           /* memory that placing took, not to be counted as taken by others */
     struct model_place before;       /* while it moves: where it was; nowhere where it had to leave first */
+    const char *begun_path;          /* of model_begin() */
+    bool expects_cpu;                /* model_load() places it for the processor, */
+    struct placed *aside;            /* here, until model_start(); NULL: it has not; */
+    uint64_t aside_bytes;            /* for so much memory */
+    bool rests;                      /* nowhere until model_start(), having been */
+    struct backend *rested_device;   /* there, */
+    int32_t rested_layers;           /* with so many layers on it */
     struct session_caches *caches;   /* KV caches of its sessions; they outlive them. NULL before the first */
     struct kv_store_key content;     /* of model_kv_key(), made when it is first asked for */
     bool content_known;
@@ -121,7 +131,12 @@ struct model {
 enum err_code model_place(struct model *m, struct err *e);
 /* It is nowhere then; it may be so before. */
 void model_unplace(struct model *m);
-/* The engine knows it from now on, or no more. */
+/* Engine's thread: where model_place_aside(), in any thread, will place it. */
+void model_expect(struct model *m);
+/* Errors: ERR_CANCELLED, and those of placing on the processor */
+enum err_code model_place_aside(struct model *m, const atomic_bool *cancel, struct err *e);
+void model_drop_aside(struct model *m);
+/* The engine knows it from now on (it may do so already), or no more. */
 void model_join(struct model *m);
 void model_part(struct model *m);
 /* After a use of the placed model, or of pages for it, failed: places it elsewhere, where another place may be better.

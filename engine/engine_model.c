@@ -110,7 +110,8 @@ static enum err_code fill_info(struct model *m, const char *path, struct err *e)
     return ERR_OK;
 }
 
-static enum err_code place(struct model *m, struct err *e)
+/* The program, and what is known once there is one. */
+static enum err_code build(struct model *m, struct err *e)
 {
     enum err_code rc = arch_build(m->gguf, &m->arena, &m->program, &m->hparams, e);
     if (rc != ERR_OK)
@@ -124,33 +125,92 @@ static enum err_code place(struct model *m, struct err *e)
     m->info.n_ctx_train = (int32_t)m->hparams.n_ctx_train;
     for (int32_t i = 0; i < p->n_layers; i++)
         m->info.kv_bytes_per_token += kv_open_bytes(&p->kv[i]) / KV_PAGE;
-    return model_place(m, e);
+    return ERR_OK;
 }
 
-enum err_code model_open(struct model **out, struct engine *eng, const char *path, enum model_use use, struct err *e)
+static enum err_code read_file(struct model *m, const char *path, enum model_use use, struct err *e)
+{
+    enum err_code rc = gguf_open(&m->gguf, path, e);
+    if (rc == ERR_OK)
+        rc = fill_info(m, path, e);
+    if (rc != ERR_OK || use == MODEL_INSPECT)
+        return rc;
+    rc = model_open_text(m, e);
+    if (rc == ERR_OK && use == MODEL_RUN)
+        rc = build(m, e);
+    if (rc != ERR_OK)
+        err_prefix(e, "%s", path);
+    return rc;
+}
+
+static enum err_code new_model(struct model **out, struct engine *eng, const char *path, struct err *e)
 {
     struct model *m = calloc(1, sizeof *m);
     if (!m)
         return err_set(e, ERR_NOMEM, "%s: no memory", path);
     m->engine = eng;
-    enum err_code rc = gguf_open(&m->gguf, path, e);
-    if (rc == ERR_OK)
-        rc = fill_info(m, path, e);
-    if (rc == ERR_OK && use != MODEL_INSPECT) {
-        rc = model_open_text(m, e);
-        if (rc == ERR_OK && use == MODEL_RUN)
-            rc = place(m, e);
-        if (rc == ERR_OK && use == MODEL_RUN)
-            model_join(m);
-        if (rc != ERR_OK)
-            err_prefix(e, "%s", path);
-    }
+    *out = m;
+    return ERR_OK;
+}
+
+enum err_code model_open(struct model **out, struct engine *eng, const char *path, enum model_use use, struct err *e)
+{
+    struct model *m = NULL;
+    enum err_code rc = new_model(&m, eng, path, e);
+    if (rc != ERR_OK)
+        return rc;
+    rc = read_file(m, path, use, e);
+    if (rc == ERR_OK && use == MODEL_RUN)
+        rc = model_start(m, e);
     if (rc != ERR_OK) {
         model_close(m);
         return rc;
     }
     *out = m;
     return ERR_OK;
+}
+
+/* ---- beside another ------------------------------------------------------------------------------- */
+
+enum err_code model_begin(struct model **out, struct engine *eng, const char *path, struct err *e)
+{
+    enum err_code rc = new_model(out, eng, path, e);
+    if (rc != ERR_OK)
+        return rc;
+    (*out)->begun_path = arena_copy(&(*out)->arena, path, strlen(path));
+    if (!(*out)->begun_path) {
+        model_close(*out);
+        return err_set(e, ERR_NOMEM, "%s: no memory", path);
+    }
+    model_expect(*out);
+    return ERR_OK;
+}
+
+enum err_code model_load(struct model *m, const atomic_bool *cancel, struct err *e)
+{
+    enum err_code rc = m->gguf ? gguf_changed(m->gguf, e) : read_file(m, m->begun_path, MODEL_RUN, e);
+    if (rc != ERR_OK)
+        return rc;
+    rc = model_place_aside(m, cancel, e);
+    if (rc != ERR_OK)
+        err_prefix(e, "%s", m->info.path);
+    return rc;
+}
+
+enum err_code model_start(struct model *m, struct err *e)
+{
+    enum err_code rc = model_place(m, e);
+    if (rc != ERR_OK) {
+        err_prefix(e, "%s", m->info.path);
+        return rc;
+    }
+    model_join(m);
+    return ERR_OK;
+}
+
+bool model_same_tokens(const struct model *a, const struct model *b)
+{
+    return a->tokenizer && b->tokenizer && tokenizer_same(a->tokenizer, b->tokenizer);
 }
 
 void model_close(struct model *m)
@@ -160,6 +220,7 @@ void model_close(struct model *m)
     session_caches_destroy(m->caches);
     m->caches = NULL;
     model_unplace(m);
+    model_drop_aside(m);
     model_part(m);
     model_close_text(m);
     buf_finish(&m->value_text);

@@ -13,6 +13,9 @@
  *                 memory for two, it leaves first, and is placed again as it was. Only where nobody names the device,
  *                 what it does not take is the processor's, as at load
  *
+ *   resting       nowhere, its caches kept; where it is placed next it has the same generation if that is where it was,
+ *                 so that what they hold stands
+ *
  * Placing raises the model's generation. Pages of keys and values are lost with the place they were for, so sessions
  * evaluate again what they hold (session/session_recover.c); what is left for a person to see is a pause and a line. */
 #include <stdio.h>
@@ -72,7 +75,28 @@ static enum err_code choose_backend(struct model *m, int32_t n_device, struct er
     return rc;
 }
 
-/* The one place where a program meets backends. */
+/* It has been placed. Pages of what was before a rest stand in the same place. */
+static void count_placing(struct model *m, int32_t n_device)
+{
+    bool is_back = m->rests && m->rested_device == m->device && m->rested_layers == n_device;
+    if (!is_back) {
+        if (m->rests)
+            session_caches_retire(m->caches, true);
+        m->generation++;
+    }
+    m->rests = false;
+    m->n_placings++;
+    m->info.n_device_layers = n_device;
+}
+
+void model_drop_aside(struct model *m)
+{
+    if (m->aside)
+        m->engine->cpu->ops->unplace(m->aside);
+    m->aside = NULL;
+}
+
+/* The one place where a program meets backends, but for model_place_aside(). */
 static enum err_code place_on(struct model *m, int32_t n_device, struct err *e)
 {
     struct engine_info before, after;
@@ -86,8 +110,7 @@ static enum err_code place_on(struct model *m, int32_t n_device, struct err *e)
         model_unplace(m);
         return rc;
     }
-    m->info.n_device_layers = n_device;
-    m->generation++;
+    count_placing(m, n_device);
     /* Weights that stay in the mapped file cost no memory now, and count as free as long as others need it more. */
     m->placed_bytes = 0;
     if (after.memory_resident_bytes > before.memory_resident_bytes)
@@ -133,6 +156,15 @@ void model_tell_validation(struct model *m)
 enum err_code model_place(struct model *m, struct err *e)
 {
     struct err why;
+    if (m->aside && m->engine->backend == m->engine->cpu) {
+        set_nowhere(m);
+        m->placed = m->aside;
+        m->aside = NULL;
+        m->placed_bytes = m->aside_bytes;
+        count_placing(m, 0);
+        return ERR_OK;
+    }
+    model_drop_aside(m);    /* a device has been chosen meanwhile */
     enum err_code rc = place_where_it_fits(m, layers_for_device(m), &why, e);
     if (rc == ERR_OK && why.code != ERR_OK && why.text[0])
         model_warn(m, "%s; this model runs on the CPU", why.text);
@@ -167,10 +199,63 @@ bool model_recover(struct model *m, struct err *why, char how[ERR_TEXT_BYTES])
     return true;
 }
 
+/* ---- beside another, and resting --------------------------------------------------------------------- */
+
+void model_expect(struct model *m)
+{
+    m->expects_cpu = m->engine->backend == m->engine->cpu && m->engine->cpu->ops->place_aside;
+}
+
+/* So that the disk is not waited for in the engine's thread. */
+static enum err_code read_through(const struct program *p, const atomic_bool *cancel, struct err *e)
+{
+    enum { STRIDE = 4096, PIECE = 1 << 22 };
+    for (int32_t i = 0; i < p->n_tensors; i++) {
+        const volatile uint8_t *bytes = p->tensors[i].data;
+        for (uint64_t at = 0; at < p->tensors[i].n_bytes; at += STRIDE) {
+            (void)bytes[at];
+            if (at % PIECE == 0 && cancel && atomic_load(cancel))
+                return err_set(e, ERR_CANCELLED, "cancelled");
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code model_place_aside(struct model *m, const atomic_bool *cancel, struct err *e)
+{
+    struct backend *cpu = m->engine->cpu;
+    uint64_t before = engine_resident_bytes(), after;
+    if (!m->expects_cpu)
+        return read_through(m->program, cancel, e);
+    model_drop_aside(m);
+    enum err_code rc = cpu->ops->place_aside(cpu, m->program, cancel, &m->aside, e);
+    after = engine_resident_bytes();    /* what answers meanwhile takes little beside that */
+    m->aside_bytes = after > before ? after - before : 0;
+    return rc;
+}
+
+void model_rest(struct model *m)
+{
+    if (m->rests)
+        return;
+    m->rests = true;
+    m->rested_device = m->device;
+    m->rested_layers = m->info.n_device_layers;
+    model_unplace(m);
+}
+
+void model_wake(struct model *m)
+{
+    model_expect(m);
+}
+
 /* ---- moved -------------------------------------------------------------------------------------------- */
 
 void model_join(struct model *m)
 {
+    for (const struct model *known = m->engine->models; known; known = known->next)
+        if (known == m)
+            return;
     m->next = m->engine->models;
     m->engine->models = m;
 }
@@ -276,7 +361,7 @@ enum err_code engine_move(struct engine *eng, const struct engine_options *o, in
     eng->n_gpu_layers = o->n_gpu_layers;
     eng->n_ctx = o->n_ctx;
     for (struct model *m = eng->models; m && rc == ERR_OK; m = m->next)
-        if (!is_there(m, same_layers) && !(same && target.automatic))
+        if (!m->rests && !is_there(m, same_layers) && !(same && target.automatic))
             rc = move(m, e);
     if (rc == ERR_OK) {
         for (struct model *m = eng->models; m; m = m->next)

@@ -59,6 +59,10 @@ struct backend_ops {
     /* Places the weights.
      * Errors: ERR_NOMEM, ERR_UNSUPPORTED for a tensor type the device cannot compute */
     enum err_code (*place)(struct backend *b, const struct program *p, struct placed **out, struct err *e);
+    /* The same beside whatever the backend computes, in a thread that is not the engine's, and with no other. NULL: it
+     * cannot. Errors: also ERR_CANCELLED, soon after *cancel was raised (NULL: never) */
+    enum err_code (*place_aside)(struct backend *b, const struct program *p, const atomic_bool *cancel,
+                                 struct placed **out, struct err *e);
     void (*unplace)(struct placed *placed);    /* takes NULL */
     /* Makes room for batches of up to max_rows rows, max_logits of them with logits, in sequences of up to
      * n_ctx tokens. Called again when these grow.

@@ -67,13 +67,19 @@ static enum err_code check_matrix(const struct cpu_backend *b, const struct tens
 struct interleave_job {
     struct placed *placed;
     int32_t n_tensors;
+    const atomic_bool *cancel;    /* NULL: never */
 };
+
+static bool is_cancelled(const atomic_bool *cancel)
+{
+    return cancel && atomic_load_explicit(cancel, memory_order_relaxed);
+}
 
 static void interleave_thread(void *arg, int32_t thread, int32_t n_threads)
 {
     const struct interleave_job *job = arg;
     const struct cpu_kern *k = &job->placed->b->kern;
-    for (int32_t i = 0; i < job->n_tensors; i++) {
+    for (int32_t i = 0; i < job->n_tensors && !is_cancelled(job->cancel); i++) {
         struct cpu_weight *w = &job->placed->weights[i];
         int32_t row0, row1;
         if (!w->packed)
@@ -95,7 +101,8 @@ static void forget_mapped(const void *data, uint64_t n_bytes)
         madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
-static enum err_code interleave_all(struct placed *p, struct err *e)
+/* pool NULL: by this thread alone. */
+static enum err_code interleave_all(struct placed *p, struct pool *pool, const atomic_bool *cancel, struct err *e)
 {
     const struct cpu_kern *k = &p->b->kern;
     int32_t n = p->program->n_tensors;
@@ -122,8 +129,13 @@ static enum err_code interleave_all(struct placed *p, struct err *e)
         p->weights[i].packed = next;
         next += (bytes + 63) & ~63ull;
     }
-    struct interleave_job job = { p, n };
-    pool_run(p->b->pool, interleave_thread, &job);
+    struct interleave_job job = { p, n, cancel };
+    if (pool)
+        pool_run(pool, interleave_thread, &job);
+    else
+        interleave_thread(&job, 0, 1);
+    if (is_cancelled(cancel))
+        return err_set(e, ERR_CANCELLED, "cancelled");
     for (int32_t i = 0; i < n; i++)
         if (p->weights[i].packed)
             forget_mapped(p->weights[i].data, p->program->tensors[i].n_bytes);
@@ -141,10 +153,9 @@ static void cpu_unplace(struct placed *p)
     free(p);
 }
 
-static enum err_code cpu_place(struct backend *backend, const struct program *program, struct placed **out,
-                               struct err *e)
+static enum err_code place_with(struct cpu_backend *b, const struct program *program, struct pool *pool,
+                                const atomic_bool *cancel, struct placed **out, struct err *e)
 {
-    struct cpu_backend *b = (struct cpu_backend *)backend;
     struct placed *p = calloc(1, sizeof *p);
     if (!p)
         return err_set(e, ERR_NOMEM, "no memory to place the model");
@@ -169,13 +180,26 @@ static enum err_code cpu_place(struct backend *backend, const struct program *pr
                          s->layer, s->n_head / s->n_kv_head, s->d_head, CPU_ATTN_QUERIES, CPU_ATTN_MAX_D);
     }
     if (rc == ERR_OK && b->tier != CPU_TIER_EXACT)
-        rc = interleave_all(p, e);
+        rc = interleave_all(p, pool, cancel, e);
     if (rc != ERR_OK) {
         cpu_unplace(p);
         return rc;
     }
     *out = p;
     return ERR_OK;
+}
+
+static enum err_code cpu_place(struct backend *backend, const struct program *program, struct placed **out,
+                               struct err *e)
+{
+    struct cpu_backend *b = (struct cpu_backend *)backend;
+    return place_with(b, program, b->pool, NULL, out, e);
+}
+
+static enum err_code cpu_place_aside(struct backend *backend, const struct program *program, const atomic_bool *cancel,
+                                     struct placed **out, struct err *e)
+{
+    return place_with((struct cpu_backend *)backend, program, NULL, cancel, out, e);
 }
 
 /* ---- what it takes -------------------------------------------------------------------------------- */
@@ -224,6 +248,7 @@ static void cpu_destroy(struct backend *b)
 
 static const struct backend_ops cpu_ops = {
     .place = cpu_place,
+    .place_aside = cpu_place_aside,
     .unplace = cpu_unplace,
     .reserve = cpu_scratch_reserve,
     .scratch_bytes = cpu_scratch_bytes,

@@ -209,6 +209,37 @@ enum err_code session_generate(struct session *s, int32_t seq, const int32_t *pr
     return ERR_OK;
 }
 
+enum err_code session_take_over(struct session *to, struct session *from, struct err *e)
+{
+    assert(!session_busy(to) && to->n_seqs >= from->n_seqs);
+    for (int32_t i = 0; i < from->n_seqs; i++) {
+        const struct seq *q = &from->seqs[i];
+        int32_t n = q->state == SEQ_GENERATE ? kv_seq_held(q->kv) + 1 : q->n_prompt;
+        if (q->state != SEQ_IDLE && n >= to->n_ctx)
+            return err_set(e, ERR_UNSUPPORTED, "the answer is at token %d, the context holds %d", n, to->n_ctx);
+    }
+    for (int32_t i = 0; i < from->n_seqs; i++) {
+        struct seq *q = &from->seqs[i], *r = &to->seqs[i];
+        if (q->state == SEQ_IDLE)
+            continue;
+        session_requeue(q);
+        memcpy(r->prompt, q->prompt, (size_t)q->n_prompt * sizeof *r->prompt);
+        struct seq was = *r;
+        *r = *q;
+        r->kv = was.kv;
+        r->prompt = was.prompt;
+        r->spec.index = was.spec.index;
+        q->sampler = was.sampler;
+        q->state = SEQ_IDLE;
+        r->n_lost = 0;
+        if (r->n_predict != 0)
+            spec_index_set(r->spec.index, r->prompt, r->n_prompt);
+        sampler_set_pieces(r->sampler, piece_bytes, to->model->tokenizer);
+    }
+    atomic_store(&to->cancel, atomic_load(&from->cancel));
+    return ERR_OK;
+}
+
 bool session_busy(const struct session *s)
 {
     for (int32_t i = 0; i < s->n_seqs; i++)

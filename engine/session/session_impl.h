@@ -116,7 +116,8 @@ struct session {
     bool any_file;               /* for tests: files whether they save time or not */
     struct session_types types;  /* in force */
     char note[256];              /* why these */
-    int32_t generation;          /* of the model: what cache and scratch are for */
+    int32_t generation;          /* of the model: what the cache is for */
+    int32_t n_placings;          /* of the model: what the scratch is for */
     int32_t n_ctx, n_seqs;
     int32_t n_asked;             /* rows of a batch, and */
     int32_t n_batch;             /* those that there was memory for */
@@ -166,6 +167,8 @@ enum err_code session_ready(struct session *s, int32_t seq, struct err *e);
 /* After that, or evaluating, failed: true when it is to be tried again, somewhere else (the model has a warning that
  * says so). seq: the one that was evaluated, -1: those that are busy. False: *why stands. */
 bool session_recover(struct session *s, int32_t seq, struct err *why);
+/* What the sequence does is a prompt, to be looked for in a cache and evaluated: of an answer all that was told. */
+void session_requeue(struct seq *q);
 /* Scratch for the session. Where a device has not enough memory for it, batches are smaller.
  * Errors: ERR_NOMEM, ERR_DEVICE */
 enum err_code session_reserve(struct session *s, struct err *e);

@@ -36,6 +36,7 @@ enum err_code session_reserve(struct session *s, struct err *e)
     if (rc != ERR_OK)
         return rc;
     s->n_batch = n_rows;
+    s->n_placings = m->n_placings;
     if (smaller)
         model_warn(m, "%s; prompts are read %d tokens at a time", e->text, n_rows);
     return ERR_OK;
@@ -43,29 +44,33 @@ enum err_code session_reserve(struct session *s, struct err *e)
 
 /* ---- what was held ------------------------------------------------------------------------------------ */
 
-/* Keeps the tokens, and lets go of the pages: what the model needs in its new place there may be no room for before. */
-static void park(struct seq *q)
+void session_requeue(struct seq *q)
 {
-    int32_t held = kv_seq_held(q->kv);
-    if (q->state == SEQ_IDLE) {
-        if (held > 0) {
-            memcpy(q->prompt, kv_seq_tokens(q->kv), (size_t)held * sizeof *q->prompt);
-            q->n_lost = held;
-        }
-    } else if (q->state == SEQ_GENERATE) {    /* held + 1 < n_ctx, or the answer had ended */
+    if (q->state == SEQ_GENERATE) {    /* held + 1 < n_ctx, or the answer had ended */
+        int32_t held = kv_seq_held(q->kv);
         memcpy(q->prompt, kv_seq_tokens(q->kv), (size_t)held * sizeof *q->prompt);
         q->prompt[held] = q->next;
         q->n_prompt = held + 1;
     }
+    q->state = SEQ_QUEUED;
+    q->n_fed = 0;
+    q->awaits = -1;
+    q->eval_ms = 0;
+    q->n_evaluated = 0;
+    q->spec.n_rows = 0;
+    if (q->timings.n_generated == 0)
+        q->timings.n_loaded = 0;
+}
+
+/* Keeps the tokens, and lets go of the pages: what the model needs in its new place there may be no room for before. */
+static void park(struct seq *q)
+{
+    int32_t held = kv_seq_held(q->kv);
     if (q->state != SEQ_IDLE) {
-        q->state = SEQ_QUEUED;
-        q->n_fed = 0;
-        q->awaits = -1;
-        q->eval_ms = 0;
-        q->n_evaluated = 0;
-        q->spec.n_rows = 0;
-        if (q->timings.n_generated == 0)
-            q->timings.n_loaded = 0;
+        session_requeue(q);
+    } else if (held > 0) {
+        memcpy(q->prompt, kv_seq_tokens(q->kv), (size_t)held * sizeof *q->prompt);
+        q->n_lost = held;
     }
     kv_seq_truncate(q->kv, 0);
 }
@@ -107,6 +112,8 @@ enum err_code session_ready(struct session *s, int32_t seq, struct err *e)
     enum err_code rc = model_placed(s->model, e);
     if (rc == ERR_OK && s->generation != s->model->generation)
         rc = rebuild(s, e);
+    if (rc == ERR_OK && s->n_placings != s->model->n_placings)
+        rc = session_reserve(s, e);
     if (rc != ERR_OK || seq < 0 || s->seqs[seq].n_lost == 0)
         return rc;
     struct seq *q = &s->seqs[seq];

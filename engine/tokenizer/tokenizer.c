@@ -244,6 +244,19 @@ static bool is_token(const struct tokenizer *t, int32_t id)
     return id >= 0 && id < t->n_tokens;
 }
 
+bool tokenizer_same(const struct tokenizer *a, const struct tokenizer *b)
+{
+    if (a->kind != b->kind || a->n_tokens != b->n_tokens)
+        return false;
+    for (int32_t i = 0; i < a->n_tokens; i++) {
+        const struct token *x = &a->tokens[i], *y = &b->tokens[i];
+        if (x->piece_bytes != y->piece_bytes || x->type != y->type || x->flags != y->flags ||
+            memcmp(x->piece, y->piece, x->piece_bytes) != 0)
+            return false;
+    }
+    return true;
+}
+
 enum tokenizer_type tokenizer_type_of(const struct tokenizer *t, int32_t id)
 {
     return is_token(t, id) ? t->tokens[id].type : TOKENIZER_UNDEFINED;

@@ -84,6 +84,8 @@ bool tokenizer_adds_bos(const struct tokenizer *t);
 
 /* The token written exactly so in the vocabulary ("<|im_end|>"), or TOKENIZER_NONE. */
 int32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t n_bytes);
+/* Whether the ids of one mean the same in the other: texts and types of all tokens, and which of them end a text. */
+bool tokenizer_same(const struct tokenizer *a, const struct tokenizer *b);
 /* Its type after corrections: names that end a turn are control whatever the file says. */
 enum tokenizer_type tokenizer_type_of(const struct tokenizer *t, int32_t id);
 /* Whether generation stops here: eos, eot, eom and the names known for it (but not <|end|> of harmony
