@@ -15,9 +15,10 @@
  *
  *   CHAT_EMPTY --open--> CHAT_LOADING --MAIL_MODEL--> CHAT_READY --send--> CHAT_ANSWERING --DONE--> CHAT_READY
  *
- * What is typed while the model loads or answers waits and is sent as soon as possible. Opening another model
- * in mid-chat, or moving the one there is to another device, stops the answer, keeps the messages, and the next
- * answer reads them all again. A context that is full is a question to the person (chat_context.c). */
+ * What is typed while the first model loads, or an answer is written, waits and is sent as soon as possible. While
+ * another model is opened the one there is answers; then the new one goes on with that answer (two levels of a model)
+ * or answers what comes next, and reads the chat again, but for what it knows of it from before. Moving a model to
+ * another device stops the answer, keeps the messages, and the next answer reads them all again. A context that is full is a question to the person (chat_context.c). */
 
 enum chat_state { CHAT_EMPTY, CHAT_LOADING, CHAT_READY, CHAT_ANSWERING };
 
@@ -86,7 +87,8 @@ struct chat {
     struct chat_context context;
     int32_t n_ctx_used;             /* tokens of the conversation, as far as known */
     int32_t n_prompt, n_reused;     /* of the prompt read last; 0: none yet */
-    char opening[PORT_PATH_BYTES];  /* the model being opened */
+    char opening[PORT_PATH_BYTES];  /* the model being opened; "": none. The one in use answers meanwhile */
+    char model_before[PORT_PATH_BYTES];    /* in use before this one; "": none was */
     bool moving;                    /* the model is on its way to a device */
     uint64_t last_id;               /* of requests */
     uint64_t model_request, device_request;
@@ -136,6 +138,8 @@ void chat_note_pause(struct chat *c);    /* the process was stopped and goes on 
 
 /* A path or a name of the list. A model of the list that is not here is fetched when fetch is set. */
 void chat_open_model(struct chat *c, const char *name, bool fetch);
+/* To the model before this one; while another is being opened, that is not to come. */
+void chat_model_back(struct chat *c);
 /* After an error (ERR_IO, ERR_FORMAT, ERR_NOMEM) the old prompt still holds. */
 enum err_code chat_system_file(struct chat *c, const char *path, struct err *e);
 void chat_system_text(struct chat *c, const char *text);    /* "": none */

@@ -33,7 +33,7 @@ static bool is_forgotten(const struct chat *c, const struct message *m)
 
 static bool is_awaited(const struct chat *c)
 {
-    return c->opening[0] || c->moving;
+    return (c->opening[0] && !c->model) || c->moving;
 }
 
 static void end_answer(struct chat *c)
@@ -217,6 +217,25 @@ static void take_stats(struct chat *c, const struct port_stats *s)
         c->drafts = (struct drafts){ s->n_passes, s->n_drafted, s->n_accepted, s->saved_ms };
 }
 
+/* Which model it is from here on, and what that costs. */
+static void say_model(struct chat *c, const char *label)
+{
+    const struct port_model *m = c->model;
+    char time[48] = "", cost[96] = "it reads the chat again with the next message";
+    if (m->load_s >= NOTED_S)
+        snprintf(time, sizeof time, ", after %.1f s", m->load_s);
+    if (m->is_back && m->in_answer)
+        snprintf(cost, sizeof cost, "it reads what was said since it left, and goes on");
+    else if (m->in_answer)
+        snprintf(cost, sizeof cost, "it reads the chat and goes on");
+    else if (m->is_back)
+        snprintf(cost, sizeof cost, "it still has the chat as it was when it left");
+    else if (c->transcript.n_path == 0)
+        cost[0] = '\0';
+    chat_card(c, MESSAGE_NOTICE, "Model", "Alt+Z or /model - goes back", "%s (%s) answers from here on%s%s%s.", label,
+              m->level, time, cost[0] ? "; " : "", cost);
+}
+
 static void take_model(struct chat *c, struct mail *mail)
 {
     bool first = c->model == NULL;
@@ -224,13 +243,16 @@ static void take_model(struct chat *c, struct mail *mail)
     bool noted = same && strcmp(c->stats.kv_note, mail->stats.kv_note) == 0;
     int32_t n_ctx_before = c->model ? c->model->n_ctx : 0;
     struct port_stats before = c->stats;
-    bool has_moved = c->moving && mail->request == c->device_request;
+    bool has_moved = c->moving && mail->request == c->device_request, goes_on = mail->model->in_answer;
+    if (c->model && !same)
+        snprintf(c->model_before, sizeof c->model_before, "%s", c->model->path);
     free(c->model);
     c->model = mail->model;
     c->stats = mail->stats;
-    c->n_prompt = c->n_reused = 0;
-    if (!same)
-        c->n_ctx_used = 0;
+    if (!goes_on)
+        c->n_prompt = c->n_reused = 0;
+    if (!same && !goes_on)
+        c->n_ctx_used = c->model->is_back ? c->stats.n_held : 0;
     if (!same || has_moved)
         c->tokens_per_s = 0;    /* the speed shown was the other model's, or the other device's */
     if (mail->request == c->model_request) {
@@ -250,8 +272,7 @@ static void take_model(struct chat *c, struct mail *mail)
     if (same)
         say_session(c, &before, n_ctx_before);
     else if (!first)
-        chat_card(c, MESSAGE_NOTICE, "Model", NULL, "%s (%s) answers from here on; it reads the chat again with the "
-                  "next message.", label, c->model->level);
+        say_model(c, label);
     for (int32_t i = 0; !same && i < c->model->n_warnings; i++)
         chat_card(c, MESSAGE_WARNING, label, NULL, "%s", c->model->warnings[i]);
     if ((first || has_moved) && c->model->device_note[0])

@@ -52,7 +52,21 @@ static void open_path(struct chat *c, const char *path)
     }
     c->model_request = c->last_id;
     snprintf(c->opening, sizeof c->opening, "%s", path);
-    wait_for_model(c);
+    if (!c->model)
+        wait_for_model(c);    /* else the one in use goes on until the other is there */
+    c->version++;
+}
+
+void chat_model_back(struct chat *c)
+{
+    if (c->opening[0] && c->model) {    /* nothing has changed yet: so it is to stay */
+        char here[PORT_PATH_BYTES];
+        snprintf(here, sizeof here, "%s", c->model->path);
+        open_path(c, here);
+    } else if (c->model_before[0]) {
+        open_path(c, c->model_before);
+    } else
+        chat_card(c, MESSAGE_NOTICE, "Model", "F2 or /model lists models", "There was none before this one.");
 }
 
 void chat_open_model(struct chat *c, const char *name, bool fetch)

@@ -15,7 +15,8 @@ enum {
     PORT_TYPE_BYTES = 8,
     PORT_PROMPTS = 32,    /* counted at once */
     PORT_SIZES = 8,
-    PORT_DEVICES = 17     /* the processor, and others */
+    PORT_DEVICES = 17,    /* the processor, and others */
+    PORT_PARKED = 3       /* models that were left, and know the chat as it was then */
 };
 
 /* A model that answers now, in copies of what the engine knows: the model itself stays on its thread.
@@ -35,6 +36,10 @@ struct port_model {
     uint64_t file_bytes;
     struct sampler_params sampling;    /* the model's own recommendation */
     double load_s;                     /* that opening took, or moving */
+    bool in_answer;                    /* it came in mid-answer and goes on with that */
+    bool is_back;                      /* it was parked: what it held then (stats) is not read again */
+    char parked[PORT_PARKED][PORT_PATH_BYTES];
+    int32_t n_parked;
 };
 
 /* Fields as in struct session_stats. */

@@ -22,7 +22,9 @@ static bool run_help(struct chat *c, const char *argument)
 
 static bool run_model(struct chat *c, const char *argument)
 {
-    if (argument[0])
+    if (strcmp(argument, "-") == 0)
+        chat_model_back(c);
+    else if (argument[0])
         chat_open_model(c, argument, false);
     else
         c->port.show(c->port.self, PANEL_MODELS);
@@ -200,7 +202,7 @@ static bool run_quit(struct chat *c, const char *argument)
 
 static const struct slash_command table[] = {
     { "/help", "", "keys and commands", run_help },
-    { "/model", "[NAME or PATH]", "models; with a name: switch, the chat stays", run_model },
+    { "/model", "[NAME or PATH]", "models; with a name: switch, the chat stays; -: back", run_model },
     { "/device", "[NAME]", "what can compute; with a name: switch, the chat stays", run_device },
     { "/pull", "NAME", "fetch a model of the list", run_pull },
     { "/system", "@FILE, TEXT or off", "set the system prompt; alone: show it", run_system },

@@ -220,6 +220,9 @@ static void take_action(struct full *f, enum ui_action action, bool was_interrup
     case UI_ACT_REGENERATE:
         chat_regenerate(c);
         break;
+    case UI_ACT_MODEL_BACK:
+        chat_model_back(c);
+        break;
     case UI_ACT_DRAFTS:
         chat_show_drafts(c, !c->show_drafts);
         break;

@@ -220,7 +220,7 @@ static void fill_activity(struct full *f)
         SEGMENT(f, UI_WARNING, "repeats itself: Esc stops");
         set_brief(f, "repeats: Esc stops");
     }
-    if (c->state == CHAT_LOADING)
+    if (c->state == CHAT_LOADING || c->opening[0])
         fill_loading(f);
     else if (c->context.state == CONTEXT_COUNTING)
         SEGMENT(f, UI_NOTICE, "counting");

@@ -203,7 +203,7 @@ static void hand_over(struct line_mode *l)
 {
     struct chat *c = &l->talk->chat;
     ask_context(l);
-    if (chat_is_busy(c) || c->state == CHAT_LOADING)
+    if (chat_is_busy(c) || c->state == CHAT_LOADING || (c->opening[0] && !l->from_terminal))
         return;
     if (l->input_over && !c->fetching[0]) {
         leave(l);
@@ -284,11 +284,12 @@ static void take_line(struct line_mode *l, char *line)
     free(text);
 }
 
-/* From a pipe the next line is taken when the answer to the last one is there, as a person would. */
+/* From a pipe the next line is taken when the answer, or the model, that the last one asked for is there. */
 static bool wants_line(const struct line_mode *l)
 {
     const struct chat *c = &l->talk->chat;
-    return l->from_terminal || (!chat_is_busy(c) && c->state != CHAT_LOADING && !c->fetching[0]);
+    return l->from_terminal ||
+           (!chat_is_busy(c) && c->state != CHAT_LOADING && !c->opening[0] && !c->fetching[0]);
 }
 
 static void take_lines(void *data)

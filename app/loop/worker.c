@@ -7,8 +7,7 @@
  *                  <--mailbox---   mails
  *
  * A cancel names an answer by its id and holds for all ids up to it, so it does not matter whether the
- * answer still waits, is being made into tokens, or is half evaluated. The new model is opened beside the
- * old one, which is closed only when that worked: a bad file costs nothing but the message.
+ * answer still waits, is being made into tokens, or is half evaluated.
  *
  * When an answer is there and nothing else is to be done, the beginning of the next prompt is made ready: the
  * end of the answer, and what a template changes in earlier messages once another question follows. Whatever
@@ -21,9 +20,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "app/chat/drafts.h"
-
-enum { FLUSH_MS = 2000, MEASURE_MS = 400 };
+enum { MEASURE_MS = 400 };
 
 /* ---- jobs ----------------------------------------------------------------------------------------- */
 
@@ -101,26 +98,66 @@ static bool push(struct worker *w, struct job *j, bool whole)
     return true;
 }
 
-/* NULL when the worker should end. */
-static struct job *next_job(struct worker *w)
+/* False when the worker should end. No job: the loader is done. */
+static bool next_job(struct worker *w, struct job **out)
 {
     pthread_mutex_lock(&w->lock);
-    while (!w->first && !w->quit)
+    while (!w->first && !w->loaded && !w->quit)
         pthread_cond_wait(&w->wake, &w->lock);
-    struct job *j = w->quit ? NULL : w->first;
+    bool go_on = !w->quit;
+    struct job *j = w->loaded ? NULL : w->first;
+    w->loaded = false;
     if (j) {
         w->first = j->next;
         if (!w->first)
             w->last = &w->first;
     }
     pthread_mutex_unlock(&w->lock);
-    return j;
+    *out = j;
+    return go_on;
+}
+
+/* Opening needs not wait for the answer that is written; but for what changes the model in use, or its session. */
+void worker_open_meanwhile(struct worker *w)
+{
+    struct job **at = &w->first, *j;
+    pthread_mutex_lock(&w->lock);
+    while (*at && (*at)->kind != JOB_OPEN && (*at)->kind != JOB_SESSION && (*at)->kind != JOB_DEVICE)
+        at = &(*at)->next;
+    j = *at && (*at)->kind == JOB_OPEN ? *at : NULL;
+    if (j) {
+        *at = j->next;
+        if (!*at)
+            w->last = at;
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (j)
+        worker_do_open(w, j);
+    free_job(j);
+}
+
+void worker_push_loaded(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->loaded = true;
+    if (w->idle && w->cancellable)
+        session_cancel(w->cancellable);
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool worker_is_wanted(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool wanted = w->first || w->loaded || w->quit;
+    pthread_mutex_unlock(&w->lock);
+    return wanted;
 }
 
 bool worker_begin_idle(struct worker *w)
 {
     pthread_mutex_lock(&w->lock);
-    w->idle = !w->first && !w->quit;
+    w->idle = !w->first && !w->loaded && !w->quit;
     bool begun = w->idle;
     pthread_mutex_unlock(&w->lock);
     return begun;
@@ -160,11 +197,11 @@ void worker_fill_stats(struct worker *w, struct port_stats *out)
                                   .device_free_bytes = info.device_free_bytes,
                                   .device_total_bytes = info.device_total_bytes,
                                   .device_shares = info.device_shares };
-    if (!w->session)
+    if (!w->here.session)
         return;
     struct session_stats s;
-    out->n_device_layers = model_info(w->model)->n_device_layers;
-    session_stats(w->session, &s);
+    out->n_device_layers = model_info(w->here.model)->n_device_layers;
+    session_stats(w->here.session, &s);
     out->n_held = s.n_held;
     out->device_bytes = s.device_bytes;
     out->kv_bytes = s.kv_bytes;
@@ -210,11 +247,11 @@ void worker_post_model(struct worker *w, uint64_t id, double load_s, int32_t n_a
         worker_post_failure(w, MAIL_MODEL_FAILED, id, &e);
         return;
     }
-    const struct model_info *info = model_info(w->model);
+    const struct model_info *info = model_info(w->here.model);
     struct engine_info eng;
     struct session_stats stats;
     engine_info(w->eng, &eng);
-    session_stats(w->session, &stats);
+    session_stats(w->here.session, &stats);
     copy_text(m->path, sizeof m->path, info->path);
     copy_text(m->name, sizeof m->name, info->name);
     copy_text(m->level, sizeof m->level, info->level);
@@ -226,31 +263,25 @@ void worker_post_model(struct worker *w, uint64_t id, double load_s, int32_t n_a
     copy_text(m->think_open, sizeof m->think_open, info->think_open);
     copy_text(m->think_close, sizeof m->think_close, info->think_close);
     const char *warning;
-    for (int32_t i = 0; i < PORT_WARNINGS && (warning = model_warning(w->model, i)); i++)
+    for (int32_t i = 0; i < PORT_WARNINGS && (warning = model_warning(w->here.model, i)); i++)
         copy_text(m->warnings[m->n_warnings++], ERR_TEXT_BYTES, warning);
     m->n_ctx = stats.n_ctx;
     m->n_ctx_train = info->n_ctx_train;
     m->n_threads = eng.n_threads;
     m->n_layers = info->n_layers;
     m->n_again = n_again;
+    m->is_back = w->loader.kept;
+    m->in_answer = session_busy(w->here.session);
+    for (int32_t i = 0; i < w->n_parked; i++)
+        copy_text(m->parked[m->n_parked++], PORT_PATH_BYTES, model_info(w->parked[i].model)->path);
     m->file_bytes = info->file_bytes;
     m->load_s = load_s;
-    model_sampling(w->model, &m->sampling);
+    model_sampling(w->here.model, &m->sampling);
 
     struct mail mail = { .kind = MAIL_MODEL, .request = id, .model = m };
     worker_fill_stats(w, &mail.stats);
     if (!mailbox_post(w->box, &mail))
         free(m);
-}
-
-static void set_session(struct worker *w, struct session *s)
-{
-    pthread_mutex_lock(&w->lock);
-    w->cancellable = s;
-    pthread_mutex_unlock(&w->lock);
-    session_destroy(w->session);
-    w->session = s;
-    w->unmeasured = s != NULL;
 }
 
 enum err_code worker_create_session(struct worker *w, struct model *m, const struct port_session *wanted,
@@ -264,54 +295,12 @@ enum err_code worker_create_session(struct worker *w, struct model *m, const str
     return session_create(out, m, &o, e);
 }
 
-/* The chat that the session holds may be wanted again when it comes back to this model. */
-static void close_session(struct worker *w)
-{
-    if (!w->session)
-        return;
-    session_close_chat(w->session, 0);
-    session_flush(w->session, FLUSH_MS);
-    set_session(w, NULL);
-}
-
-void worker_change_session(struct worker *w, struct session *s)
-{
-    close_session(w);
-    set_session(w, s);
-}
-
-static void do_open(struct worker *w, const struct job *j)
-{
-    double start = worker_now_s();
-    struct model *m = NULL;
-    struct session *s = NULL;
-    struct err e;
-    enum err_code rc = model_open(&m, w->eng, j->path, MODEL_RUN, &e);
-    if (rc == ERR_OK)
-        rc = worker_create_session(w, m, &w->options.session, &s, &e);
-    if (rc == ERR_OK && w->options.draft_files)
-        rc = drafts_from_files(s, w->options.draft_files, &e);
-    if (rc != ERR_OK) {
-        session_destroy(s);
-        model_close(m);
-        worker_post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
-        return;
-    }
-    worker_change_session(w, s);
-    model_close(w->model);
-    w->model = m;
-    w->n_warned = 0;
-    worker_post_model(w, j->id, worker_now_s() - start, 0);
-    while (w->n_warned < PORT_WARNINGS && model_warning(m, w->n_warned))    /* these went with the model */
-        w->n_warned++;
-}
-
 /* Some things come to light late: a template that fails, a file of the cache that is damaged, a device that is lost. */
 static void post_warnings(struct worker *w)
 {
     const char *warning;
     int32_t n_before = w->n_warned;
-    while (w->model && (warning = model_warning(w->model, w->n_warned))) {
+    while (w->here.model && (warning = model_warning(w->here.model, w->n_warned))) {
         struct mail mail = { .kind = MAIL_WARNING };
         copy_text(mail.text, sizeof mail.text, warning);
         w->n_warned++;
@@ -325,14 +314,14 @@ static void do_session(struct worker *w, const struct job *j)
 {
     struct session *s;
     struct err e;
-    enum err_code rc = w->model ? worker_create_session(w, w->model, &j->session, &s, &e)
+    enum err_code rc = w->here.model ? worker_create_session(w, w->here.model, &j->session, &s, &e)
                                 : err_set(&e, ERR_UNSUPPORTED, "no model yet");
     if (rc != ERR_OK) {
         worker_post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
         return;
     }
     w->options.session = j->session;
-    set_session(w, s);    /* with the same types it finds what the old one has read */
+    worker_change_session(w, s);    /* with the same types it finds what the old one has read */
     worker_post_model(w, j->id, 0, 0);
 }
 
@@ -343,7 +332,7 @@ static void measure_passes(struct worker *w)
     struct err ignored;    /* without costs there are no drafts, and session_stats() says why */
     if (!w->unmeasured || !worker_begin_idle(w))
         return;
-    w->unmeasured = session_measure_passes(w->session, MEASURE_MS, false, &ignored) == ERR_CANCELLED;
+    w->unmeasured = session_measure_passes(w->here.session, MEASURE_MS, false, &ignored) == ERR_CANCELLED;
     worker_end_idle(w);
 }
 
@@ -351,7 +340,7 @@ static void do_job(struct worker *w, const struct job *j)
 {
     switch (j->kind) {
     case JOB_OPEN:
-        do_open(w, j);
+        worker_do_open(w, j);
         break;
     case JOB_SESSION:
         do_session(w, j);
@@ -372,8 +361,8 @@ static void do_job(struct worker *w, const struct job *j)
         worker_do_prepare(w, j);
         break;
     case JOB_CLOSE:
-        if (w->session)
-            session_close_chat(w->session, 0);
+        if (w->here.session)
+            session_close_chat(w->here.session, 0);
         break;
     case JOB_STATS:
         worker_post_stats(w);
@@ -385,15 +374,18 @@ static void *work(void *argument)
 {
     struct worker *w = argument;
     struct job *j;
-    while ((j = next_job(w))) {
-        do_job(w, j);
+    while (next_job(w, &j)) {
+        if (j)
+            do_job(w, j);
+        else
+            worker_do_loaded(w);
         free_job(j);
         post_warnings(w);
         measure_passes(w);
         post_warnings(w);
     }
-    close_session(w);
-    model_close(w->model);
+    worker_stop_loading(w);
+    worker_close_all(w);
     return NULL;
 }
 

@@ -13,15 +13,6 @@ static bool should_stop(struct worker *w, uint64_t id)
     return atomic_load(&w->cancelled) >= id;
 }
 
-/* Whether somebody waits for what is only preparation to end. */
-static bool should_yield(struct worker *w)
-{
-    pthread_mutex_lock(&w->lock);
-    bool yield = w->first || w->quit;
-    pthread_mutex_unlock(&w->lock);
-    return yield;
-}
-
 static bool post_event(struct worker *w, uint64_t id, const struct eng_event *ev)
 {
     struct mail mail = { .kind = MAIL_EVENT, .request = id, .event = *ev };
@@ -41,9 +32,9 @@ static enum err_code render(struct worker *w, const struct job_prompt *p, int32_
 {
     struct chat_input in = { .messages = p->messages, .n_messages = p->n_messages, .add_generation_prompt = true,
                              .enable_thinking = enable_thinking, .now_s = time(NULL) };
-    if (!w->model)
+    if (!w->here.model)
         return err_set(e, ERR_UNSUPPORTED, "no model yet");
-    return model_chat(w->model, &in, tokens, prompt, e);
+    return model_chat(w->here.model, &in, tokens, prompt, e);
 }
 
 static bool append(struct token_list *tokens, const struct token_list *more)
@@ -62,7 +53,7 @@ static bool append(struct token_list *tokens, const struct token_list *more)
 static enum err_code add_begun(struct worker *w, const struct job *j, struct token_list *tokens,
                                struct chat_prompt *prompt, struct err *e)
 {
-    const struct model_info *info = model_info(w->model);
+    const struct model_info *info = model_info(w->here.model);
     struct text_part parts[4];
     int32_t n = 0;
     if (j->begun_thinking) {
@@ -75,7 +66,7 @@ static enum err_code add_begun(struct worker *w, const struct job *j, struct tok
     parts[n++] = (struct text_part){ j->begun, strlen(j->begun), false };
     prompt->opens_thinking = j->begun_thinking && !j->begun[0];
     struct token_list more = { 0 };
-    enum err_code rc = model_tokenize(w->model, parts, n, false, &more, e);
+    enum err_code rc = model_tokenize(w->here.model, parts, n, false, &more, e);
     if (rc == ERR_OK && !append(tokens, &more))
         rc = err_set(e, ERR_NOMEM, "no memory for the tokens of the answer so far");
     token_list_finish(&more);
@@ -96,12 +87,12 @@ static bool make_prompt(struct worker *w, const struct job *j, struct token_list
     }
     *n_shared = prompt.n_shared;
     struct session_stats stats;
-    session_stats(w->session, &stats);
+    session_stats(w->here.session, &stats);
     bool fits = tokens->n <= stats.n_ctx - j->request.n_reserve;
     struct mail mail = { .kind = fits ? MAIL_PROMPT : MAIL_TOO_LONG, .request = j->id };
     mail.prompt.n_prompt = tokens->n;
     mail.prompt.n_ctx = stats.n_ctx;
-    mail.prompt.n_reused = fits && tokens->n > 0 ? session_held(w->session, 0, tokens->ids, tokens->n - 1) : 0;
+    mail.prompt.n_reused = fits && tokens->n > 0 ? session_held(w->here.session, 0, tokens->ids, tokens->n - 1) : 0;
     mail.prompt.opens_thinking = prompt.opens_thinking;
     return mailbox_post(w->box, &mail) && fits;
 }
@@ -120,17 +111,19 @@ void worker_do_answer(struct worker *w, const struct job *j)
         token_list_finish(&tokens);
         return;
     }
-    rc = session_generate(w->session, 0, tokens.ids, tokens.n, &generate, &e);
+    rc = session_generate(w->here.session, 0, tokens.ids, tokens.n, &generate, &e);
     token_list_finish(&tokens);
-    while (rc == ERR_OK && session_busy(w->session)) {
+    while (rc == ERR_OK && session_busy(w->here.session)) {
         struct eng_event events[SESSION_EVENTS];
         int32_t n = 0;
+        worker_open_meanwhile(w);
+        worker_arrive_in_answer(w);
         if (should_stop(w, j->id))
-            session_cancel(w->session);
-        rc = session_step(w->session, events, SESSION_EVENTS, &n, &e);
+            session_cancel(w->here.session);
+        rc = session_step(w->here.session, events, SESSION_EVENTS, &n, &e);
         for (int32_t i = 0; i < n; i++)
             if (!post_event(w, j->id, &events[i]))
-                session_cancel(w->session);
+                session_cancel(w->here.session);
         if ((worker_now_s() - w->stats_s) * 1e3 >= STATS_MS)
             worker_post_stats(w);
     }
@@ -144,12 +137,12 @@ void worker_do_answer(struct worker *w, const struct job *j)
 static void fill_sizes(const struct worker *w, struct port_counts *out)
 {
     struct session_stats stats;
-    session_stats(w->session, &stats);
-    int64_t most = model_info(w->model)->n_ctx_train, n_ctx = stats.n_ctx;
+    session_stats(w->here.session, &stats);
+    int64_t most = model_info(w->here.model)->n_ctx_train, n_ctx = stats.n_ctx;
     while (n_ctx < most && out->n_sizes < PORT_SIZES) {
         struct model_memory memory;
         n_ctx = n_ctx * 2 < most ? n_ctx * 2 : most;
-        model_memory(w->model, (int32_t)n_ctx, 1, stats.kv_type_k, stats.kv_type_v, &memory);
+        model_memory(w->here.model, (int32_t)n_ctx, 1, stats.kv_type_k, stats.kv_type_v, &memory);
         out->sizes[out->n_sizes].n_ctx = (int32_t)n_ctx;
         out->sizes[out->n_sizes++].kv_bytes = memory.kv_bytes;
     }
@@ -210,20 +203,20 @@ void worker_do_prepare(struct worker *w, const struct job *j)
     struct generate_options generate = { .n_predict = 0 };
     struct session_stats stats;
     struct err e;
-    if (!w->session || !worker_begin_idle(w))
+    if (!w->here.session || !worker_begin_idle(w))
         return;
     sampler_params_default(&generate.sampling);
-    session_stats(w->session, &stats);
+    session_stats(w->here.session, &stats);
     bool wanted = render_beginning(w, &j->prompts[0], j->enable_thinking, &tokens, &generate.n_shared) &&
-                  tokens.n < stats.n_ctx && session_held(w->session, 0, tokens.ids, tokens.n) < tokens.n;
-    if (wanted && session_generate(w->session, 0, tokens.ids, tokens.n, &generate, &e) == ERR_OK) {
+                  tokens.n < stats.n_ctx && session_held(w->here.session, 0, tokens.ids, tokens.n) < tokens.n;
+    if (wanted && session_generate(w->here.session, 0, tokens.ids, tokens.n, &generate, &e) == ERR_OK) {
         enum err_code rc = ERR_OK;
-        while (rc == ERR_OK && session_busy(w->session)) {
+        while (rc == ERR_OK && session_busy(w->here.session)) {
             struct eng_event events[SESSION_EVENTS];
             int32_t n = 0;
-            if (should_yield(w))    /* a cancel before session_generate() is forgotten by it */
-                session_cancel(w->session);
-            rc = session_step(w->session, events, SESSION_EVENTS, &n, &e);
+            if (worker_is_wanted(w))    /* a cancel before session_generate() is forgotten by it */
+                session_cancel(w->here.session);
+            rc = session_step(w->here.session, events, SESSION_EVENTS, &n, &e);
         }
         worker_post_stats(w);
     }

@@ -17,9 +17,9 @@ void worker_do_device(struct worker *w, const struct job *j)
     struct session *s;
     struct err e, ignored;
     int32_t n_moved = 0;
-    enum err_code rc = w->model ? ERR_OK : err_set(&e, ERR_UNSUPPORTED, "no model yet");
+    enum err_code rc = w->here.model ? ERR_OK : err_set(&e, ERR_UNSUPPORTED, "no model yet");
     if (rc == ERR_OK)
-        session_stats(w->session, &before);
+        session_stats(w->here.session, &before);
     if (rc == ERR_OK)
         rc = engine_move(w->eng, &o, &n_moved, &e);
     if (rc != ERR_OK) {
@@ -27,8 +27,12 @@ void worker_do_device(struct worker *w, const struct job *j)
         worker_post_failure(w, MAIL_MODEL_FAILED, j->id, &e);
         return;
     }
-    if (n_moved > 0 && worker_create_session(w, w->model, &w->options.session, &s, &ignored) == ERR_OK)
+    if (n_moved > 0)
+        worker_forget_parked(w);
+    if (n_moved > 0 && worker_create_session(w, w->here.model, &w->options.session, &s, &ignored) == ERR_OK) {
+        session_close_chat(w->here.session, 0);
         worker_change_session(w, s);
+    }
     worker_post_model(w, j->id, worker_now_s() - start_s, n_moved > 0 ? before.n_held : -1);
 }
 
@@ -43,7 +47,7 @@ static void add_processor(const struct worker *w, struct port_devices *out)
     snprintf(row->name, sizeof row->name, "%s%s%s", info.cpu, info.cpu[0] ? ", " : "", info.cpu_tier);
     row->n_bytes = info.memory_total_bytes;
     row->free_bytes = info.memory_available_bytes;
-    row->in_use = w->model && model_info(w->model)->n_device_layers == 0;
+    row->in_use = w->here.model && model_info(w->here.model)->n_device_layers == 0;
 }
 
 static void add_device(const struct worker *w, const struct engine_device *d, struct port_devices *out)
@@ -60,7 +64,7 @@ static void add_device(const struct worker *w, const struct engine_device *d, st
             row->n_bytes = d->heaps[i].n_bytes;
             row->free_bytes = d->knows_free ? d->heaps[i].free_bytes : 0;
         }
-    row->in_use = w->model && model_info(w->model)->n_device_layers > 0 && strcmp(d->id, info.device_id) == 0;
+    row->in_use = w->here.model && model_info(w->here.model)->n_device_layers > 0 && strcmp(d->id, info.device_id) == 0;
 }
 
 void worker_do_devices(struct worker *w)

@@ -10,6 +10,37 @@
 /* The engine thread, shared by its files: worker.c has the jobs, models and sessions, worker_device.c what they
  * compute on, worker_answer.c what is done with a conversation. */
 
+/* Which file a model was opened from. */
+struct worker_file {
+    uint64_t device, inode;
+    int64_t n_bytes, time_ns;
+};
+
+/* A model with what it knows of the chat. */
+struct worker_place {
+    struct model *model;
+    struct session *session;
+    struct port_session wanted;     /* what the session was made with */
+    struct worker_file file;
+};
+
+enum { WORKER_MAX_PARKED = PORT_PARKED };
+
+/* A thread that opens a model beside the one in use (worker_open.c). The engine thread's, but for what load() touches
+ * until done. */
+struct loader {
+    pthread_t thread;
+    struct worker_place place;
+    uint64_t id;                    /* of the wish */
+    double start_s;
+    enum err_code rc;
+    struct err why;
+    atomic_bool cancel, done;
+    bool busy;                      /* there is a model under way, */
+    bool started;                   /* placed, with a session */
+    bool kept;                      /* the one it had before */
+};
+
 enum job_kind {
     JOB_OPEN, JOB_SESSION, JOB_DEVICE, JOB_DEVICES, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS
 };
@@ -42,14 +73,17 @@ struct worker {
     pthread_cond_t wake;
     struct job *first, **last;        /* under lock, like quit */
     bool quit;
+    bool loaded;                      /* under lock: the loader is done */
     bool idle;                        /* under lock: what is done is nobody's wish, and gives way to any job */
     struct session *cancellable;      /* under lock: the session, for the loop thread to cancel */
     _Atomic uint64_t cancelled;       /* answers up to this one are not wanted */
 
     /* The engine thread's own. */
     struct worker_options options;    /* session: as in force */
-    struct model *model;
-    struct session *session;
+    struct worker_place here;         /* in use; no model before the first */
+    struct worker_place parked[WORKER_MAX_PARKED];    /* left, the one used last comes last; they rest */
+    int32_t n_parked;
+    struct loader loader;
     bool unmeasured;     /* what passes of the session cost is still to be found out */
     int32_t n_warned;    /* of the model's warnings, how many were told */
     double stats_s;                   /* clock of the last figures */
@@ -63,17 +97,27 @@ void worker_post_failure(struct worker *w, enum mail_kind kind, uint64_t id, con
 
 /* The model in use, as it is now. */
 void worker_post_model(struct worker *w, uint64_t id, double load_s, int32_t n_again);
-/* Another session for a model, as wanted; and in place of the one in use, which may come back to what it holds. */
+/* Another session for a model, as wanted; and in place of the one in use. */
 enum err_code worker_create_session(struct worker *w, struct model *m, const struct port_session *wanted,
                                     struct session **out, struct err *e);
 void worker_change_session(struct worker *w, struct session *s);
 
+void worker_do_open(struct worker *w, const struct job *j);
+void worker_do_loaded(struct worker *w);
+void worker_open_meanwhile(struct worker *w);      /* these two between two steps of an answer */
+void worker_arrive_in_answer(struct worker *w);
+void worker_push_loaded(struct worker *w);         /* the loader's */
+void worker_stop_loading(struct worker *w);
+void worker_forget_parked(struct worker *w);
+void worker_close_all(struct worker *w);
 void worker_do_device(struct worker *w, const struct job *j);
 void worker_do_devices(struct worker *w);
 void worker_do_answer(struct worker *w, const struct job *j);
 void worker_do_count(struct worker *w, const struct job *j);
 void worker_do_prepare(struct worker *w, const struct job *j);
 
+/* Whether somebody waits for what is only preparation to end. */
+bool worker_is_wanted(struct worker *w);
 /* Around what gives way. False: somebody waits, nothing is begun. From true on every new job cancels the session. */
 bool worker_begin_idle(struct worker *w);
 void worker_end_idle(struct worker *w);

@@ -21,6 +21,7 @@ static const struct ui_binding bindings[] = {
     { UI_CTX_GLOBAL, CTRL('t'), UI_ACT_THINKING, "Think", "fold or unfold thinking" },
     { UI_CTX_GLOBAL, ALT('u'), UI_ACT_DRAFTS, NULL, "underline what came from drafts" },
     { UI_CTX_GLOBAL, ALT('r'), UI_ACT_REGENERATE, NULL, "answer again" },
+    { UI_CTX_GLOBAL, ALT('z'), UI_ACT_MODEL_BACK, NULL, "back to the model before this one" },
     { UI_CTX_GLOBAL, PLAIN(UI_KEY_ESC), UI_ACT_STOP, "Stop", "stop the answer and keep what came" },
     { UI_CTX_GLOBAL, CTRL('c'), UI_ACT_INTERRUPT, NULL, "clear the draft, else stop, twice: quit" },
     { UI_CTX_GLOBAL, CTRL('d'), UI_ACT_END_INPUT, "Quit", "quit, when the draft is empty" },

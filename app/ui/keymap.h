@@ -22,6 +22,7 @@ enum ui_action {
     UI_ACT_SYSTEM_FILE,
     UI_ACT_NEW_CHAT,
     UI_ACT_REGENERATE,
+    UI_ACT_MODEL_BACK,
     UI_ACT_THINKING,      /* fold or unfold; the transcript does it, the program may remember it */
     UI_ACT_DRAFTS,        /* underline what came from drafts, or not */
     UI_ACT_COMPLETE,      /* Tab */

@@ -373,7 +373,7 @@ TEST(chat_a_move_that_fails_leaves_all_as_it_was)
     chat_rig_end(&r);
 }
 
-/* Another model comes while the one there is moves: what waits, waits for both. */
+/* Another model comes while the one there is moves: what waits, waits for the move. */
 TEST(chat_moves_and_opens_in_any_order)
 {
     struct chat_rig r;
@@ -388,19 +388,20 @@ TEST(chat_moves_and_opens_in_any_order)
     chat_enter(&r.chat, "hello");
     r.opened = moved;
     arrive(&r, "llvmpipe", 30, 0);
-    CHECK_TEXT(t, last_text(&r), "Now on llvmpipe, 30 of 30 layers, 312 MB, after 1.2 s.");
-    CHECK_INT(t, r.chat.state, CHAT_LOADING);
-    CHECK_INT(t, r.n_answers, 0);
+    CHECK_INT(t, chat_rig_cards(&r, "Device"), 1);
+    CHECK_INT(t, r.n_answers, 1);
+    chat_rig_done(&r, DONE_END);
     chat_enter(&r.chat, "/device cpu");
     moved = r.opened;
     r.opened = opened;
     struct mail mail = { .kind = MAIL_MODEL_FAILED, .request = opened, .text = "n.gguf: not a GGUF file" };
     chat_take(&r.chat, &mail);
     CHECK_INT(t, r.chat.state, CHAT_LOADING);
-    CHECK_INT(t, r.n_answers, 0);
+    chat_enter(&r.chat, "and now?");
+    CHECK_INT(t, r.n_answers, 1);
     r.opened = moved;
     arrive(&r, "", 0, 0);
-    CHECK_INT(t, r.n_answers, 1);
+    CHECK_INT(t, r.n_answers, 2);
     chat_rig_end(&r);
 }
 
@@ -633,26 +634,75 @@ TEST(chat_thoughts_are_told_from_the_answer)
     chat_rig_end(&r);
 }
 
-TEST(chat_a_model_switch_stops_the_answer_and_keeps_the_chat)
+static void put_model(struct test *t, const char *name, char path[PATHS_BYTES])
+{
+    snprintf(path, PATHS_BYTES, "%s/%s.gguf", test_folder(t), name);
+    chat_rig_put_file(path, "x");
+}
+
+/* The new one takes over an answer where it can. */
+static void arrive_in_answer(struct chat_rig *r, const char *path, bool is_back)
+{
+    struct mail mail = { .kind = MAIL_MODEL, .request = r->opened, .model = calloc(1, sizeof *mail.model) };
+    snprintf(mail.model->path, sizeof mail.model->path, "%s", path);
+    snprintf(mail.model->name, sizeof mail.model->name, "n");
+    snprintf(mail.model->level, sizeof mail.model->level, "Q2_K");
+    mail.model->n_ctx = 4096;
+    mail.model->in_answer = true;
+    mail.model->is_back = is_back;
+    mail.model->load_s = 1.25;
+    sampler_params_default(&mail.model->sampling);
+    chat_take(&r->chat, &mail);
+}
+
+TEST(chat_a_model_switch_lets_the_answer_go_on)
 {
     struct chat_rig r;
+    char path[PATHS_BYTES];
     chat_rig_ready(t, &r);
+    put_model(t, "n", path);
     chat_enter(&r.chat, "hello");
     chat_rig_prompt(&r, 3);
     chat_rig_tokens(&r, "half");
-    char path[PATHS_BYTES];
-    snprintf(path, sizeof path, "%s/n.gguf", test_folder(t));
-    chat_rig_put_file(path, "x");
     chat_enter(&r.chat, "/model n");
     CHECK_TEXT(t, r.path, path);
-    CHECK_INT(t, r.cancelled, r.answered);
+    CHECK_INT(t, r.cancelled, 0);
+    CHECK_INT(t, r.chat.state, CHAT_ANSWERING);
+    chat_rig_tokens(&r, " of");
+    arrive_in_answer(&r, path, false);
+    CHECK_TEXT(t, last_text(&r), "n (Q2_K) answers from here on, after 1.2 s; it reads the chat and goes on.");
+    CHECK_INT(t, r.chat.state, CHAT_ANSWERING);
+    CHECK_INT(t, r.chat.n_prompt, 3);
+    chat_rig_tokens(&r, " it");
     chat_enter(&r.chat, "and you?");
-    chat_rig_done(&r, DONE_CANCELLED);
-    CHECK_INT(t, r.chat.state, CHAT_LOADING);
     CHECK_INT(t, r.n_answers, 1);
-    chat_rig_model(&r, path);
+    chat_rig_done(&r, DONE_END);
     CHECK_INT(t, r.n_answers, 2);
-    CHECK_TEXT(t, buf_text(&r.prompt), "user: hello\nassistant: half\nuser: and you?\n");
+    CHECK_TEXT(t, buf_text(&r.prompt), "user: hello\nassistant: half of it\nuser: and you?\n");
+    chat_rig_end(&r);
+}
+
+TEST(chat_goes_back_to_the_model_before)
+{
+    struct chat_rig r;
+    char before[PATHS_BYTES], path[PATHS_BYTES];
+    chat_rig_ready(t, &r);
+    snprintf(before, sizeof before, "%s", r.chat.model->path);
+    put_model(t, "n", path);
+    chat_enter(&r.chat, "/model -");
+    CHECK_TEXT(t, last_text(&r), "There was none before this one.");
+    chat_enter(&r.chat, "/model n");
+    chat_enter(&r.chat, "/model -");    /* not there yet: it is not to come */
+    CHECK_TEXT(t, r.path, before);
+    chat_rig_model(&r, before);
+    CHECK_TEXT(t, r.chat.opening, "");
+    chat_enter(&r.chat, "/model n");
+    chat_rig_model(&r, path);
+    chat_enter(&r.chat, "/model -");
+    CHECK_TEXT(t, r.path, before);
+    chat_rig_model(&r, before);
+    chat_enter(&r.chat, "/model -");
+    CHECK_TEXT(t, r.path, path);
     chat_rig_end(&r);
 }
 
@@ -664,7 +714,8 @@ TEST(chat_a_model_that_fails_leaves_the_old_one)
     snprintf(path, sizeof path, "%s/bad.gguf", test_folder(t));
     chat_rig_put_file(path, "x");
     chat_enter(&r.chat, "/model bad");
-    CHECK_INT(t, r.chat.state, CHAT_LOADING);
+    CHECK_INT(t, r.chat.state, CHAT_READY);
+    CHECK(t, r.chat.opening[0] != '\0');
     struct mail mail = { .kind = MAIL_MODEL_FAILED, .request = r.opened, .text = "bad.gguf: not a GGUF file" };
     chat_take(&r.chat, &mail);
     CHECK_INT(t, r.chat.state, CHAT_READY);

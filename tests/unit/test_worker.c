@@ -127,14 +127,21 @@ static void rig_end(struct rig *r)
     buf_finish(&r->answer);
 }
 
-static void ask(struct test *t, struct rig *r, const struct chat_message *messages, int32_t n, const char *begun)
+static void ask_with(struct test *t, struct rig *r, const struct chat_message *messages, int32_t n, const char *begun,
+                     int32_t spec)
 {
     struct port_request request = { .id = ++r->last_id, .messages = messages, .n_messages = n,
-                                    .enable_thinking = -1, .generate.n_predict = -1, .begun = begun };
+                                    .enable_thinking = -1, .generate.n_predict = -1, .generate.spec = spec,
+                                    .begun = begun };
     sampler_params_default(&request.generate.sampling);
     request.generate.sampling.temperature = 0;
     buf_clear(&r->answer);
     CHECK(t, worker_answer(r->worker, &request));
+}
+
+static void ask(struct test *t, struct rig *r, const struct chat_message *messages, int32_t n, const char *begun)
+{
+    ask_with(t, r, messages, n, begun, SPEC_AUTO);
 }
 
 TEST(worker_prepares_the_next_prompt_where_the_template_drops_thoughts)
@@ -415,4 +422,119 @@ TEST(worker_stays_where_a_device_cannot_be_had)
     CHECK_TEXT(t, r.devices.rows[0].id, "cpu");
     CHECK(t, r.devices.rows[0].in_use && r.devices.rows[0].n_bytes > 0);
     rig_end(&r);
+}
+
+/* ---- levels ---------------------------------------------------------------------------------------- */
+
+static void write_level(struct test *t, struct tiny_model *m, uint32_t weight_type, const char *name, char path[1024])
+{
+    struct err e;
+    m->weight_type = weight_type;
+    snprintf(path, 1024, "%s/%s.gguf", test_folder(t), name);
+    CHECK(t, tiny_model_write(m, path, &e) == ERR_OK, "%s", e.text);
+}
+
+static void wait_for_text(struct test *t, struct rig *r, size_t n_bytes)
+{
+    while (r->answer.n_bytes < n_bytes && r->n_failed == 0)
+        uv_run(&r->loop, UV_RUN_ONCE);
+    CHECK(t, r->n_failed == 0, "%s", r->text);
+}
+
+/* An answer without end goes through three levels and back to the first; what is said stays one text. */
+TEST(worker_goes_on_with_an_answer_at_another_level)
+{
+    static const uint32_t types[] = { QUANT_Q8_0, QUANT_Q4_1, QUANT_F16 };
+    struct tiny_model m;
+    struct rig r;
+    char path[3][1024];
+    tiny_model_init(&m);
+    m.n_ctx = 1 << 17;    /* far more than is said while models are opened */
+    m.n_layers = 8;
+    m.endless = true;
+    rig_begin(t, &r, &m, 1 << 17);
+    for (int i = 0; i < 3; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "level%d", i);
+        write_level(t, &m, types[i], name, path[i]);
+    }
+    struct chat_message chat[] = { { .role = "user", .content = "talk" } };
+    ask_with(t, &r, chat, 1, NULL, SPEC_OFF);
+    size_t said = 0;
+    for (int i = 0; i < 6; i++) {
+        wait_for_text(t, &r, said + 200);
+        said = r.answer.n_bytes;
+        CHECK(t, worker_open(r.worker, ++r.last_id, path[i % 3]));
+        wait_for(t, &r, &r.n_models, 2 + i);
+        CHECK_TEXT(t, r.model.path, path[i % 3]);
+        CHECK(t, r.model.in_answer, "round %d, %d done, %zu bytes", i, r.n_done, r.answer.n_bytes);
+        CHECK_INT(t, r.model.is_back, i >= 3);
+        CHECK_INT(t, r.n_done, 0);
+    }
+    wait_for_text(t, &r, r.answer.n_bytes + 200);
+    worker_cancel(r.worker, r.last_id);
+    wait_for(t, &r, &r.n_done, 1);
+    const char *reply = TINY_MODEL_REPLY;
+    for (size_t i = 0; i < r.answer.n_bytes; i++)
+        CHECK(t, buf_text(&r.answer)[i] == reply[i % strlen(reply)], "byte %zu: %.60s", i, buf_text(&r.answer) + i);
+    rig_end(&r);
+}
+
+/* Between answers; what it knows of the chat it still knows when it comes back, unless its file is another by then. */
+TEST(worker_comes_back_to_a_level)
+{
+    struct tiny_model m;
+    struct rig r;
+    char path[2][1024];
+    tiny_model_init(&m);
+    m.n_ctx = 2048;
+    rig_begin(t, &r, &m, 1024);
+    write_level(t, &m, QUANT_Q8_0, "a", path[0]);
+    write_level(t, &m, QUANT_Q4_1, "b", path[1]);
+    struct chat_message chat[] = { { .role = "user", .content = "a question that has some words in it" } };
+    for (int i = 0; i < 4; i++) {
+        int n_prompts = r.n_prompts;
+        if (i == 3)
+            write_level(t, &m, QUANT_F16, "b", path[1]);
+        CHECK(t, worker_open(r.worker, ++r.last_id, path[i % 2]));
+        wait_for(t, &r, &r.n_models, 2 + i);
+        CHECK(t, !r.model.in_answer);
+        CHECK_INT(t, r.model.is_back, i == 2);
+        CHECK_INT(t, r.model.n_parked, i < 2 ? i + 1 : 2);
+        ask(t, &r, chat, 1, NULL);
+        wait_for(t, &r, &r.n_done, 1 + i);
+        CHECK_INT(t, r.n_prompts, n_prompts + 1);
+        CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+        CHECK_INT(t, r.n_reused, i == 2 ? r.n_prompt - 1 : 0);
+    }
+    rig_end(&r);
+}
+
+/* The one asked for last comes, and nothing is heard of the others. */
+TEST(worker_opens_what_was_asked_for_last)
+{
+    struct tiny_model m;
+    struct rig r;
+    char path[3][1024];
+    tiny_model_init(&m);
+    rig_begin(t, &r, &m, 256);
+    write_level(t, &m, QUANT_Q8_0, "a", path[0]);
+    write_level(t, &m, QUANT_Q4_1, "b", path[1]);
+    snprintf(path[2], sizeof path[2], "%s/none.gguf", test_folder(t));
+    for (int i = 0; i < 20; i++)
+        CHECK(t, worker_open(r.worker, ++r.last_id, path[i % 2]));
+    while (strcmp(r.model.path, path[1]) != 0 || r.n_models < 2)
+        uv_run(&r.loop, UV_RUN_ONCE);
+    CHECK_INT(t, r.n_failed, 0, "%s", r.text);
+    CHECK(t, worker_open(r.worker, ++r.last_id, path[2]));
+    while (r.n_failed == 0)
+        uv_run(&r.loop, UV_RUN_ONCE);
+    CHECK(t, strstr(r.text, "none.gguf") != NULL, "%s", r.text);
+    r.n_failed = 0;
+    struct chat_message chat[] = { { .role = "user", .content = "still there?" } };
+    ask(t, &r, chat, 1, NULL);
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    CHECK(t, worker_open(r.worker, ++r.last_id, path[0]));
+    rig_end(&r);    /* while it loads */
 }
