@@ -51,6 +51,13 @@ static inline uint16_t f16_from_f32(float value)
     return (uint16_t)(sign | (rounded - 0x38000000u) >> 13);
 }
 
+/* For values that must stay finite: beyond the largest half, that. */
+static inline uint16_t f16_from_finite(float value)
+{
+    value = value > 65504.0f ? 65504.0f : value < -65504.0f ? -65504.0f : value;
+    return f16_from_f32(value);
+}
+
 static inline float bf16_to_f32(uint16_t half)
 {
     return f32_from_bits((uint32_t)half << 16);

@@ -30,3 +30,30 @@ void quant_bf16_to_f32(float *out, const void *blocks, int64_t n)
         out[i] = bf16_to_f32(bits);
     }
 }
+
+void quant_f32_from_f32(void *blocks, const float *x, int64_t n, const float *importance)
+{
+    (void)importance;
+    memcpy(blocks, x, (size_t)n * sizeof *x);
+}
+
+void quant_f16_from_f32(void *blocks, const float *x, int64_t n, const float *importance)
+{
+    (void)importance;
+    unsigned char *out = blocks;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t bits = f16_from_finite(x[i]);
+        memcpy(out + 2 * i, &bits, sizeof bits);
+    }
+}
+
+void quant_bf16_from_f32(void *blocks, const float *x, int64_t n, const float *importance)
+{
+    (void)importance;
+    unsigned char *out = blocks;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t bits = bf16_from_f32(x[i]);
+        bits = (bits & 0x7FFF) == 0x7F80 ? bits - 1 : bits;    /* rounded up to infinity */
+        memcpy(out + 2 * i, &bits, sizeof bits);
+    }
+}

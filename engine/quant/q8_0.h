@@ -17,5 +17,6 @@ struct __attribute__((packed)) block_q8_0 {
 static_assert(sizeof(struct block_q8_0) == 34, "Q8_0 as stored in the file");
 
 void quant_q8_0_to_f32(float *out, const void *blocks, int64_t n);
+void quant_q8_0_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

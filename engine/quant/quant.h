@@ -32,13 +32,24 @@ enum quant_type {
  * Source   shared reference of the field: ggml's block formats */
 typedef void (*quant_to_f32_fn)(float *out, const void *blocks, int64_t n);
 
+/* Quantises a row: n weights (a multiple of the format's block) into blocks.
+ *
+ * Shapes   x: [n] f32, finite (the caller checks); importance: [n] f32, >= 0 and finite, or NULL for none
+ * Numbers  a block depends on nothing outside it but, with importance, the mean square of x (of the row or of 256
+ *          weights, by format); what a format cannot hold is cut to its largest value, and decoded blocks are
+ *          finite. Tiers give the same bits (tests/kernel/test_quantise.c)
+ * Source   shared reference of the field: what ggml's quantisers minimise, and over which candidates
+ * Thread   any */
+typedef void (*quant_from_f32_fn)(void *blocks, const float *x, int64_t n, const float *importance);
+
 /* What is known of a type. Types that are known by name and size but cannot be computed with yet have
- * to_f32 NULL, so that a file that holds one can still be listed. */
+ * to_f32 NULL, so that a file that holds one can still be listed; from_f32 is NULL for those that cannot be made. */
 struct quant_format {
     const char *name;        /* "Q4_K" */
     int32_t block_weights;   /* weights in a block: 1, 32, 256 ... */
     int32_t block_bytes;
     quant_to_f32_fn to_f32;
+    quant_from_f32_fn from_f32;
 };
 
 /* NULL for an id that GGUF does not define (or has removed). Any value may be passed. */
