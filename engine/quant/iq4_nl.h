@@ -20,5 +20,6 @@ struct __attribute__((packed)) block_iq4_nl {
 static_assert(sizeof(struct block_iq4_nl) == 18, "IQ4_NL as stored in the file");
 
 void quant_iq4_nl_to_f32(float *out, const void *blocks, int64_t n);
+void quant_iq4_nl_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

@@ -21,5 +21,6 @@ struct __attribute__((packed)) block_iq4_xs {
 static_assert(sizeof(struct block_iq4_xs) == 136, "IQ4_XS as stored in the file");
 
 void quant_iq4_xs_to_f32(float *out, const void *blocks, int64_t n);
+void quant_iq4_xs_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

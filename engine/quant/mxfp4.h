@@ -28,5 +28,6 @@ static inline float quant_mxfp4_scale(uint8_t e)
 }
 
 void quant_mxfp4_to_f32(float *out, const void *blocks, int64_t n);
+void quant_mxfp4_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/quant/f16.h"
+#include "engine/quant/quant_kern.h"
 
 void quant_f32_to_f32(float *out, const void *blocks, int64_t n)
 {
@@ -13,12 +14,7 @@ void quant_f32_to_f32(float *out, const void *blocks, int64_t n)
 
 void quant_f16_to_f32(float *out, const void *blocks, int64_t n)
 {
-    const unsigned char *in = blocks;
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t bits;
-        memcpy(&bits, in + 2 * i, sizeof bits);
-        out[i] = f16_to_f32(bits);
-    }
+    quant_kern()->from_halves(out, blocks, n);
 }
 
 void quant_bf16_to_f32(float *out, const void *blocks, int64_t n)
@@ -40,11 +36,7 @@ void quant_f32_from_f32(void *blocks, const float *x, int64_t n, const float *im
 void quant_f16_from_f32(void *blocks, const float *x, int64_t n, const float *importance)
 {
     (void)importance;
-    unsigned char *out = blocks;
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t bits = f16_from_finite(x[i]);
-        memcpy(out + 2 * i, &bits, sizeof bits);
-    }
+    quant_kern()->to_halves(blocks, x, n);
 }
 
 void quant_bf16_from_f32(void *blocks, const float *x, int64_t n, const float *importance)

@@ -22,5 +22,6 @@ struct __attribute__((packed)) block_q3k {
 static_assert(sizeof(struct block_q3k) == 110, "Q3_K as stored in the file");
 
 void quant_q3k_to_f32(float *out, const void *blocks, int64_t n);
+void quant_q3k_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

@@ -2,6 +2,7 @@
 #include "engine/quant/q4_0.h"
 
 #include "engine/quant/f16.h"
+#include "engine/quant/strip.h"
 
 void quant_q4_0_to_f32(float *out, const void *blocks, int64_t n)
 {
@@ -12,5 +13,23 @@ void quant_q4_0_to_f32(float *out, const void *blocks, int64_t n)
             out[j] = d * (float)((b->qs[j] & 15) - 8);
             out[j + 16] = d * (float)((b->qs[j] >> 4) - 8);
         }
+    }
+}
+
+static void pack(struct block_q4_0 *b, float d, const uint8_t *codes)
+{
+    b->d = f16_from_finite(d);
+    for (int j = 0; j < 16; j++)
+        b->qs[j] = (uint8_t)(codes[j] | codes[j + 16] << 4);
+}
+
+void quant_q4_0_from_f32(void *blocks, const float *x, int64_t n, const float *importance)
+{
+    struct block_q4_0 *b = blocks;
+    struct quant_strip s;
+    for (int64_t at = 0; at < n; at += s.n) {
+        quant_strip_symmetric(&s, x, at, n, importance, 8);
+        for (int32_t i = 0; i < s.n / 32; i++, b++)
+            pack(b, s.fit.scale[i], s.codes + 32 * i);
     }
 }

@@ -17,5 +17,6 @@ struct __attribute__((packed)) block_q4_0 {
 static_assert(sizeof(struct block_q4_0) == 18, "Q4_0 as stored in the file");
 
 void quant_q4_0_to_f32(float *out, const void *blocks, int64_t n);
+void quant_q4_0_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

@@ -18,5 +18,6 @@ struct __attribute__((packed)) block_q4_1 {
 static_assert(sizeof(struct block_q4_1) == 20, "Q4_1 as stored in the file");
 
 void quant_q4_1_to_f32(float *out, const void *blocks, int64_t n);
+void quant_q4_1_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

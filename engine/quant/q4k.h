@@ -33,6 +33,17 @@ static inline void quant_k_scale_min(const uint8_t scales[12], int run, int *sc,
     }
 }
 
+/* The other way. */
+static inline void quant_k_put_scale_min(uint8_t scales[12], const uint8_t sc[8], const uint8_t mn[8])
+{
+    for (int run = 0; run < 4; run++) {
+        scales[run] = (uint8_t)(sc[run] | sc[run + 4] >> 4 << 6);
+        scales[run + 4] = (uint8_t)(mn[run] | mn[run + 4] >> 4 << 6);
+        scales[run + 8] = (uint8_t)((sc[run + 4] & 15) | (mn[run + 4] & 15) << 4);
+    }
+}
+
 void quant_q4k_to_f32(float *out, const void *blocks, int64_t n);
+void quant_q4k_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

@@ -2,6 +2,7 @@
 #include "engine/quant/q5_0.h"
 
 #include "engine/quant/f16.h"
+#include "engine/quant/strip.h"
 
 void quant_q5_0_to_f32(float *out, const void *blocks, int64_t n)
 {
@@ -15,5 +16,24 @@ void quant_q5_0_to_f32(float *out, const void *blocks, int64_t n)
             out[j] = d * (float)(low - 16);
             out[j + 16] = d * (float)(high - 16);
         }
+    }
+}
+
+static void pack(struct block_q5_0 *b, float d, const uint8_t *codes)
+{
+    b->d = f16_from_finite(d);
+    quant_q5_put_high(b->qh, codes);
+    for (int j = 0; j < 16; j++)
+        b->qs[j] = (uint8_t)((codes[j] & 15) | (codes[j + 16] & 15) << 4);
+}
+
+void quant_q5_0_from_f32(void *blocks, const float *x, int64_t n, const float *importance)
+{
+    struct block_q5_0 *b = blocks;
+    struct quant_strip s;
+    for (int64_t at = 0; at < n; at += s.n) {
+        quant_strip_symmetric(&s, x, at, n, importance, 16);
+        for (int32_t i = 0; i < s.n / 32; i++, b++)
+            pack(b, s.fit.scale[i], s.codes + 32 * i);
     }
 }

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdint.h>
+#include <string.h>
 
 /* 32 weights in 22 bytes: w = d * (q - 16).
  *
@@ -18,6 +19,17 @@ struct __attribute__((packed)) block_q5_0 {
 
 static_assert(sizeof(struct block_q5_0) == 22, "Q5_0 as stored in the file");
 
+/* The fifth bits of 32 codes, gathered by eights: the product puts bit 4 of byte j at bit 56 + j. */
+static inline void quant_q5_put_high(uint8_t qh[4], const uint8_t codes[32])
+{
+    for (int k = 0; k < 4; k++) {
+        uint64_t eight;
+        memcpy(&eight, codes + 8 * k, sizeof eight);
+        qh[k] = (uint8_t)((eight >> 4 & 0x0101010101010101) * 0x0102040810204080 >> 56);
+    }
+}
+
 void quant_q5_0_to_f32(float *out, const void *blocks, int64_t n);
+void quant_q5_0_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

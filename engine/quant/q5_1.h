@@ -20,5 +20,6 @@ struct __attribute__((packed)) block_q5_1 {
 static_assert(sizeof(struct block_q5_1) == 24, "Q5_1 as stored in the file");
 
 void quant_q5_1_to_f32(float *out, const void *blocks, int64_t n);
+void quant_q5_1_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

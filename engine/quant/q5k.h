@@ -22,5 +22,6 @@ struct __attribute__((packed)) block_q5k {
 static_assert(sizeof(struct block_q5k) == 176, "Q5_K as stored in the file");
 
 void quant_q5k_to_f32(float *out, const void *blocks, int64_t n);
+void quant_q5k_from_f32(void *blocks, const float *x, int64_t n, const float *importance);
 
 #endif

@@ -2,6 +2,7 @@
 #include "engine/quant/q6k.h"
 
 #include "engine/quant/f16.h"
+#include "engine/quant/strip.h"
 
 void quant_q6k_to_f32(float *out, const void *blocks, int64_t n)
 {
@@ -21,5 +22,32 @@ void quant_q6k_to_f32(float *out, const void *blocks, int64_t n)
                 }
             }
         }
+    }
+}
+
+static void pack(struct block_q6k *b, const struct quant_strip *s, int32_t i)
+{
+    const uint8_t *codes = s->codes + 256 * i;
+    b->d = s->d[i];
+    for (int run = 0; run < 16; run++)
+        b->scales[run] = (int8_t)(s->scales[16 * i + run] - 128);
+    for (int half = 0; half < 2; half++, codes += 128)
+        for (int l = 0; l < 32; l++) {
+            uint8_t *ql = b->ql + 64 * half + l;
+            ql[0] = (uint8_t)((codes[l] & 15) | (codes[l + 64] & 15) << 4);
+            ql[32] = (uint8_t)((codes[l + 32] & 15) | (codes[l + 96] & 15) << 4);
+            b->qh[32 * half + l] = (uint8_t)(codes[l] >> 4 | codes[l + 32] >> 4 << 2 | codes[l + 64] >> 4 << 4 |
+                                             codes[l + 96] >> 4 << 6);
+        }
+}
+
+void quant_q6k_from_f32(void *blocks, const float *x, int64_t n, const float *importance)
+{
+    struct block_q6k *b = blocks;
+    struct quant_strip s;
+    for (int64_t at = 0; at < n; at += s.n) {
+        quant_strip_q6k(&s, x, at, n, importance);
+        for (int32_t i = 0; i < s.n / 256; i++, b++)
+            pack(b, &s, i);
     }
 }

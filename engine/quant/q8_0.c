@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/quant/q8_0.h"
 
-#include <math.h>
-
 #include "engine/quant/f16.h"
+#include "engine/quant/strip.h"
 
 void quant_q8_0_to_f32(float *out, const void *blocks, int64_t n)
 {
@@ -15,23 +14,21 @@ void quant_q8_0_to_f32(float *out, const void *blocks, int64_t n)
     }
 }
 
-/* d = largest magnitude / 127; codes by the scale before it is rounded. */
+static void pack(struct block_q8_0 *b, float d, const uint8_t *codes)
+{
+    b->d = f16_from_finite(d);
+    for (int j = 0; j < 32; j++)
+        b->qs[j] = (int8_t)(codes[j] - 127);
+}
+
 void quant_q8_0_from_f32(void *blocks, const float *x, int64_t n, const float *importance)
 {
     (void)importance;
     struct block_q8_0 *b = blocks;
-    for (int64_t i = 0; i < n; i += 32, b++, x += 32) {
-        float most = 0;
-        for (int j = 0; j < 32; j++)
-            most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
-        float d = most / 127.0f;
-        b->d = f16_from_finite(d);
-        d = d > 65504.0f ? 65504.0f : d;
-        float inverse = d > 0 ? 1.0f / d : 0;
-        for (int j = 0; j < 32; j++) {
-            float q = x[j] * inverse;
-            q = q > 127.0f ? 127.0f : q < -127.0f ? -127.0f : q;
-            b->qs[j] = (int8_t)rintf(q);
-        }
+    struct quant_strip s;
+    for (int64_t at = 0; at < n; at += s.n) {
+        quant_strip_q8_0(&s, x, at, n);
+        for (int32_t i = 0; i < s.n / 32; i++, b++)
+            pack(b, s.fit.scale[i], s.codes + 32 * i);
     }
 }
