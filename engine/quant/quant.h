@@ -37,7 +37,7 @@ typedef void (*quant_to_f32_fn)(float *out, const void *blocks, int64_t n);
  * Shapes   x: [n] f32, finite (the caller checks); importance: [n] f32, >= 0 and finite, or NULL for none
  * Numbers  a block depends on nothing outside it but, with importance, the mean square of x (of the row or of 256
  *          weights, by format); what a format cannot hold is cut to its largest value, and decoded blocks are
- *          finite. Tiers give the same bits (tests/kernel/test_quantise.c)
+ *          finite. Tiers give the same bits (tests/kernel/test_quantise_tiers.c)
  * Source   shared reference of the field: what ggml's quantisers minimise, and over which candidates
  * Thread   any */
 typedef void (*quant_from_f32_fn)(void *blocks, const float *x, int64_t n, const float *importance);

@@ -37,17 +37,25 @@ void quant_kern_use(uint32_t features)
     atomic_store_explicit(&chosen, kern_of(features & cpuid_features()), memory_order_relaxed);
 }
 
-float quant_mean_square(const float *x, int64_t n)
+/* n spans at once: each sum waits for itself at every step. */
+static inline __attribute__((always_inline)) void mean_squares(float *mean, const float *x, int64_t span, const int n)
 {
-    enum { SUMS = 16 };
-    float sums[SUMS] = { 0 };
-    for (int64_t i = 0; i + SUMS <= n; i += SUMS)
-        for (int k = 0; k < SUMS; k++) {
-            float a = x[i + k] > 0x1p40f ? 0x1p40f : x[i + k] < -0x1p40f ? -0x1p40f : x[i + k];
+    float sums[4] = { 0 };
+    for (int64_t i = 0; i < span; i++)
+        for (int k = 0; k < n; k++) {
+            float a = x[k * span + i];
+            a = a > 0x1p40f ? 0x1p40f : a < -0x1p40f ? -0x1p40f : a;
             sums[k] += a * a;
         }
-    for (int half = SUMS / 2; half >= 1; half /= 2)
-        for (int k = 0; k < half; k++)
-            sums[k] += sums[k + half];
-    return sums[0] / (float)n;
+    for (int k = 0; k < n; k++)
+        mean[k] = sums[k] / (float)span;
+}
+
+void quant_mean_squares(float *mean, const float *x, int64_t n_spans, int64_t span)
+{
+    int64_t i = 0;
+    for (; i + 4 <= n_spans; i += 4)
+        mean_squares(mean + i, x + i * span, span, 4);
+    for (; i < n_spans; i++)
+        mean_squares(mean + i, x + i * span, span, 1);
 }

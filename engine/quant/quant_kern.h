@@ -45,7 +45,16 @@ struct quant_rule {
     bool absolute;        /* affine: weighs |error|, not its square */
 };
 
-/* Fits of a strip's runs. codes of weights are round((x + shift) * inverse), cut to the range. */
+/* How a code is made of (x + shift) * inverse, or, DIVIDE, (x + shift) / scale. The reference rounds in all these ways,
+ * each for some formats, and where a weight lies half way between two codes it shows. */
+enum quant_round {
+    QUANT_ROUND_EVEN,
+    QUANT_ROUND_UP,
+    QUANT_ROUND_AWAY,
+    QUANT_DIVIDE_EVEN
+};
+
+/* Fits of a strip's runs. */
 struct quant_fit {
     float scale[QUANT_STRIP_RUNS];
     float min[QUANT_STRIP_RUNS];
@@ -64,7 +73,7 @@ struct quant_fit {
 typedef void (*quant_search_fn)(struct quant_fit *fit, const float *x, int32_t n_runs,
                                 const struct quant_weights *weights, const struct quant_rule *rule);
 
-/* Codes of n_runs runs of 16 or 32 weights. */
+/* Codes of n_runs runs of 16 or 32 weights; runs whose scale (or inverse) is 0 get any. */
 typedef void (*quant_encode_fn)(uint8_t *codes, const float *x, const struct quant_fit *fit, int32_t n_runs,
                                 int32_t run);
 
@@ -82,7 +91,7 @@ struct quant_kern {
                      int32_t top);
 
     void (*encode)(uint8_t *codes, const float *x, const struct quant_fit *fit, int32_t n_runs, int32_t run,
-                   int32_t low, int32_t high);    /* round((x + shift) * inverse) cut to low..high, less low */
+                   int32_t low, int32_t high, enum quant_round how);    /* cut to low..high, less low */
     quant_encode_fn encode_codebook;              /* nearest of quant_iq4_values to x * inverse */
     quant_encode_fn encode_mxfp4;                 /* nearest of quant_mxfp4_values to x * inverse * 2 */
 
@@ -96,7 +105,7 @@ struct quant_kern {
 const struct quant_kern *quant_kern(void);
 void quant_kern_use(uint32_t features);
 
-/* Mean of x^2 over n weights, a multiple of 16, in a fixed order. */
-float quant_mean_square(const float *x, int64_t n);
+/* Means of x^2 over spans of x, [n_spans][span], summed in order. */
+void quant_mean_squares(float *mean, const float *x, int64_t n_spans, int64_t span);
 
 #endif

@@ -34,11 +34,12 @@ enum { MAX_RUN = 32 };
 #define SMALLEST 1e-15f     /* a scale in f16 is 0 long before */
 #define NO_WEIGHT 0x1p-120f
 #define MAGIC 12582912.0f   /* 1.5 * 2^23: adding it rounds to a whole number, ties to even */
+#define HALF 0x1.fffffep-2f /* the float below: what lies below a half stays below after the sum is rounded */
 
 struct group {
     float x[MAX_RUN * LANES];    /* [run][LANES], scaled */
     float w[MAX_RUN * LANES];
-    vec power;                   /* what x was divided by; 0 for a run of zeros */
+    vec power;                   /* what x was divided by, a power of two; 0 for a run of zeros */
     vec weight;                  /* sum of the weights before scaling */
 };
 
@@ -414,8 +415,8 @@ static void search_symmetric(struct quant_fit *fit, const float *x, int32_t n_ru
 
 enum { GREEDY_PASSES = 5 };
 
-/* Code i is taken out and put back as what suits the scale of the others, where that gains. codes and the sums are
- * updated; which lanes changed is returned. */
+/* The code is taken out and put back as what suits the scale of the others, where that gains. Returns which lanes
+ * changed. */
 LOOPS vec_mask greedy_step(vec *code, struct gain *s, vec x, vec w, vec low, vec high)
 {
     vec none = v_set(0.0f), wx = v_mul(w, x);
@@ -556,7 +557,7 @@ static void search_positive(uint8_t *codes, float *scale, const float *x, const 
 
 /* ---- codebook ------------------------------------------------------------------------------------------------- */
 
-/* Adds what of (outermost, one step per value passed) x has reached: half way between two values counts as there. */
+/* sum, and the steps from the first value to the one nearest to x: half way between two counts as the upper one. */
 LOOPS vec codebook_steps(vec x, vec sum, const bool index)
 {
     UNROLL
@@ -614,17 +615,38 @@ static void search_codebook(struct quant_fit *fit, const float *x, int32_t n_run
 /* ---- codes ---------------------------------------------------------------------------------------------------- */
 
 /* Not turned round: a run is a multiple of LANES. */
-static void encode(uint8_t *codes, const float *x, const struct quant_fit *fit, int32_t n_runs, int32_t run,
-                   int32_t low, int32_t high)
+LOOPS void encode_runs(uint8_t *codes, const float *x, const struct quant_fit *fit, int32_t n_runs, int32_t run,
+                       int32_t low, int32_t high, const enum quant_round how)
 {
     vec lowest = v_set((float)low), highest = v_set((float)high);
     for (int32_t r = 0; r < n_runs; r++) {
-        vec inverse = v_set(fit->inverse[r]), shift = v_set(fit->shift[r]);
+        float scale = fit->scale[r] != 0 ? fit->scale[r] : 1.0f;
+        vec factor = v_set(how == QUANT_DIVIDE_EVEN ? scale : fit->inverse[r]), shift = v_set(fit->shift[r]);
         for (int32_t i = 0; i < run; i += LANES, x += LANES, codes += LANES) {
-            vec q = clamp(v_mul(v_add(v_load(x), shift), inverse), lowest, highest);
-            v_store_u8(codes, v_sub(whole(q), lowest));
+            vec q = v_add(v_load(x), shift);
+            q = clamp(how == QUANT_DIVIDE_EVEN ? v_div(q, factor) : v_mul(q, factor), lowest, highest);
+            if (how == QUANT_ROUND_UP)
+                q = v_add(q, v_set(0.5f - (float)low));    /* storing cuts it to the whole part */
+            else if (how == QUANT_ROUND_AWAY)
+                q = v_sub(v_whole_part(v_add(q, v_select(v_less(q, v_set(0.0f)), v_set(-HALF), v_set(HALF)))), lowest);
+            else
+                q = v_sub(whole(q), lowest);
+            v_store_u8(codes, q);
         }
     }
+}
+
+static void encode(uint8_t *codes, const float *x, const struct quant_fit *fit, int32_t n_runs, int32_t run,
+                   int32_t low, int32_t high, enum quant_round how)
+{
+    if (how == QUANT_ROUND_EVEN)
+        encode_runs(codes, x, fit, n_runs, run, low, high, QUANT_ROUND_EVEN);
+    else if (how == QUANT_ROUND_UP)
+        encode_runs(codes, x, fit, n_runs, run, low, high, QUANT_ROUND_UP);
+    else if (how == QUANT_ROUND_AWAY)
+        encode_runs(codes, x, fit, n_runs, run, low, high, QUANT_ROUND_AWAY);
+    else
+        encode_runs(codes, x, fit, n_runs, run, low, high, QUANT_DIVIDE_EVEN);
 }
 
 static void encode_codebook(uint8_t *codes, const float *x, const struct quant_fit *fit, int32_t n_runs, int32_t run)

@@ -23,6 +23,7 @@ static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
 static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
 static inline vec v_abs(vec a) { return fabsf(a); }
 static inline vec v_sqrt(vec a) { return sqrtf(a); }
+static inline vec v_whole_part(vec a) { return (float)(int32_t)a; }
 static inline vec_mask v_less(vec a, vec b) { return a < b; }
 static inline vec_mask v_differ(vec a, vec b) { return a != b; }
 static inline vec_mask v_both(vec_mask a, vec_mask b) { return a && b; }

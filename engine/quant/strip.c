@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stddef.h>
-#include <string.h>
 
 #include "engine/quant/f16.h"
 
@@ -17,23 +16,23 @@ static float clamp(float x, float low, float high)
     return x < low ? low : x > high ? high : x;
 }
 
+/* Of a scale that rounds to 0 in a half long before: 0. */
 static float inverse_of(float d)
 {
-    return d != 0 ? 1.0f / d : 0.0f;
+    return fabsf(d) > 1e-30f ? 1.0f / d : 0.0f;
 }
 
 /* Importance of the strip, with the mean square of each span of weights (0: of the row) for its runs. */
 static struct quant_weights by_importance(struct quant_strip *s, const float *x, int64_t at, int64_t n,
                                           const float *importance, int32_t run, int32_t span, float factor)
 {
-    if (span == 0 && at == 0)
-        s->row_mean = quant_mean_square(x, n);
-    float mean = s->row_mean;
-    for (int32_t i = 0; i < s->n; i += run) {
-        if (span != 0 && i % span == 0)
-            mean = factor * quant_mean_square(x + at + i, span);
-        s->mean_square[i / run] = mean;
-    }
+    float means[QUANT_STRIP / 32];
+    if (span != 0)
+        quant_mean_squares(means, x + at, s->n / span, span);
+    else if (at == 0)
+        quant_mean_squares(&s->row_mean, x, 1, n);
+    for (int32_t i = 0; i < s->n; i += run)
+        s->mean_square[i / run] = factor * (span != 0 ? means[i / span] : s->row_mean);
     return (struct quant_weights){ QUANT_WEIGH_IMPORTANCE, importance + at, s->mean_square };
 }
 
@@ -50,7 +49,8 @@ void quant_strip_symmetric(struct quant_strip *s, const float *x, int64_t at, in
         kern->symmetric(&s->fit, x + at, s->n / 32, &weights, &rule);
     } else
         kern->extreme(&s->fit, x + at, s->n / 32, NULL, &rule);
-    kern->encode(s->codes, x + at, &s->fit, s->n / 32, 32, -top, top - 1);
+    kern->encode(s->codes, x + at, &s->fit, s->n / 32, 32, -top, top - 1,
+                 importance ? QUANT_ROUND_EVEN : QUANT_ROUND_UP);
 }
 
 /* Parts of the affine search with importance, for all formats. */
@@ -70,7 +70,7 @@ void quant_strip_range(struct quant_strip *s, const float *x, int64_t at, int64_
         kern->affine(&s->fit, x + at, s->n / 32, &weights, &rule);
     } else
         kern->range(&s->fit, x + at, s->n / 32, NULL, &rule);
-    kern->encode(s->codes, x + at, &s->fit, s->n / 32, 32, 0, top);
+    kern->encode(s->codes, x + at, &s->fit, s->n / 32, 32, 0, top, importance ? QUANT_ROUND_EVEN : QUANT_ROUND_UP);
 }
 
 static void search_codebook(struct quant_strip *s, const float *x, int64_t at, int64_t n, const float *importance,
@@ -101,7 +101,7 @@ void quant_strip_q8_0(struct quant_strip *s, const float *x, int64_t at, int64_t
         s->fit.scale[r] = fabsf(s->fit.scale[r]);
         s->fit.inverse[r] = fabsf(s->fit.inverse[r]);
     }
-    quant_kern()->encode(s->codes, x + at, &s->fit, s->n / 32, 32, -127, 127);
+    quant_kern()->encode(s->codes, x + at, &s->fit, s->n / 32, 32, -127, 127, QUANT_ROUND_AWAY);
 }
 
 /* ---- super-blocks, scales and minima -------------------------------------------------------------------------- */
@@ -112,7 +112,7 @@ static uint16_t code_nearest(uint8_t *codes, const float *values, int32_t n_runs
     float most = 0;
     for (int32_t r = 0; r < n_runs; r++)
         most = values[r] > most ? values[r] : most;
-    float inverse = most > 0 ? (float)top / most : 0;
+    float inverse = most > 1e-30f ? (float)top / most : 0;
     for (int32_t r = 0; r < n_runs; r++)
         codes[r] = (uint8_t)clamp(rintf(inverse * values[r]), 0, (float)top);
     return f16_from_finite(most / (float)top);
@@ -155,10 +155,10 @@ void quant_strip_super_affine(struct quant_strip *s, const float *x, int64_t at,
     kern->affine(&s->fit, x + at, s->n / rule.run, &weights, &rule);
     code_positive(s, n_runs, how->scale_top, importance != NULL);
     for (int32_t r = 0; r < s->n / rule.run; r++) {
-        s->fit.inverse[r] = inverse_of(f16_to_f32(s->d[r / n_runs]) * (float)s->scales[r]);
+        s->fit.scale[r] = f16_to_f32(s->d[r / n_runs]) * (float)s->scales[r];
         s->fit.shift[r] = f16_to_f32(s->dmin[r / n_runs]) * (float)s->mins[r];
     }
-    kern->encode(s->codes, x + at, &s->fit, s->n / rule.run, rule.run, 0, rule.top);
+    kern->encode(s->codes, x + at, &s->fit, s->n / rule.run, rule.run, 0, rule.top, QUANT_DIVIDE_EVEN);
 }
 
 /* ---- super-blocks, signed scales ------------------------------------------------------------------------------ */
@@ -188,11 +188,10 @@ static float code_signed(uint8_t *codes, const float *scales, int32_t n_runs, in
 static void encode_signed(struct quant_strip *s, const float *x, int32_t scale_top, int32_t top)
 {
     for (int32_t r = 0; r < s->n / 16; r++) {
-        float d = f16_to_f32(s->d[r / 16]) * (float)((int32_t)s->scales[r] - scale_top);
-        s->fit.inverse[r] = inverse_of(d);
+        s->fit.scale[r] = f16_to_f32(s->d[r / 16]) * (float)((int32_t)s->scales[r] - scale_top);
         s->fit.shift[r] = 0;
     }
-    quant_kern()->encode(s->codes, x, &s->fit, s->n / 16, 16, -top, top - 1);
+    quant_kern()->encode(s->codes, x, &s->fit, s->n / 16, 16, -top, top - 1, QUANT_DIVIDE_EVEN);
 }
 
 void quant_strip_q3k(struct quant_strip *s, const float *x, int64_t at, int64_t n, const float *importance)
@@ -208,7 +207,7 @@ void quant_strip_q3k(struct quant_strip *s, const float *x, int64_t at, int64_t 
         struct quant_fit blocks;
         struct quant_weights sums = { .kind = QUANT_WEIGH_GIVEN, .importance = s->fit.weight };
         kern->symmetric(&blocks, s->fit.scale, s->n / 256, &sums, &of_scales);
-        kern->encode(s->scales, s->fit.scale, &blocks, s->n / 256, 16, -32, 31);
+        kern->encode(s->scales, s->fit.scale, &blocks, s->n / 256, 16, -32, 31, QUANT_ROUND_EVEN);
         for (int32_t b = 0; b < s->n / 256; b++)
             s->d[b] = f16_from_finite(blocks.scale[b]);
     } else {

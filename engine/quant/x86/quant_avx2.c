@@ -19,6 +19,7 @@ static inline vec v_div(vec a, vec b) { return _mm256_div_ps(a, b); }
 static inline vec v_max(vec a, vec b) { return _mm256_max_ps(a, b); }
 static inline vec v_min(vec a, vec b) { return _mm256_min_ps(a, b); }
 static inline vec v_abs(vec a) { return _mm256_andnot_ps(v_set(-0.0f), a); }
+static inline vec v_whole_part(vec a) { return _mm256_cvtepi32_ps(_mm256_cvttps_epi32(a)); }
 static inline vec v_sqrt(vec a) { return _mm256_sqrt_ps(a); }
 static inline vec_mask v_less(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 static inline vec_mask v_differ(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
