@@ -9,9 +9,10 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/err.h"
+#include "engine/level/imatrix.h"
 #include "engine/sampler/sampler_params.h"
 
-/* The border of the engine. A front end needs nothing else of it.
+/* The border of the engine. A front end needs nothing else of it but the headers this one includes.
  *
  *   engine    the processor or device that computes, and its threads
  *   model     one GGUF file: opened, checked, mapped, placed on the devices; its vocabulary and template
@@ -438,6 +439,16 @@ double session_pass_ms(const struct session *s, int32_t n_rows);
  *          ERR_CANCELLED; ERR_IO when the model's file was cut; ERR_NOMEM. What is held is unchanged then. */
 enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
                            float *logits, int32_t n_logits, struct err *e);
+/* From now on, and from zero, what session_eval() puts into the model's matrices is collected: of each the squares of
+ * its inputs, summed by column, over all rows (with_head: of the last matrix too, over the rows that logits are wanted
+ * of). Inputs are f32, before any rounding, and the same sums to the bit whatever the batches and threads. The processor
+ * alone does it.
+ * Errors: ERR_UNSUPPORTED for a model that is on a device, ERR_NOMEM */
+enum err_code session_collect(struct session *s, bool with_head, struct err *e);
+/* Adds what was collected so far to an importance matrix, each weight by the name it has in the file. An evaluation that
+ * failed or was cancelled has not been counted.
+ * Errors: ERR_FORMAT where tensors of the two differ in size; ERR_NOMEM. Some may have been added then */
+enum err_code session_collected(const struct session *s, struct imatrix *into, struct err *e);
 /* Forgets everything past the first n_keep tokens of an idle sequence. Returns how many are held then: with
  * quantised types a place further back than two pages may need some tokens evaluated again. */
 int32_t session_truncate(struct session *s, int32_t seq, int32_t n_keep);

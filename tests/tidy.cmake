@@ -30,7 +30,7 @@ may(engine/cpu          engine/base engine/quant engine/backend)
 may(engine/vulkan       engine/base engine/quant engine/backend shaders/include)
 may(engine/kv           engine/base engine/backend)
 may(engine/model        engine/base engine/backend engine/gguf engine/quant engine/kv)
-set(all_but_devices     engine/base engine/gguf engine/quant engine/tokenizer engine/template engine/sampler
+set(all_but_devices     engine/base engine/gguf engine/quant engine/level engine/tokenizer engine/template engine/sampler
                         engine/backend engine/kv engine/model)
 may(engine/spec         engine/base)
 # What implements the border stands beside it (engine/engine, below: engine.h, engine_*.[ch]), and the
@@ -38,9 +38,9 @@ may(engine/spec         engine/base)
 may(engine/session      ${all_but_devices} engine/spec engine/engine)
 may(engine/engine       ${all_but_devices} engine/spec engine/session engine/engine)
 may(engine/engine.c     ${all_but_devices} engine/spec engine/session engine/engine engine/cpu engine/vulkan)
-may(engine/engine.h     engine/base engine/sampler/sampler_params.h)
+may(engine/engine.h     engine/base engine/sampler/sampler_params.h engine/level/imatrix.h)
 
-set(border              engine/base engine/engine.h engine/sampler/sampler_params.h)
+set(border              engine/base engine/engine.h engine/sampler/sampler_params.h engine/level/imatrix.h)
 may(app/config          engine/base app/ui app/chat)
 may(app/ui              engine/base app/config app/chat)
 may(app/chat            ${border} app/config app/ui)

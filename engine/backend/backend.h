@@ -47,6 +47,11 @@ struct batch {
      * an EMBED step, and the one it ends with. NULL: none. */
     const float *x_in;
     float *x_out;
+    /* Where what comes into products is summed up, by a backend that sums_inputs; NULL: nowhere. [n_tensors of the
+     * program]: of a step's first matrix, for all of the step's, [n_cols], to which the square of each row's input is
+     * added, row after row: neither how rows are batched nor how many threads there are changes a bit. NULL among
+     * them: of this one nothing is wanted. After an error they have any content. */
+    double *const *input_sums;
     const atomic_bool *cancel;      /* raised by any thread, lowered by none while the batch runs; may be NULL */
 };
 
@@ -90,6 +95,7 @@ struct backend {
     const char *name;
     int32_t max_best;               /* the largest n_best of its batches, at most BACKEND_MAX_BEST; 0: all logits always */
     struct kv_memory *kv_memory;    /* where the pages of its batches lie; NULL: the host's memory */
+    bool sums_inputs;
     bool int8;                      /* activations may be rounded to eight bits before products */
     struct backend *next;           /* in the list of whoever has several */
 };

@@ -186,7 +186,8 @@ enum err_code split_backend_create(struct backend **out, struct backend *first, 
     if (!b)
         return err_set(e, ERR_NOMEM, "no memory for a split backend");
     snprintf(b->name, sizeof b->name, "%s:%d+%s", first->name, n_first, last->name);
-    b->base = (struct backend){ .ops = &split_ops, .name = b->name, .max_best = last->max_best };
+    b->base = (struct backend){ .ops = &split_ops, .name = b->name, .max_best = last->max_best,
+                                .sums_inputs = first->sums_inputs && last->sums_inputs };
     b->halves[0] = first;
     b->halves[1] = last;
     b->n_first = n_first;

@@ -265,7 +265,8 @@ enum err_code cpu_backend_create(struct backend **out, enum cpu_tier tier, struc
     struct cpu_backend *b = calloc(1, sizeof *b);
     if (!b)
         return err_set(e, ERR_NOMEM, "no memory for the CPU backend");
-    b->base = (struct backend){ .ops = &cpu_ops, .name = cpu_tier_name(tier), .int8 = tier != CPU_TIER_EXACT };
+    b->base = (struct backend){ .ops = &cpu_ops, .name = cpu_tier_name(tier), .sums_inputs = true,
+                                .int8 = tier != CPU_TIER_EXACT };
     b->tier = tier;
     b->pool = pool;
     bool exact = tier == CPU_TIER_EXACT;

@@ -20,6 +20,18 @@ static struct cpu_weight *weight_of(const struct cpu_run *run, const struct tens
     return &run->placed->weights[t->index];
 }
 
+/* Each thread has some of the columns, and walks all rows in their order. */
+static void sum_inputs(double *sums, const struct cpu_acts *acts, int32_t thread, int32_t n_threads)
+{
+    int32_t col0, col1;
+    pool_share(acts->n_cols, 16, thread, n_threads, &col0, &col1);
+    for (int32_t r = 0; r < acts->n_rows; r++) {
+        const float *x = acts->x + (int64_t)r * acts->n_cols;
+        for (int32_t c = col0; c < col1; c++)
+            sums[c] += (double)x[c] * (double)x[c];
+    }
+}
+
 /* Inputs of a product: src [n_rows][n_cols], normalised when there is a gain, quantised when a matrix of the
  * step wants it. Few rows: every thread for itself, no barrier. */
 static const struct cpu_acts *prepare(struct cpu_run *run, const struct step *s, const float *src,
@@ -48,6 +60,9 @@ static const struct cpu_acts *prepare(struct cpu_run *run, const struct step *s,
             b->vec.rmsnorm(in + (int64_t)r * n_cols, src + (int64_t)r * n_cols, s->norm, n_cols, s->eps);
     if (!few)
         pool_barrier(b->pool);
+    double *sums = run->batch->input_sums ? run->batch->input_sums[s->w[0]->index] : NULL;
+    if (sums)
+        sum_inputs(sums, acts, thread, n_threads);
     if (!quantised)
         return acts;
 

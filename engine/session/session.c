@@ -133,6 +133,7 @@ void session_destroy(struct session *s)
         sampler_destroy(s->seqs[i].sampler);
     }
     leave_cache(s);
+    session_inputs_destroy(s->inputs);
     buf_finish(&s->text);
     free(s->seqs);
     free(s->rows);

@@ -5,7 +5,8 @@
 #include "engine/session/session_impl.h"
 
 enum err_code session_eval_tokens(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
-                                  float *logits, int32_t n_logits, bool *pages, struct err *e)
+                                  float *logits, int32_t n_logits, double *const *input_sums, bool *pages,
+                                  struct err *e)
 {
     struct model *m = s->model;
     struct kv_seq *kv = s->seqs[seq].kv;
@@ -18,7 +19,8 @@ enum err_code session_eval_tokens(struct session *s, int32_t seq, const int32_t 
         return rc;
     *pages = false;
     for (int32_t at = 0; rc == ERR_OK && at < n_tokens; at += n) {
-        struct batch batch = { .rows = s->rows, .logits = logits, .kv = s->cache->layers, .cancel = &s->cancel };
+        struct batch batch = { .rows = s->rows, .logits = logits, .kv = s->cache->layers, .input_sums = input_sums,
+                               .cancel = &s->cancel };
         n = n_tokens - at < s->n_batch ? n_tokens - at : s->n_batch;
         int32_t wanted = at + n - (at > first_logits ? at : first_logits);
         session_add_rows(s, &batch, seq, held + at, tokens + at, n, wanted > 0 ? wanted : 0);
@@ -52,10 +54,16 @@ enum err_code session_eval(struct session *s, int32_t seq, const int32_t *tokens
         rc = atomic_load(&s->cancel) ? err_set(&why, ERR_CANCELLED, "cancelled") : gguf_changed(s->model->gguf, &why);
         if (rc == ERR_OK)
             rc = session_ready(s, seq, &why);
+        if (rc == ERR_OK && s->inputs && !s->model->backend->sums_inputs)
+            rc = err_set(&why, ERR_UNSUPPORTED, "the model has been moved to a device: what comes into its matrices "
+                         "is collected by the processor alone");
         if (rc == ERR_OK)
-            rc = session_eval_tokens(s, seq, tokens, n_tokens, logits, n_logits, &pages, &why);
+            rc = session_eval_tokens(s, seq, tokens, n_tokens, logits, n_logits, session_inputs_begin(s->inputs),
+                                     &pages, &why);
     } while (rc != ERR_OK && !(pages && rc == ERR_NOMEM) && session_recover(s, seq, &why));
     model_tell_validation(s->model);
+    if (rc == ERR_OK)
+        session_inputs_end(s->inputs, n_tokens, n_logits);
     if (rc == ERR_CANCELLED)
         atomic_store(&s->cancel, false);    /* has had its effect */
     return rc == ERR_OK ? rc : err_set(e, why.code, "%s", why.text);

@@ -126,6 +126,7 @@ struct session {
     float *logits;               /* [n_seqs + SPEC_MAX_DRAFT][n_vocab] */
     struct logit *best;          /* [n_seqs + SPEC_MAX_DRAFT][BACKEND_MAX_BEST] */
     struct buf text;             /* of one token */
+    struct session_inputs *inputs;    /* of session_eval(); NULL: not collected */
     char spec_note[96];          /* why nothing is drafted */
     bool wants_drafts;           /* there are some to try, in this pass or behind it */
     bool runs_ahead;             /* the pass before let the backend begin with this one */
@@ -153,11 +154,18 @@ struct batch session_batch(struct session *s);
 void session_add_rows(struct session *s, struct batch *batch, int32_t seq, int32_t pos, const int32_t *tokens,
                       int32_t n, int32_t n_logits);
 
-/* session_eval.c: as session_eval(), of arguments that are right and of a sequence that has lost nothing. *pages: the
- * error is about those, not about the place the model is at.
+/* session_eval.c: as session_eval(), of arguments that are right and of a sequence that has lost nothing. input_sums: as in
+ * struct batch. *pages: the error is about those, not about the place the model is at.
  * Errors: as session_eval(), and ERR_DEVICE */
 enum err_code session_eval_tokens(struct session *s, int32_t seq, const int32_t *tokens, int32_t n_tokens,
-                                  float *logits, int32_t n_logits, bool *pages, struct err *e);
+                                  float *logits, int32_t n_logits, double *const *input_sums, bool *pages,
+                                  struct err *e);
+
+/* session_inputs.c: what comes into the matrices. */
+/* Around an evaluation: where the backend is to add, or NULL; then, when that went well, it counts. */
+double *const *session_inputs_begin(struct session_inputs *in);
+void session_inputs_end(struct session_inputs *in, int32_t n_rows, int32_t n_logits);
+void session_inputs_destroy(struct session_inputs *in);    /* takes NULL */
 
 /* session_recover.c */
 /* Before anything is evaluated: follows the model to where it is placed now, and makes seq (-1: none) hold again what

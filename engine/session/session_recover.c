@@ -117,7 +117,7 @@ enum err_code session_ready(struct session *s, int32_t seq, struct err *e)
     if (rc != ERR_OK || seq < 0 || s->seqs[seq].n_lost == 0)
         return rc;
     struct seq *q = &s->seqs[seq];
-    rc = session_eval_tokens(s, seq, q->prompt, q->n_lost, NULL, 0, &pages, e);
+    rc = session_eval_tokens(s, seq, q->prompt, q->n_lost, NULL, 0, NULL, &pages, e);
     if (rc == ERR_OK)
         q->n_lost = 0;
     return rc;

@@ -67,7 +67,8 @@ static void add(struct test *t, struct plan_model *m, int32_t layer, const char 
     w->n_rows = n_rows;
     w->n_cols = n_cols;
     w->x = w->stored = arena_alloc(&m->arena, n, sizeof *w->x);
-    CHECK(t, w->x != NULL);
+    w->inputs = arena_alloc(&m->arena, (size_t)n_cols, sizeof *w->inputs);
+    CHECK(t, w->x && w->inputs);
     for (size_t i = 0; i < n; i++)
         w->x[i] = (float)(mean + deviation * (double)test_normal(t));
     if (m->plan.outliers && m->n_weights == 1)
@@ -245,6 +246,8 @@ static void linear(const struct plan_model *m, int32_t layer, const char *name, 
     const struct plan_weight *w = weight(m, layer, full);
     snprintf(full, sizeof full, "%s.bias", name);
     const struct plan_weight *b = weight(m, layer, full);
+    for (int32_t c = 0; c < w->n_cols; c++)
+        w->inputs[c] += x[c] * x[c];
     for (int32_t r = 0; r < w->n_rows; r++) {
         y[r] = b ? (double)b->x[r] : 0;
         for (int32_t c = 0; c < w->n_cols; c++)

@@ -49,6 +49,7 @@ struct plan_weight {
     int32_t n_rows, n_cols;
     float *x;                     /* [n_rows][n_cols], as the file's type has them */
     void *stored;
+    double *inputs;               /* [n_cols] squares of what plan_model_logits() multiplied it with, summed up */
 };
 
 struct plan_model {
