@@ -79,4 +79,21 @@ const struct imatrix_entry *imatrix_find(const struct imatrix *m, const char *na
 enum err_code imatrix_importance(const struct imatrix_entry *entry, int32_t n_cols, int32_t n_mat, float *out,
                                  struct err *e);
 
+/* What a person may want to know of one tensor's means of x^2, over the columns of all experts that had rows. The
+ * figures are those of llama-imatrix --show-statistics. */
+struct imatrix_stats {
+    int64_t n;               /* columns */
+    double sum, min, max, mean, deviation;
+    double active;           /* share of columns above 1e-5 */
+    double entropy;          /* of the columns' shares of the sum, in bits */
+    double evenness;         /* entropy as a share of what it were with all columns alike: log2(n); 1 for one column */
+    double above;            /* share of columns more than a deviation above the mean */
+    int32_t layer;           /* of the name, "blk.LAYER."; -1: it has none */
+    bool has_previous;       /* the layer before has a tensor called so, of the same size: */
+    double cosine;           /* between the two's sums */
+};
+
+/* False when no matrix of the entry had a row. */
+bool imatrix_stats(const struct imatrix *m, const struct imatrix_entry *entry, struct imatrix_stats *out);
+
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The reader of importance matrices on any bytes: refused in one line, or everything in it can be used: found by
- * name, turned into weights that are finite and not negative, and merged with itself. */
+ * name, described, turned into weights that are finite and not negative, and merged with itself. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 static void check_entry(const struct imatrix *m, const struct imatrix_entry *entry)
 {
     struct err e;
+    struct imatrix_stats stats;
     size_t n = (size_t)entry->n_cols * (size_t)entry->n_mat;
     float *weights = malloc(n * sizeof *weights);
     if (!weights || imatrix_find(m, entry->name) != entry ||
@@ -23,6 +24,8 @@ static void check_entry(const struct imatrix *m, const struct imatrix_entry *ent
         if (!(weights[i] >= 0) || isinf(weights[i]))
             abort();
     free(weights);
+    if (imatrix_stats(m, entry, &stats) && (!(stats.sum >= 0) || !(stats.evenness <= 1.001) || isnan(stats.cosine)))
+        abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)

@@ -347,3 +347,43 @@ TEST(imatrix_open_names_the_file)
     CHECK(t, imatrix_open(&m, "/proc/self/exe", &e) != ERR_OK && strstr(e.text, "/proc/self/exe"), "%s", e.text);
     imatrix_destroy(NULL);
 }
+
+/* ---- statistics ----------------------------------------------------------------------------------- */
+
+static bool near(double got, double want)
+{
+    return fabs(got - want) <= 1e-12 * (1 + fabs(want));
+}
+
+TEST(imatrix_statistics_of_a_tensor)
+{
+    struct imatrix *m = imatrix_create();
+    struct imatrix_stats s;
+    struct imatrix_entry *a = add(t, m, "blk.9.ffn_up.weight", 4, 1);
+    memcpy(a->sums, (const double[]){ 20, 20, 0, 40 }, 4 * sizeof *a->sums);
+    a->counts[0] = 10;
+    struct imatrix_entry *b = add(t, m, "blk.10.ffn_up.weight", 4, 1);
+    memcpy(b->sums, (const double[]){ 30, 0, 0, 40 }, 4 * sizeof *b->sums);
+    b->counts[0] = 1;
+    CHECK(t, imatrix_stats(m, imatrix_find(m, "blk.9.ffn_up.weight"), &s));
+    CHECK_INT(t, s.layer, 9);
+    CHECK_INT(t, s.n, 4);
+    CHECK(t, near(s.sum, 8) && near(s.min, 0) && near(s.max, 4) && near(s.mean, 2));
+    CHECK(t, near(s.deviation, sqrt(2)) && near(s.active, 0.75) && near(s.above, 0.25));
+    CHECK(t, near(s.entropy, 1.5) && near(s.evenness, 0.75), "%g", s.entropy);
+    CHECK(t, !s.has_previous && s.cosine == 0);
+    CHECK(t, imatrix_stats(m, imatrix_find(m, "blk.10.ffn_up.weight"), &s));
+    CHECK(t, s.has_previous && near(s.cosine, 2200 / (50 * sqrt(2400))), "%g", s.cosine);
+
+    struct imatrix_entry *x = add(t, m, "blk.11.ffn_up_exps.weight", 2, 2);
+    x->sums[2] = 6;
+    CHECK(t, !imatrix_stats(m, imatrix_find(m, "blk.11.ffn_up_exps.weight"), &s), "no rows");
+    imatrix_find(m, "blk.11.ffn_up_exps.weight")->counts[1] = 2;
+    CHECK(t, imatrix_stats(m, imatrix_find(m, "blk.11.ffn_up_exps.weight"), &s));
+    CHECK(t, s.n == 2 && near(s.sum, 3) && near(s.entropy, 0) && near(s.active, 0.5), "of the second matrix alone");
+    struct imatrix_entry *other = add(t, m, "output.weight", 1, 1);
+    other->counts[0] = 1;
+    CHECK(t, imatrix_stats(m, imatrix_find(m, "output.weight"), &s));
+    CHECK(t, s.layer == -1 && near(s.sum, 0) && near(s.entropy, 0) && near(s.evenness, 1));
+    imatrix_destroy(m);
+}
