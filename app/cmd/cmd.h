@@ -31,6 +31,7 @@ enum exit_code cmd_template(const struct app *app);
 enum exit_code cmd_logits(const struct app *app);
 enum exit_code cmd_perplexity(const struct app *app);
 enum exit_code cmd_bench(const struct app *app);
+enum exit_code cmd_imatrix(const struct app *app);
 enum exit_code cmd_cache(const struct app *app);
 enum exit_code cmd_doctor(const struct app *app);
 
@@ -59,6 +60,9 @@ void cmd_model_close(struct cmd_model *cm);
  * asked for. Says on stderr what failed. */
 enum exit_code cmd_session(struct session **out, const struct app *app, struct model *m, int32_t n_ctx,
                            int32_t n_batch);
+
+/* The token that the vocabulary puts before a text; -1: none. Errors: ERR_NOMEM */
+enum err_code cmd_bos(const struct model *m, int32_t *bos, struct err *e);
 
 /* The whole of a file, or of stdin for "-", appended. Errors: ERR_IO, ERR_NOMEM beyond 1 GiB. */
 enum err_code cmd_read(struct buf *out, const char *path, struct err *e);

@@ -241,17 +241,6 @@ static enum err_code run_chunks(struct scorer *p, struct err *e)
     return ERR_OK;
 }
 
-/* What the vocabulary puts before a text, if anything. */
-static enum err_code find_bos(struct scorer *p, const struct model *m, struct err *e)
-{
-    struct text_part nothing = { "", 0, false };
-    struct token_list front = { 0 };
-    enum err_code rc = model_tokenize(m, &nothing, 1, true, &front, e);
-    p->bos = front.n > 0 ? front.ids[0] : -1;
-    token_list_finish(&front);
-    return rc;
-}
-
 static enum err_code tokenize(struct scorer *p, const struct app *app, const struct model *m,
                               struct token_list *tokens, struct err *e)
 {
@@ -342,7 +331,7 @@ enum exit_code cmd_perplexity(const struct app *app)
     struct scorer p = { .n_vocab = model_info(cm.model)->n_vocab };
     p.slice = (int32_t)(PERPLEXITY_SLICE_BYTES / ((size_t)p.n_vocab * sizeof *p.logits));
     p.slice = p.slice < 1 ? 1 : p.slice > PERPLEXITY_BATCH ? PERPLEXITY_BATCH : p.slice;
-    enum err_code rc = find_bos(&p, cm.model, &e);
+    enum err_code rc = cmd_bos(cm.model, &p.bos, &e);
     if (rc == ERR_OK)
         rc = c->kl_base ? open_base(&p, c->kl_base, &tokens, &e) : tokenize(&p, app, cm.model, &tokens, &e);
     if (rc == ERR_OK)

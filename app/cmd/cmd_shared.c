@@ -204,3 +204,13 @@ enum exit_code cmd_session(struct session **out, const struct app *app, struct m
     }
     return EXIT_CODE_OK;
 }
+
+enum err_code cmd_bos(const struct model *m, int32_t *bos, struct err *e)
+{
+    struct text_part nothing = { "", 0, false };
+    struct token_list front = { 0 };
+    enum err_code rc = model_tokenize(m, &nothing, 1, true, &front, e);
+    *bos = front.n > 0 ? front.ids[0] : -1;
+    token_list_finish(&front);
+    return rc;
+}

@@ -26,6 +26,7 @@ enum command {
     COMMAND_LOGITS,
     COMMAND_PERPLEXITY,
     COMMAND_BENCH,
+    COMMAND_IMATRIX,
     COMMAND_CACHE,
     COMMAND_DOCTOR,
     COMMAND_COUNT
@@ -104,6 +105,10 @@ struct config {
     bool bench_memory, bench_passes;
     int32_t bench_repeat;
     int32_t bench_format;     /* 0 md, 1 json */
+    struct config_texts in_files;        /* of imatrix: matrices to be added */
+    bool process_output, show_statistics;
+    int32_t imatrix_format;   /* enum imatrix_format */
+    int32_t first_chunk, save_every;     /* chunks left out before; chunks between two savings, 0: only at the end */
 
     /* Sampling, in the order given; applied over the model's own defaults. */
     struct config_setting settings[CONFIG_MAX_SETTINGS];
@@ -141,7 +146,7 @@ struct option {
     bool whole;              /* a setting that is a whole number */
 };
 
-enum { OPTION_SET_MAX = 96 };
+enum { OPTION_SET_MAX = 160 };
 
 struct option_set {
     struct option rows[OPTION_SET_MAX];

@@ -28,6 +28,11 @@ static const struct command_row commands[COMMAND_COUNT] = {
         "--kl-base also how far the predictions are from those in a file.", 0, 0, "" },
     [COMMAND_BENCH] = { "bench", "-m MODEL [options]", "speed of reading a prompt and of answering",
         "Fields and tests are those of llama-bench, so results can be laid side by side.", 0, 0, "" },
+    [COMMAND_IMATRIX] = { "imatrix", "[-m MODEL] [-f FILE] [-o OUT] [options]",
+        "which columns of a model's matrices matter, for `quip quantize`",
+        "Reads a text with the model, in chunks of -c tokens, and adds up the squares of what comes into each matrix, by "
+        "column. Files of --in-file are added; without -m that is all that is done, so files are merged and turned into "
+        "another format. Files and fields are those of llama-imatrix.", 0, 0, "" },
     [COMMAND_CACHE] = { "cache", "[clear] [-m MODEL] [--json]", "what was kept of prompts read before",
         "Lists the files in which system prompts and chats are kept, so that a later start need not read them "
         "again. `quip cache clear` removes them.", 0, 1, "clear" },
@@ -51,6 +56,7 @@ const struct command_row *command_row(enum command c)
 #define LOGITS (1u << COMMAND_LOGITS)
 #define PERPLEXITY (1u << COMMAND_PERPLEXITY)
 #define BENCH (1u << COMMAND_BENCH)
+#define IMATRIX (1u << COMMAND_IMATRIX)
 #define CACHE (1u << COMMAND_CACHE)
 #define DOCTOR (1u << COMMAND_DOCTOR)
 #define ALL ((1u << COMMAND_COUNT) - 1)
@@ -65,7 +71,7 @@ const struct command_row *command_row(enum command c)
 
 static const struct option rows[] = {
     { .names = "-m --model", .kind = OPTION_TEXT, .offset = AT(model), .value = "MODEL",
-      .commands = ENGINE | INSPECT | TOKENIZE | TEMPLATE,
+      .commands = ENGINE | INSPECT | TOKENIZE | TEMPLATE | IMATRIX,
       .help = "a GGUF file, or a name that `quip models` shows" },
 
     { .names = "-m --model", .kind = OPTION_TEXT, .offset = AT(model), .value = "MODEL", .commands = CACHE,
@@ -77,6 +83,8 @@ static const struct option rows[] = {
       .commands = TOKENIZE, .help = "the text" },
     { .names = "-f --file", .kind = OPTION_TEXT, .offset = AT(file), .value = "FILE",
       .commands = RUN | TOKENIZE | PERPLEXITY, .help = "text from a file; - is stdin" },
+    { .names = "-f --file", .kind = OPTION_TEXT, .offset = AT(file), .value = "FILE", .commands = IMATRIX,
+      .help = "the text to read, - is stdin; without it one that comes with quip: chat, prose, code, many languages" },
     { .names = "--system -sys --system-prompt", .kind = OPTION_TEXT, .offset = AT(system),
       .value = "TEXT", .commands = CHAT | RUN, .help = "system prompt" },
     { .names = "--system-file -sysf --system-prompt-file", .kind = OPTION_TEXT,
@@ -107,7 +115,7 @@ static const struct option rows[] = {
       .help = "ids alone, all on one line" },
     { .names = "--no-bos", .kind = OPTION_FLAG, .offset = AT(no_bos), .commands = TOKENIZE,
       .help = "no beginning token in front" },
-    { .names = "--special", .kind = OPTION_FLAG, .offset = AT(special), .commands = TOKENIZE,
+    { .names = "--special --parse-special", .kind = OPTION_FLAG, .offset = AT(special), .commands = TOKENIZE | IMATRIX,
       .help = "names of special tokens in the text become these tokens" },
     { .names = "--template", .kind = OPTION_TEXT, .offset = AT(template_file), .value = "FILE",
       .commands = TEMPLATE, .help = "a Jinja template instead of the model's own" },
@@ -117,7 +125,7 @@ static const struct option rows[] = {
     { .names = "-o --output", .kind = OPTION_TEXT, .offset = AT(output), .value = "OUT",
       .commands = LOGITS, .help = "where the logits go; - is stdout" },
     { .names = "--chunks", .kind = OPTION_INT, .offset = AT(n_chunks), .value = "N", .min = -1,
-      .max = 1 << 24, .preset = "-1", .commands = PERPLEXITY, .help = "chunks at most; -1: all" },
+      .max = 1 << 24, .preset = "-1", .commands = PERPLEXITY | IMATRIX, .help = "chunks at most; -1: all" },
     { .names = "--save-logits --kl-divergence-base --save-all-logits", .kind = OPTION_TEXT,
       .offset = AT(save_logits), .value = "FILE", .commands = PERPLEXITY,
       .help = "keep the log-probabilities, in the file format of llama.cpp's KL divergence base" },
@@ -145,16 +153,33 @@ static const struct option rows[] = {
     { .names = "--no-warmup", .kind = OPTION_FLAG, .offset = AT(no_warmup), .commands = BENCH,
       .help = "time the first run too" },
 
+    { .names = "-o --output --output-file", .kind = OPTION_TEXT, .offset = AT(output), .value = "OUT",
+      .preset = "imatrix.gguf", .commands = IMATRIX, .help = "where the importance matrix goes" },
+    { .names = "--output-format", .kind = OPTION_CHOICE, .offset = AT(imatrix_format), .value = "FORMAT",
+      .choices = "gguf dat", .preset = "gguf", .commands = IMATRIX,
+      .help = "gguf, or dat: the older one, without counts" },
+    { .names = "--in-file", .kind = OPTION_TEXTS, .offset = AT(in_files), .value = "FILE", .commands = IMATRIX,
+      .help = "an importance matrix to be added, of either format; may be given several times" },
+    { .names = "--process-output", .kind = OPTION_FLAG, .offset = AT(process_output), .commands = IMATRIX,
+      .help = "of the output matrix too, be it the embedding" },
+    { .names = "--from-chunk --chunk", .kind = OPTION_INT, .offset = AT(first_chunk), .value = "N", .min = 0,
+      .max = 1 << 24, .preset = "0", .commands = IMATRIX, .help = "leave out the first N chunks" },
+    { .names = "-ofreq --output-frequency", .kind = OPTION_INT, .offset = AT(save_every), .value = "N", .min = 0,
+      .max = 1 << 24, .preset = "10", .commands = IMATRIX,
+      .help = "write OUT after every N chunks, besides at the end; 0: only then" },
+    { .names = "--show-statistics", .kind = OPTION_FLAG, .offset = AT(show_statistics), .commands = IMATRIX,
+      .help = "print figures of each tensor; with --in-file and without -m nothing else is done" },
+
     { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 0,
       .max = 1 << 24, .preset = "0", .commands = CHAT | RUN | INSPECT | LOGITS,
       .help = "context in tokens; 0: what the model was made for, at most 8192" },
     { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 8,
-      .max = 1 << 20, .preset = "512", .commands = PERPLEXITY, .help = "tokens of a chunk" },
+      .max = 1 << 20, .preset = "512", .commands = PERPLEXITY | IMATRIX, .help = "tokens of a chunk" },
     { .names = "-t --threads", .kind = OPTION_INT, .offset = AT(n_threads), .value = "N", .min = 0,
-      .max = 512, .preset = "0", .commands = ENGINE & ~BENCH,
+      .max = 512, .preset = "0", .commands = (ENGINE & ~BENCH) | IMATRIX,
       .help = "threads that compute; 0: one for each core" },
     { .names = "--cpu", .kind = OPTION_CHOICE_TEXT, .offset = AT(cpu_tier), .value = "TIER",
-      .choices = "exact scalar avx2 avx512", .commands = ENGINE,
+      .choices = "exact scalar avx2 avx512", .commands = ENGINE | IMATRIX,
       .help = "how the processor computes; the best it has unless given" },
     { .names = "--device", .kind = OPTION_TEXT, .offset = AT(device), .value = "NAME", .preset = "auto",
       .commands = ENGINE | DOCTOR,
@@ -191,7 +216,7 @@ static const struct option rows[] = {
       .help = "files of system prompts and chats, which later starts need not read again; 0: none" },
 
     { .names = "--json", .kind = OPTION_FLAG, .offset = AT(json),
-      .commands = RUN | INSPECT | MODELS | TOKENIZE | CACHE | DOCTOR, .help = "one JSON object instead of text" },
+      .commands = RUN | INSPECT | MODELS | TOKENIZE | IMATRIX | CACHE | DOCTOR, .help = "one JSON object instead of text" },
     { .names = "-h --help", .kind = OPTION_FLAG, .offset = AT(help), .commands = ALL, .help = "this text" },
     { .names = "--version", .kind = OPTION_FLAG, .offset = AT(version), .commands = ALL,
       .help = "the program's version" },

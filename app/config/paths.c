@@ -33,10 +33,11 @@ static void below_home(char out[PATHS_BYTES], const char *xdg, const char *home,
 static bool root_is(const char *root, struct paths *p)
 {
     join(p->model_table, root, "/assets/models.txt");
+    join(p->calibration, root, "/assets/calibration.txt");
     join(p->fetch_script, root, "/app/fetch-model.sh");
     if (p->model_table[0] && access(p->model_table, R_OK) == 0)
         return true;
-    p->model_table[0] = p->fetch_script[0] = '\0';
+    p->model_table[0] = p->calibration[0] = p->fetch_script[0] = '\0';
     return false;
 }
 

@@ -14,6 +14,7 @@ struct paths {
     char history[PATHS_BYTES];         /* file of prompts typed: XDG_STATE_HOME/quip/history */
     char kv_cache[PATHS_BYTES];        /* folder of prefixes read before: XDG_CACHE_HOME/quip/kv */
     char model_table[PATHS_BYTES];     /* assets/models.txt */
+    char calibration[PATHS_BYTES];     /* assets/calibration.txt */
     char fetch_script[PATHS_BYTES];    /* app/fetch-model.sh */
 };
 

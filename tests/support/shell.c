@@ -59,7 +59,7 @@ static void converse(struct test *t, pid_t child, int in, int out, int err, cons
             ssize_t n = write(polls[2].fd, left, strlen(left));
             left += n > 0 ? (size_t)n : strlen(left);    /* a reader that went away reads no more */
         }
-        if (!signalled && strstr(buf_text(out_text), o->signal_at)) {
+        if (!signalled && (strstr(buf_text(out_text), o->signal_at) || strstr(buf_text(err_text), o->signal_at))) {
             kill(child, o->signal_number);
             signalled = true;
         }

@@ -12,7 +12,7 @@ struct shell {
 };
 
 /* argv[0] is a path; settings as for pty_start(). input NULL: stdin is /dev/null. When signal_at is not
- * NULL, the program gets signal_number as soon as that text stands in its output. */
+ * NULL, the program gets signal_number as soon as that text stands in what it has written. */
 struct shell_options {
     const char *const *settings;
     const char *input;
