@@ -46,8 +46,9 @@ for model; do
     echo "${file##*/}: $chunks chunks of $tokens"
     "$quip" imatrix -m "$file" -f "$text" -c "$tokens" --chunks "$chunks" ${tier:+--cpu "$tier"} -o "$work/ours.gguf" \
         >"$work/log" 2>&1 || { cat "$work/log"; die "quip imatrix failed"; }
-    "$llama/llama-imatrix" -m "$file" -f "$text" -c "$tokens" --chunks "$chunks" --no-ppl -t 2 -o "$work/theirs.gguf" \
-        >"$work/log" 2>&1 || { cat "$work/log"; die "llama-imatrix failed"; }
+    # One chunk at a time: it reads several together otherwise, and leaves out what remains of them below 16 rows.
+    "$llama/llama-imatrix" -m "$file" -f "$text" -c "$tokens" -b "$tokens" -ub "$tokens" --chunks "$chunks" --no-ppl \
+        -t 2 -o "$work/theirs.gguf" >"$work/log" 2>&1 || { cat "$work/log"; die "llama-imatrix failed"; }
     python3 "$top/tests/peer/imatrix_compare.py" "$work/ours.gguf" "$work/theirs.gguf"
 
     "$quip" imatrix --in-file "$work/ours.gguf" --output-format dat -o "$work/ours.dat" >/dev/null

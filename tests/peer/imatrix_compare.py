@@ -62,7 +62,7 @@ def dot(x, y):
 
 def main():
     (keys_a, a), (keys_b, b) = read(sys.argv[1]), read(sys.argv[2])
-    failed = False
+    failed, wrong_counts = False, []
     for key in ("imatrix.chunk_count", "imatrix.chunk_size"):
         if keys_a[key] != keys_b[key]:
             print(f"{key}: {keys_a[key]} and {keys_b[key]}")
@@ -74,8 +74,7 @@ def main():
     for name in sorted(set(a) & set(b)):
         if name.endswith(".counts"):
             if a[name] != b[name]:
-                print(f"{name}: {a[name][0]:.0f} and {b[name][0]:.0f}")
-                failed = True
+                wrong_counts.append(f"{name}: {a[name][0]:.0f} and {b[name][0]:.0f}")
             continue
         x, y = a[name], b[name]
         mean = sum(y) / len(y)
@@ -85,6 +84,9 @@ def main():
         cosine = 1 - dot(x, y) / math.sqrt(dot(x, x) * dot(y, y))
         kinds.setdefault(name.split(".")[2] if name.startswith("blk.") else name, []).append(
             (total, columns, worst, cosine))
+    for line in wrong_counts[:4]:
+        print(line)
+    failed = failed or bool(wrong_counts)
     print(f"{'':16} {'sum':>9} {'':>9} {'columns':>9} {'':>9} {'worst':>9} {'1-cosine':>9}")
     print(f"{'tensors':16} {'mean':>9} {'max':>9} {'mean':>9} {'max':>9} {'column':>9} {'max':>9}")
     everything = [row for rows in kinds.values() for row in rows]
