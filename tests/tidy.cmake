@@ -40,7 +40,8 @@ may(engine/engine       ${all_but_devices} engine/spec engine/session engine/eng
 may(engine/engine.c     ${all_but_devices} engine/spec engine/session engine/engine engine/cpu engine/vulkan)
 may(engine/engine.h     engine/base engine/sampler/sampler_params.h engine/level/imatrix.h)
 
-set(border              engine/base engine/engine.h engine/sampler/sampler_params.h engine/level/imatrix.h)
+set(border              engine/base engine/engine.h engine/sampler/sampler_params.h engine/level/imatrix.h
+                        engine/level/level.h)
 may(app/config          engine/base app/ui app/chat)
 may(app/ui              engine/base app/config app/chat)
 may(app/chat            ${border} app/config app/ui)

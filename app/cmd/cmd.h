@@ -32,6 +32,7 @@ enum exit_code cmd_logits(const struct app *app);
 enum exit_code cmd_perplexity(const struct app *app);
 enum exit_code cmd_bench(const struct app *app);
 enum exit_code cmd_imatrix(const struct app *app);
+enum exit_code cmd_quantize(const struct app *app);
 enum exit_code cmd_cache(const struct app *app);
 enum exit_code cmd_doctor(const struct app *app);
 

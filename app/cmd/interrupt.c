@@ -29,9 +29,12 @@ static void *wait_for_signals(void *argument)
             return NULL;
         bool again = atomic_exchange(&in->hit, true);
         pthread_mutex_lock(&in->lock);
-        if (again || !in->session)
+        if (again || (!in->session && !in->flag))
             _exit(EXIT_CODE_INTERRUPTED);
-        session_cancel(in->session);
+        if (in->session)
+            session_cancel(in->session);
+        if (in->flag)
+            atomic_store(in->flag, true);
         pthread_mutex_unlock(&in->lock);
     }
 }
@@ -53,6 +56,13 @@ void interrupt_watch(struct interrupt *in, struct session *s)
 {
     pthread_mutex_lock(&in->lock);
     in->session = s;
+    pthread_mutex_unlock(&in->lock);
+}
+
+void interrupt_watch_flag(struct interrupt *in, atomic_bool *flag)
+{
+    pthread_mutex_lock(&in->lock);
+    in->flag = flag;
     pthread_mutex_unlock(&in->lock);
 }
 

@@ -27,6 +27,7 @@ enum command {
     COMMAND_PERPLEXITY,
     COMMAND_BENCH,
     COMMAND_IMATRIX,
+    COMMAND_QUANTIZE,
     COMMAND_CACHE,
     COMMAND_DOCTOR,
     COMMAND_COUNT
@@ -56,7 +57,7 @@ struct config_setting {
     const char *value;
 };
 
-enum { CONFIG_MAX_TEXTS = 16 };
+enum { CONFIG_MAX_TEXTS = 64 };
 
 struct config_texts {
     int32_t n;
@@ -109,6 +110,9 @@ struct config {
     bool process_output, show_statistics;
     int32_t imatrix_format;   /* enum imatrix_format */
     int32_t first_chunk, save_every;     /* chunks left out before; chunks between two savings, 0: only at the end */
+    const char *output_type, *embedding_type, *imatrix;    /* of quantize */
+    struct config_texts tensor_types;            /* "PATTERN=TYPE" */
+    bool pure, dry_run, allow_requantize, force;
 
     /* Sampling, in the order given; applied over the model's own defaults. */
     struct config_setting settings[CONFIG_MAX_SETTINGS];

@@ -33,6 +33,10 @@ static const struct command_row commands[COMMAND_COUNT] = {
         "Reads a text with the model, in chunks of -c tokens, and adds up the squares of what comes into each matrix, by "
         "column. Files of --in-file are added; without -m that is all that is done, so files are merged and turned into "
         "another format. Files and fields are those of llama-imatrix.", 0, 0, "" },
+    [COMMAND_QUANTIZE] = { "quantize", "IN OUT LEVEL [options]", "a smaller level of a model, made from a better one",
+        "IN is a GGUF file or a name that `quip models` shows, best one of F16, BF16 or F32. LEVEL is one of F32 F16 BF16 "
+        "Q8_0 Q6_K Q5_K_M Q5_K_S Q5_1 Q5_0 Q4_K_M Q4_K_S Q4_1 Q4_0 IQ4_NL IQ4_XS MXFP4_MOE Q3_K_L Q3_K_M Q3_K_S Q2_K "
+        "Q2_K_S, and means to each tensor what it means to llama.cpp, which can use the file.", 2, 3, "IN OUT LEVEL" },
     [COMMAND_CACHE] = { "cache", "[clear] [-m MODEL] [--json]", "what was kept of prompts read before",
         "Lists the files in which system prompts and chats are kept, so that a later start need not read them "
         "again. `quip cache clear` removes them.", 0, 1, "clear" },
@@ -57,6 +61,7 @@ const struct command_row *command_row(enum command c)
 #define PERPLEXITY (1u << COMMAND_PERPLEXITY)
 #define BENCH (1u << COMMAND_BENCH)
 #define IMATRIX (1u << COMMAND_IMATRIX)
+#define QUANTIZE (1u << COMMAND_QUANTIZE)
 #define CACHE (1u << COMMAND_CACHE)
 #define DOCTOR (1u << COMMAND_DOCTOR)
 #define ALL ((1u << COMMAND_COUNT) - 1)
@@ -169,6 +174,24 @@ static const struct option rows[] = {
       .help = "write OUT after every N chunks, besides at the end; 0: only then" },
     { .names = "--show-statistics", .kind = OPTION_FLAG, .offset = AT(show_statistics), .commands = IMATRIX,
       .help = "print figures of each tensor; with --in-file and without -m nothing else is done" },
+    { .names = "--imatrix", .kind = OPTION_TEXT, .offset = AT(imatrix), .value = "FILE", .commands = QUANTIZE,
+      .help = "importance matrix: which columns matter (GGUF or the older format of llama.cpp)" },
+    { .names = "--tensor-type", .kind = OPTION_TEXTS, .offset = AT(tensor_types), .value = "PATTERN=TYPE",
+      .commands = QUANTIZE,
+      .help = "type of the tensors in whose names the regular expression is found; may be given several times, the first "
+              "that is found counts" },
+    { .names = "--output-tensor-type", .kind = OPTION_TEXT, .offset = AT(output_type), .value = "TYPE",
+      .commands = QUANTIZE, .help = "type of the output matrix" },
+    { .names = "--token-embedding-type", .kind = OPTION_TEXT, .offset = AT(embedding_type), .value = "TYPE",
+      .commands = QUANTIZE, .help = "type of the embedding" },
+    { .names = "--pure", .kind = OPTION_FLAG, .offset = AT(pure), .commands = QUANTIZE,
+      .help = "the level's base type for every tensor that is quantised" },
+    { .names = "--allow-requantize", .kind = OPTION_FLAG, .offset = AT(allow_requantize), .commands = QUANTIZE,
+      .help = "also from weights that are quantised already; what that lost stays lost" },
+    { .names = "--dry-run", .kind = OPTION_FLAG, .offset = AT(dry_run), .commands = QUANTIZE,
+      .help = "only say what each tensor would be, and how large the file; OUT may be left out" },
+    { .names = "--force", .kind = OPTION_FLAG, .offset = AT(force), .commands = QUANTIZE,
+      .help = "put OUT in the place of a file that is there" },
 
     { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 0,
       .max = 1 << 24, .preset = "0", .commands = CHAT | RUN | INSPECT | LOGITS,
@@ -176,7 +199,7 @@ static const struct option rows[] = {
     { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 8,
       .max = 1 << 20, .preset = "512", .commands = PERPLEXITY | IMATRIX, .help = "tokens of a chunk" },
     { .names = "-t --threads", .kind = OPTION_INT, .offset = AT(n_threads), .value = "N", .min = 0,
-      .max = 512, .preset = "0", .commands = (ENGINE & ~BENCH) | IMATRIX,
+      .max = 512, .preset = "0", .commands = (ENGINE & ~BENCH) | IMATRIX | QUANTIZE,
       .help = "threads that compute; 0: one for each core" },
     { .names = "--cpu", .kind = OPTION_CHOICE_TEXT, .offset = AT(cpu_tier), .value = "TIER",
       .choices = "exact scalar avx2 avx512", .commands = ENGINE | IMATRIX,

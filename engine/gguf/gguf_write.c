@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/file.h"
 #include "engine/base/size.h"
 #include "engine/gguf/gguf_file.h"
 
@@ -361,6 +362,12 @@ static enum err_code add_head(const struct gguf_writer *w, struct buf *head, str
     return buf_ok(head) ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for the file's head");
 }
 
+enum err_code gguf_writer_head(struct gguf_writer *w, struct buf *out, struct err *e)
+{
+    buf_clear(out);
+    return add_head(w, out, e);
+}
+
 enum err_code gguf_writer_save_memory(struct gguf_writer *w, struct buf *out, struct err *e)
 {
     buf_clear(out);
@@ -407,20 +414,6 @@ static bool write_tensors(const struct gguf_writer *w, int fd)
     return ok;
 }
 
-/* A rename is safe from a crash only when the folder that holds the name is synced too; file systems
- * that cannot sync a folder are let pass. */
-static void sync_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-    int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    free(folder);
-    if (fd < 0)
-        return;
-    fsync(fd);
-    close(fd);
-}
-
 /* A fresh file beside path: a name that a crashed run of the same process id left behind is stepped
  * over. part gets its name. */
 static int create_part(const char *path, struct buf *part)
@@ -462,7 +455,7 @@ enum err_code gguf_writer_save(struct gguf_writer *w, const char *path, struct e
         reason = errno;
     }
     if (ok) {
-        sync_folder(path);
+        file_sync_folder(path);
     } else {
         unlink(part.data);
         rc = err_set(e, ERR_IO, "%s: %s", path, strerror(reason));

@@ -48,6 +48,10 @@ void gguf_writer_tensor(struct gguf_writer *w, const char *name, uint32_t type, 
  * Errors   ERR_IO with the system's reason; ERR_FORMAT and ERR_NOMEM from earlier calls */
 enum err_code gguf_writer_save(struct gguf_writer *w, const char *path, struct err *e);
 
+/* Everything before tensor data, whose first tensor begins at its end, and each next one at the next multiple of the
+ * alignment: for those who write tensor data themselves. */
+enum err_code gguf_writer_head(struct gguf_writer *w, struct buf *out, struct err *e);
+
 /* The same bytes into memory. */
 enum err_code gguf_writer_save_memory(struct gguf_writer *w, struct buf *out, struct err *e);
 

@@ -171,15 +171,15 @@ static void check_kind(struct test *t, const struct shape *s, const struct recip
     CHECK(t, n_seen > 0 && (!letters[1] || strlen(letters) == n_seen), "%s: %.*s", what, (int)n_name, word);
 }
 
-static void check_line(struct test *t, const struct shape *s, const char *level, const char *options, uint64_t n_bytes,
-                       char *words)
+static void check_plan(struct test *t, const struct shape *s, const char *level, const char *options, bool has_imatrix,
+                       uint64_t n_bytes, const char *line)
 {
-    char what[96];
+    char what[96], *words = strdup(line);
     snprintf(what, sizeof what, "%s %s %s", s->name, level, options);
     struct recipe_options o = options_of(level);
     CHECK(t, o.recipe, "%s", what);
     o.pure = strcmp(options, "pure") == 0;
-    o.has_imatrix = strcmp(options, "imatrix") == 0;
+    o.has_imatrix = has_imatrix;
     struct recipe_choice *choices = choose(t, s, &o);
     uint64_t sum = 0;
     char *save = NULL;
@@ -191,6 +191,7 @@ static void check_line(struct test *t, const struct shape *s, const char *level,
     for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save))
         check_kind(t, s, choices, word, what);
     free(choices);
+    free(words);
 }
 
 TEST(recipe_every_tensor_gets_what_llama_quantize_gives_it)
@@ -208,7 +209,10 @@ TEST(recipe_every_tensor_gets_what_llama_quantize_gives_it)
             free(s);
             s = find_shape(t, shape);
         }
-        check_line(t, s, level, options, n_bytes, line + at);
+        if (strcmp(options, "imatrix") != 0)
+            check_plan(t, s, level, options, false, n_bytes, line + at);
+        if (strcmp(options, "plain") != 0)
+            check_plan(t, s, level, options, true, n_bytes, line + at);
     }
     CHECK(t, n_lines >= 15 * 2 * RECIPE_N_LEVELS, "%d lines", n_lines);
     free(s);
