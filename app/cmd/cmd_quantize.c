@@ -111,7 +111,12 @@ static enum exit_code work_through(struct work *w)
     pthread_cond_destroy(&w->over);
     if (w->rc == ERR_OK)
         return EXIT_CODE_OK;
-    cmd_complain("%s", w->err.text);
+    const char *hint = "";
+    if (w->rc == ERR_UNSUPPORTED && w->plan.is_requantised && !w->options.allow_requantize)
+        hint = " (--allow-requantize)";
+    else if (w->rc == ERR_IO && w->target && !w->options.replace && access(w->target, F_OK) == 0)
+        hint = " (--force puts the new one in its place)";
+    cmd_complain("%s%s", w->err.text, hint);
     return w->rc == ERR_CANCELLED ? EXIT_CODE_INTERRUPTED
            : w->rc == ERR_UNSUPPORTED ? EXIT_CODE_USAGE : EXIT_CODE_FAILURE;
 }

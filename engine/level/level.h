@@ -65,6 +65,7 @@ struct level_plan {
     uint64_t from_bytes, n_bytes;   /* tensor data, padding not counted */
     uint64_t file_bytes;            /* the whole file */
     double from_bits, bits;         /* per weight */
+    bool is_requantised;            /* some of it has been quantised before */
     const char *problem;            /* why level_make() would refuse; "": it would not */
     struct level_job *job;
 };

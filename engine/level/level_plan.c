@@ -195,7 +195,7 @@ static const char *find_problem(struct level_job *job, bool allow_requantize)
             snprintf(text, sizeof text, "tensor '%s': %s wanted, which cannot be made", t->name, to->name);
         else if (is_quantised(t->type) && !allow_requantize)
             snprintf(text, sizeof text, "tensor '%s': %s already, F32, F16 or BF16 wanted: what that lost stays lost, and "
-                     "%s has to be allowed (requantize)", t->name, from->name, to->name);
+                     "%s of it has to be allowed", t->name, from->name, to->name);
         else if (is_misfit(job, (int32_t)i))
             snprintf(text, sizeof text, "tensor '%s': the importance matrix is of another model: %d values, %llu columns",
                      t->name, level_importance(job, (int32_t)i)->n_cols * level_importance(job, (int32_t)i)->n_mat,
@@ -215,6 +215,7 @@ static enum err_code fill_tensor(struct level_plan *p, int32_t i, struct err *e)
     *out = (struct level_tensor){ .name = t->name, .n_dims = t->n_dims, .from = quant_format(t->type)->name,
                                   .to = quant_format(c->type)->name, .from_bytes = t->n_bytes };
     memcpy(out->ne, t->ne, sizeof out->ne);
+    p->is_requantised = p->is_requantised || (c->type != t->type && is_quantised(t->type));
     if (c->wanted != c->type) {
         out->wanted = quant_format(c->wanted)->name;
         p->n_fallback++;
