@@ -6,7 +6,9 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,7 +36,7 @@ struct work {
 static void *run(void *argument)
 {
     struct work *w = argument;
-    w->rc = level_plan(&w->plan, w->source, &w->options, &w->err);
+    w->rc = level_plan(&w->plan, w->source, &w->options, &w->progress, &w->err);
     if (w->rc == ERR_OK && w->target)
         w->rc = level_make(&w->plan, w->target, &w->progress, &w->err);
     pthread_mutex_lock(&w->lock);
@@ -84,11 +86,11 @@ static void wait_for(struct work *w)
         next.tv_nsec = ns % 1000000000;
         while (!w->is_over && pthread_cond_clockwait(&w->over, &w->lock, CLOCK_MONOTONIC, &next) == 0) {
         }
-        if (!w->is_over && w->target)
+        if (!w->is_over)
             say_progress(w, is_terminal);
     }
     pthread_mutex_unlock(&w->lock);
-    if (is_terminal && w->target)
+    if (is_terminal)
         fputs("\r\033[K", stderr);
 }
 
@@ -161,16 +163,61 @@ static void say_fallbacks(const struct level_plan *p)
                      "(--dry-run shows which)", p->n_fallback, p->n_tensors, p->level);
 }
 
-/* IN, then OUT unless it is a dry run, then LEVEL. */
+/* "900M", "1.5 GB", "800MiB" in bytes; 0: not a size. */
+static uint64_t parse_size(const char *text)
+{
+    static const struct {
+        const char *unit;
+        double n_bytes;
+    } units[] = { { "", 1 },       { "B", 1 },        { "k", 1e3 },         { "kB", 1e3 },        { "M", 1e6 },  { "MB", 1e6 },
+                  { "G", 1e9 },    { "GB", 1e9 },     { "KiB", 1024.0 },    { "MiB", 1048576.0 }, { "GiB", 1073741824.0 } };
+    char *end;
+    double value = strtod(text, &end);
+    while (*end == ' ')
+        end++;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcasecmp(end, units[i].unit) == 0 && value * units[i].n_bytes >= 1 && value * units[i].n_bytes < 1e18)
+            return (uint64_t)(value * units[i].n_bytes);
+    return 0;
+}
+
+static bool read_target(struct work *w, const struct config *c)
+{
+    char *end;
+    if (c->target_size) {
+        w->options.target_bytes = parse_size(c->target_size);
+        if (w->options.target_bytes == 0) {
+            cmd_complain("--target-size: '%s' is not a size; such as 900M, 1.5GB or 800MiB wanted", c->target_size);
+            return false;
+        }
+    }
+    if (c->target_bpw) {
+        w->options.target_bits = strtod(c->target_bpw, &end);
+        if (*end || !(w->options.target_bits >= 1 && w->options.target_bits <= 32)) {
+            cmd_complain("--target-bpw: '%s' is not a number of bits; 1 to 32 wanted", c->target_bpw);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* IN, then OUT unless it is a dry run, then LEVEL unless there is a target. */
 static bool read_arguments(struct work *w, const struct config *c)
 {
-    if (c->n_args != 3 && !(c->dry_run && c->n_args == 2)) {
-        cmd_complain("'quip quantize' needs IN OUT LEVEL, with --dry-run IN LEVEL");
+    bool has_target = c->target_size || c->target_bpw;
+    int32_t most = has_target ? 2 : 3;
+    if (c->n_args != most && !(c->dry_run && c->n_args == most - 1)) {
+        cmd_complain("'quip quantize' needs IN OUT LEVEL; without OUT where it is a --dry-run, without LEVEL where there "
+                     "is a target");
+        return false;
+    }
+    if (c->target_size && c->target_bpw) {
+        cmd_complain("--target-size and --target-bpw: one of the two wanted");
         return false;
     }
     w->source = c->args[0];
     w->target = c->dry_run ? NULL : c->args[1];
-    w->options = (struct level_options){ .level = c->args[c->n_args - 1],
+    w->options = (struct level_options){ .level = has_target ? NULL : c->args[c->n_args - 1],
                                          .pure = c->pure,
                                          .output_type = c->output_type,
                                          .embedding_type = c->embedding_type,
@@ -180,7 +227,7 @@ static bool read_arguments(struct work *w, const struct config *c)
                                          .allow_requantize = c->allow_requantize,
                                          .replace = c->force,
                                          .n_threads = c->n_threads };
-    return true;
+    return read_target(w, c);
 }
 
 enum exit_code cmd_quantize(const struct app *app)

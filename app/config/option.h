@@ -110,7 +110,7 @@ struct config {
     bool process_output, show_statistics;
     int32_t imatrix_format;   /* enum imatrix_format */
     int32_t first_chunk, save_every;     /* chunks left out before; chunks between two savings, 0: only at the end */
-    const char *output_type, *embedding_type, *imatrix;    /* of quantize */
+    const char *output_type, *embedding_type, *imatrix, *target_size, *target_bpw;    /* of quantize */
     struct config_texts tensor_types;            /* "PATTERN=TYPE" */
     bool pure, dry_run, allow_requantize, force;
 

@@ -36,7 +36,7 @@ static const struct command_row commands[COMMAND_COUNT] = {
     [COMMAND_QUANTIZE] = { "quantize", "IN OUT LEVEL [options]", "a smaller level of a model, made from a better one",
         "IN is a GGUF file or a name that `quip models` shows, best one of F16, BF16 or F32. LEVEL is one of F32 F16 BF16 "
         "Q8_0 Q6_K Q5_K_M Q5_K_S Q5_1 Q5_0 Q4_K_M Q4_K_S Q4_1 Q4_0 IQ4_NL IQ4_XS MXFP4_MOE Q3_K_L Q3_K_M Q3_K_S Q2_K "
-        "Q2_K_S, and means to each tensor what it means to llama.cpp, which can use the file.", 2, 3, "IN OUT LEVEL" },
+        "Q2_K_S, and means to each tensor what it means to llama.cpp, which can use the file.", 1, 3, "IN OUT LEVEL" },
     [COMMAND_CACHE] = { "cache", "[clear] [-m MODEL] [--json]", "what was kept of prompts read before",
         "Lists the files in which system prompts and chats are kept, so that a later start need not read them "
         "again. `quip cache clear` removes them.", 0, 1, "clear" },
@@ -176,6 +176,10 @@ static const struct option rows[] = {
       .help = "print figures of each tensor; with --in-file and without -m nothing else is done" },
     { .names = "--imatrix", .kind = OPTION_TEXT, .offset = AT(imatrix), .value = "FILE", .commands = QUANTIZE,
       .help = "importance matrix: which columns matter (GGUF or the older format of llama.cpp)" },
+    { .names = "--target-size", .kind = OPTION_TEXT, .offset = AT(target_size), .value = "SIZE", .commands = QUANTIZE,
+      .help = "instead of LEVEL: the types with the least error in a file of this size, such as 900M or 800MiB" },
+    { .names = "--target-bpw", .kind = OPTION_TEXT, .offset = AT(target_bpw), .value = "BITS", .commands = QUANTIZE,
+      .help = "the same for bits per weight" },
     { .names = "--tensor-type", .kind = OPTION_TEXTS, .offset = AT(tensor_types), .value = "PATTERN=TYPE",
       .commands = QUANTIZE,
       .help = "type of the tensors in whose names the regular expression is found; may be given several times, the first "

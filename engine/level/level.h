@@ -24,7 +24,10 @@
 const char *level_name(int32_t i);
 
 struct level_options {
-    const char *level;              /* a name of the list, whatever the case; "Q4_K" is Q4_K_M */
+    const char *level;              /* a name of the list, whatever the case; "Q4_K" is Q4_K_M. NULL with a target: */
+    uint64_t target_bytes;          /* the file may be so large, 0: no word; or */
+    double target_bits;             /* bits per weight, 0: no word. The types with the least loss within that (allocate.h),
+                                     * but for tensors whose type is said below */
     bool pure;                      /* the level's base type for all that is quantised */
     const char *output_type;        /* "Q8_0"; NULL: what the level has. Also of an embedding that is the output */
     const char *embedding_type;
@@ -37,7 +40,7 @@ struct level_options {
     int32_t n_threads;              /* 0: the physical cores this process may use */
 };
 
-enum level_stage { LEVEL_READING, LEVEL_WRITING, LEVEL_SYNCING };
+enum level_stage { LEVEL_MEASURING, LEVEL_WRITING, LEVEL_SYNCING };
 
 /* What is going on, for those who wait; zeroed by who has it. Any thread may read all of it, and set cancel. */
 struct level_progress {
@@ -57,7 +60,7 @@ struct level_tensor {
 
 /* Texts live until level_plan_finish(). */
 struct level_plan {
-    const char *level;              /* "Q4_K_M" */
+    const char *level;              /* "Q4_K_M"; "mixed" of a target */
     struct level_tensor *tensors;   /* in the order of the source */
     int32_t n_tensors;
     int32_t n_fallback;             /* tensors with wanted */
@@ -70,12 +73,14 @@ struct level_plan {
     struct level_job *job;
 };
 
-/* Opens the source and chooses. Nothing of its weights is read.
+/* Opens the source and chooses. For a level nothing of its weights is read; for a target samples of all are measured,
+ * which takes as long as making a file of some ten million weights per hundred tensors.
  *
  * Owns     source is copied; the file stays open until level_plan_finish()
- * Errors   ERR_IO, ERR_FORMAT, ERR_NOMEM; ERR_UNSUPPORTED for a level or type that is not known or not made. out is
- *          empty then */
-enum err_code level_plan(struct level_plan *out, const char *source, const struct level_options *o, struct err *e);
+ * Errors   ERR_IO, ERR_FORMAT, ERR_NOMEM; ERR_UNSUPPORTED for a level or type that is not known or not made, and a target
+ *          below the smallest types; with a target also ERR_CANCELLED. out is empty then */
+enum err_code level_plan(struct level_plan *out, const char *source, const struct level_options *o,
+                         struct level_progress *progress, struct err *e);
 void level_plan_finish(struct level_plan *p);    /* takes a zeroed one */
 
 /* Makes the file. It is written beside its place under a name that no program takes for a model, synced, and put there

@@ -134,25 +134,6 @@ static bool take(struct making *k, struct chunk *out)
     return more;
 }
 
-static enum err_code read_source(const struct level_job *job, uint64_t offset, uint8_t *out, uint64_t n_bytes,
-                                 struct err *e)
-{
-    while (n_bytes > 0) {
-        ssize_t n = pread(job->fd, out, n_bytes < 1u << 30 ? (size_t)n_bytes : 1u << 30, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set(e, ERR_IO, "%s: %s", job->path, strerror(errno));
-        if (n == 0)
-            return err_set(e, ERR_IO, "%s: cut while it was read: it ends at byte %llu", job->path,
-                           (unsigned long long)offset);
-        out += n;
-        offset += (uint64_t)n;
-        n_bytes -= (uint64_t)n;
-    }
-    return ERR_OK;
-}
-
 static bool all_finite(const float *x, uint64_t n)
 {
     uint32_t n_bad = 0;
@@ -161,15 +142,16 @@ static bool all_finite(const float *x, uint64_t n)
     return n_bad == 0;
 }
 
-static enum err_code check_finite(const struct gguf_tensor *t, const struct chunk *c, const float *x, struct err *e)
+enum err_code level_check_finite(const struct gguf_tensor *t, uint64_t first_row, const float *x, uint64_t n,
+                                 struct err *e)
 {
-    uint64_t n = c->n_rows * t->ne[0], i = 0;
+    uint64_t i = 0;
     if (all_finite(x, n))
         return ERR_OK;
     while (isfinite(x[i]))
         i++;
     return err_set(e, ERR_FORMAT, "tensor '%s': row %llu column %llu is %g, a finite weight wanted", t->name,
-                   (unsigned long long)(c->first_row + i / t->ne[0]), (unsigned long long)(i % t->ne[0]), (double)x[i]);
+                   (unsigned long long)(first_row + i / t->ne[0]), (unsigned long long)(i % t->ne[0]), (double)x[i]);
 }
 
 static enum err_code convert(const struct making *k, const struct bench *b, const struct chunk *c, struct err *e)
@@ -178,10 +160,10 @@ static enum err_code convert(const struct making *k, const struct bench *b, cons
     uint32_t type = k->job->choices[c->tensor].type;
     const struct quant_format *from = quant_format(t->type), *to = quant_format(type);
     uint64_t n_bytes = c->n_rows * t->row_bytes, row_bytes = quant_row_bytes(type, t->ne[0]);
-    enum err_code rc = read_source(k->job, t->offset + c->first_row * t->row_bytes, b->source, n_bytes, e);
+    enum err_code rc = level_read(k->job, t->offset + c->first_row * t->row_bytes, b->source, n_bytes, e);
     if (rc == ERR_OK && from->to_f32) {
         from->to_f32(b->weights, b->source, (int64_t)(c->n_rows * t->ne[0]));
-        rc = check_finite(t, c, b->weights, e);
+        rc = level_check_finite(t, c->first_row, b->weights, c->n_rows * t->ne[0], e);
     }
     if (rc != ERR_OK)
         return rc;

@@ -13,6 +13,7 @@
 #include "engine/base/pool.h"
 #include "engine/base/size.h"
 #include "engine/gguf/gguf_writer.h"
+#include "engine/level/allocate.h"
 #include "engine/level/level_impl.h"
 
 enum { MAX_TENSOR_TYPES = 64, QUANTIZATION_VERSION = 2 };
@@ -93,7 +94,11 @@ static enum err_code parse_options(struct level_job *job, const struct level_opt
     int32_t cores = cpuid_cores() < POOL_MAX_THREADS ? cpuid_cores() : POOL_MAX_THREADS;
     job->n_threads = o->n_threads > 0 ? o->n_threads : cores;
     job->replace = o->replace;
-    enum err_code rc = find_level(o->level, &job->recipe, e);
+    job->is_mixed = o->target_bytes > 0 || o->target_bits > 0;
+    if (job->is_mixed == (o->level != NULL))
+        return err_set(e, ERR_FORMAT, "%s, one of the two wanted",
+                       job->is_mixed ? "a level and a target" : "neither a level nor a target");
+    enum err_code rc = find_level(job->is_mixed ? "Q8_0" : o->level, &job->recipe, e);
     if (rc == ERR_OK && o->output_type)
         rc = find_type(o->output_type, &out->output_type, e);
     if (rc == ERR_OK && o->embedding_type)
@@ -125,6 +130,25 @@ enum err_code level_source_changed(const struct level_job *job, struct err *e)
                        (long long)here.st_size, (long long)job->st.st_size);
     if (!same_state(&there, &job->st))
         return err_set(e, ERR_IO, "%s: another file has taken its place while it was read", job->path);
+    return ERR_OK;
+}
+
+enum err_code level_read(const struct level_job *job, uint64_t offset, void *out, uint64_t n_bytes, struct err *e)
+{
+    uint8_t *p = out;
+    while (n_bytes > 0) {
+        ssize_t n = pread(job->fd, p, n_bytes < 1u << 30 ? (size_t)n_bytes : 1u << 30, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_set(e, ERR_IO, "%s: %s", job->path, strerror(errno));
+        if (n == 0)
+            return err_set(e, ERR_IO, "%s: cut while it was read: it ends at byte %llu", job->path,
+                           (unsigned long long)offset);
+        p += n;
+        offset += (uint64_t)n;
+        n_bytes -= (uint64_t)n;
+    }
     return ERR_OK;
 }
 
@@ -263,7 +287,8 @@ static void write_keys(const struct level_job *job, struct gguf_writer *w)
             gguf_writer_copy(w, kv);
     }
     gguf_writer_u32(w, "general.quantization_version", QUANTIZATION_VERSION);
-    gguf_writer_u32(w, "general.file_type", job->recipe->file_type);
+    if (!job->is_mixed)
+        gguf_writer_u32(w, "general.file_type", job->recipe->file_type);
     if (job->imatrix)
         write_imatrix_keys(job, w);
 }
@@ -302,7 +327,7 @@ static enum err_code fill(struct level_plan *p, bool allow_requantize, struct er
 {
     struct level_job *job = p->job;
     enum err_code rc = ERR_OK;
-    p->level = job->recipe->name;
+    *p = (struct level_plan){ .job = job, .level = job->is_mixed ? "mixed" : job->recipe->name };
     p->n_tensors = (int32_t)gguf_n_tensors(job->gguf);
     p->tensors = arena_alloc(&job->arena, (size_t)p->n_tensors + 1, sizeof *p->tensors);
     p->problem = find_problem(job, allow_requantize);
@@ -317,7 +342,29 @@ static enum err_code fill(struct level_plan *p, bool allow_requantize, struct er
     return lay_out(p, e);
 }
 
-enum err_code level_plan(struct level_plan *out, const char *source, const struct level_options *o, struct err *e)
+/* The types for a target, in place of those chosen before. The head, which takes part of it, is as long with any types. */
+static enum err_code aim(struct level_plan *p, const struct level_options *o, struct level_progress *progress,
+                         struct err *e)
+{
+    struct level_job *job = p->job;
+    struct level_progress nobody = { 0 };
+    uint64_t budget = o->target_bytes > job->head.n_bytes ? o->target_bytes - job->head.n_bytes : 0;
+    if (o->target_bits > 0)
+        budget = (uint64_t)(o->target_bits / 8 * (double)p->n_weights);
+    bool *is_open = calloc((size_t)p->n_tensors + 1, sizeof *is_open);
+    if (!is_open)
+        return err_set(e, ERR_NOMEM, "no memory for %d tensors", p->n_tensors);
+    for (int32_t i = 0; i < p->n_tensors; i++) {
+        uint32_t type = gguf_tensor_at(job->gguf, (uint32_t)i)->type;
+        is_open[i] = !job->choices[i].is_kept && !job->choices[i].is_said && quant_format(type)->to_f32;
+    }
+    enum err_code rc = allocate_types(job, is_open, budget, progress ? progress : &nobody, e);
+    free(is_open);
+    return rc == ERR_OK ? fill(p, o->allow_requantize, e) : rc;
+}
+
+enum err_code level_plan(struct level_plan *out, const char *source, const struct level_options *o,
+                         struct level_progress *progress, struct err *e)
 {
     memset(out, 0, sizeof *out);
     struct level_plan p = { .job = calloc(1, sizeof *p.job) };
@@ -333,6 +380,8 @@ enum err_code level_plan(struct level_plan *out, const char *source, const struc
         rc = choose(p.job, &options, e);
         if (rc == ERR_OK)
             rc = fill(&p, o->allow_requantize, e);
+        if (rc == ERR_OK && p.job->is_mixed)
+            rc = aim(&p, o, progress, e);
         if (rc != ERR_OK)
             err_prefix(e, "%s", source);
     }

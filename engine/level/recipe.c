@@ -136,8 +136,7 @@ static enum kind kind_of(const char *name, bool has_output)
     return KIND_OTHER;
 }
 
-/* Layer of "blk.7.attn_q.weight"; -1 for a name without. */
-static int32_t layer_of(const char *name)
+int32_t recipe_layer(const char *name)
 {
     int layer = -1;
     return sscanf(name, "blk.%d.", &layer) == 1 ? layer : -1;
@@ -301,7 +300,7 @@ static enum err_code by_rule(struct place *p, const struct recipe_tensor *t, uin
         break;
     case KIND_FFN_DOWN:
         if (p->m->n_experts > 1) {    /* several of a layer */
-            layer = layer_of(t->name);
+            layer = recipe_layer(t->name);
             if (layer < 0 || layer >= p->m->n_layers)
                 return err_set(e, ERR_FORMAT, "tensor '%s': in none of the %d layers", t->name, p->m->n_layers);
         }
@@ -396,13 +395,16 @@ static enum err_code choose_one(struct place *p, const struct recipe_tensor *t, 
     int32_t word = 0;
     while (!is_plain && word < n_words && regexec(&words[word].regex, t->name, 0, NULL, 0) != 0)
         word++;
+    out->is_said = true;
     if (is_embedding && o->embedding_type != RECIPE_NO_TYPE)
         out->wanted = o->embedding_type;
     else if (kind_of(t->name, p->has_output) == KIND_OUTPUT && o->output_type != RECIPE_NO_TYPE)
         out->wanted = o->output_type;
     else if (!is_plain && word < n_words)
         out->wanted = words[word].type;
-    else if (!is_plain && !o->pure)
+    else
+        out->is_said = false;
+    if (!out->is_said && !is_plain && !o->pure)
         rc = by_rule(p, t, &out->wanted, e);
     out->type = fall_back(out->wanted, t->ne[0]);
     out->needs_imatrix = p->level == RECIPE_Q2_K_S && out->type == QUANT_Q2_K && !is_embedding &&
@@ -435,7 +437,7 @@ enum err_code recipe_choose(const struct recipe_model *m, const struct recipe_te
         n_words += rc == ERR_OK;
     }
     for (int32_t i = 0; rc == ERR_OK && i < n; i++) {
-        visits[i] = (struct visit){ tensors[i].name, layer_of(tensors[i].name), i };
+        visits[i] = (struct visit){ tensors[i].name, recipe_layer(tensors[i].name), i };
         p.has_output = p.has_output || strcmp(tensors[i].name, "output.weight") == 0;
         p.n_v += kind_of(tensors[i].name, true) == KIND_ATTN_V;
     }

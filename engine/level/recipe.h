@@ -72,9 +72,13 @@ struct recipe_options {
 struct recipe_choice {
     uint32_t type;
     uint32_t wanted;       /* other than type where rows are no whole number of its blocks */
+    bool is_said;          /* by the options, for this tensor */
     bool is_kept;          /* no matrix that is ever quantised: type is the one it has */
     bool needs_imatrix;    /* too coarse without, at this level */
 };
+
+/* Layer of "blk.7.attn_q.weight"; -1 for a name without. */
+int32_t recipe_layer(const char *name);
 
 /* Reads what is in the metadata; what is not is 0. Errors: ERR_FORMAT for a key of the wrong type or out of range */
 enum err_code recipe_model_read(struct recipe_model *out, const struct gguf *g, struct err *e);

@@ -133,6 +133,38 @@ TEST(quantize_refuses_with_a_line_that_names_it)
     shell_finish(&s);
 }
 
+TEST(quantize_for_a_size)
+{
+    struct home h;
+    struct shell s = { 0 };
+    char out[HOME_PATH_BYTES];
+    home_make(t, &h, "dumb");
+    make_source(t, &h, "source", 512);
+    home_path(&h, "made.gguf", out);
+    QUIP(t, &h, &s, "quantize", "source", out, "--target-size", "900 kB");
+    CHECK_INT(t, s.code, 0, "%s", s.err);
+    CHECK(t, strstr(s.out, ": mixed, ") && strstr(s.out, " MiB/s\n"), "%s", s.out);
+    size_t n = 0;
+    free(test_read_file(out, &n));
+    CHECK(t, n <= 900000 && n > 880000, "%zu bytes", n);
+    QUIP(t, &h, &s, "run", "-m", out, "-p", "Well?", "--temp", "0");
+    CHECK_INT(t, s.code, 0, "%s", s.err);
+    QUIP(t, &h, &s, "quantize", "source", "--dry-run", "--target-bpw", "4.5");
+    CHECK_INT(t, s.code, 0, "%s", s.err);
+    CHECK(t, strstr(s.out, "\nmixed: "), "%s", s.out);
+    QUIP(t, &h, &s, "quantize", "source", out, "--force", "--target-size", "300kB");
+    CHECK_INT(t, s.code, 2);
+    CHECK(t, strstr(s.err, "at least"), "%s", s.err);
+    QUIP(t, &h, &s, "quantize", "source", out, "--target-size", "big");
+    CHECK_INT(t, s.code, 2);
+    CHECK(t, strstr(s.err, "'big'"), "%s", s.err);
+    QUIP(t, &h, &s, "quantize", "source", out, "--target-bpw", "0.5");
+    CHECK_INT(t, s.code, 2);
+    QUIP(t, &h, &s, "quantize", "source", out, "Q4_0", "--target-bpw", "5");
+    CHECK_INT(t, s.code, 2);
+    shell_finish(&s);
+}
+
 /* ---- stopped and killed --------------------------------------------------------------------------- */
 
 static pid_t start(struct test *t, const struct home *h, const char *from, const char *to, bool force)

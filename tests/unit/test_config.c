@@ -104,6 +104,28 @@ TEST(config_device_is_auto_unless_named)
     CHECK(t, parse("tokenize --device cpu", &c, &e) == ERR_FORMAT);
 }
 
+TEST(config_quantize_takes_three_words_and_llama_quantize_s_options)
+{
+    struct config c;
+    struct err e = { 0 };
+    CHECK(t, parse("quantize in out q4_k_m --tensor-type a=q8_0 --tensor-type b=q6_k --output-tensor-type q8_0 --pure "
+                   "--token-embedding-type q4_k --imatrix m.gguf --allow-requantize --dry-run --force -t 3", &c, &e) == ERR_OK,
+          "%s", e.text);
+    CHECK_INT(t, c.command, COMMAND_QUANTIZE);
+    CHECK_INT(t, c.n_args, 3);
+    CHECK_INT(t, c.tensor_types.n, 2);
+    CHECK_TEXT(t, c.tensor_types.values[1], "b=q6_k");
+    CHECK_TEXT(t, c.output_type, "q8_0");
+    CHECK_TEXT(t, c.embedding_type, "q4_k");
+    CHECK_TEXT(t, c.imatrix, "m.gguf");
+    CHECK(t, c.pure && c.allow_requantize && c.dry_run && c.force);
+    CHECK_INT(t, c.n_threads, 3);
+    CHECK(t, parse("quantize in out --target-size 900M", &c, &e) == ERR_OK && c.n_args == 2, "%s", e.text);
+    CHECK_TEXT(t, c.target_size, "900M");
+    CHECK(t, parse("quantize", &c, &e) == ERR_FORMAT);
+    CHECK(t, parse("quantize a b c d", &c, &e) == ERR_FORMAT);
+}
+
 TEST(config_layers_of_the_device_have_the_usual_names)
 {
     static const char *const lines[] = { "run -ngl 22", "--gpu-layers 22", "bench --n-gpu-layers=22" };

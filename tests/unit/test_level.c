@@ -122,7 +122,7 @@ static enum err_code make(const char *from, const char *to, const struct level_o
 {
     struct level_plan p;
     struct level_progress progress = { 0 };
-    enum err_code rc = level_plan(&p, from, o, e);
+    enum err_code rc = level_plan(&p, from, o, &progress, e);
     if (rc == ERR_OK)
         rc = level_make(&p, to, &progress, e);
     if (rc == ERR_OK && progress.done_bytes != progress.total_bytes)
@@ -151,7 +151,7 @@ static void check_made(struct test *t, const char *from_path, const char *to_pat
     struct level_plan p;
     struct err e = { 0 };
     CHECK(t, gguf_open(&from, from_path, &e) == ERR_OK && gguf_open(&to, to_path, &e) == ERR_OK, "%s", e.text);
-    CHECK(t, level_plan(&p, from_path, o, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, level_plan(&p, from_path, o, NULL, &e) == ERR_OK, "%s", e.text);
     struct gguf_info info;
     gguf_info(to, &info);
     CHECK_INT(t, info.file_bytes, p.file_bytes);
@@ -268,6 +268,135 @@ TEST(level_importance_counts_and_each_expert_has_its_own)
     imatrix_destroy(m);
 }
 
+/* ---- a size instead of a level -------------------------------------------------------------------- */
+
+/* Matrices that take rounding differently: values of one size, few large ones among small. */
+static const struct source_tensor targets[] = { { "blk.0.a.weight", { 256, 64, 1 }, QUANT_F32 },
+                                                { "blk.0.b.weight", { 256, 16, 1 }, QUANT_F32 },
+                                                { "blk.0.c.weight", { 96, 128, 1 }, QUANT_F32 } };
+enum { N_TARGETS = 3, MAX_TYPES = 16 };
+
+static float *write_targets(struct test *t, const char *path)
+{
+    struct gguf_writer *w = gguf_writer_create();
+    float *values = malloc((256 * 64 + 256 * 16 + 96 * 128) * sizeof *values), *next = values;
+    struct err e = { 0 };
+    CHECK(t, w && values);
+    gguf_writer_text(w, "general.architecture", "llama");
+    for (int i = 0; i < N_TARGETS; i++) {
+        uint64_t n = targets[i].ne[0] * targets[i].ne[1];
+        for (uint64_t k = 0; k < n; k++)
+            next[k] = i == 1 ? test_normal(t) * (test_below(t, 20) == 0 ? 8 : 0.3f) : test_uniform(t);
+        gguf_writer_tensor(w, targets[i].name, QUANT_F32, 2, targets[i].ne, next);
+        next += n;
+    }
+    CHECK(t, gguf_writer_save(w, path, &e) == ERR_OK, "%s", e.text);
+    gguf_writer_destroy(w);
+    return values;
+}
+
+static double error_of(const struct source_tensor *s, uint32_t type, const float *x)
+{
+    uint64_t n = s->ne[0];
+    uint8_t *blocks = malloc(quant_row_bytes(type, n));
+    float *back = malloc(n * sizeof *back);
+    double error = 0, all = 0;
+    for (uint64_t r = 0; r < s->ne[1]; r++, x += n) {
+        quant_format(type)->from_f32(blocks, x, (int64_t)n, NULL);
+        quant_format(type)->to_f32(back, blocks, (int64_t)n);
+        for (uint64_t i = 0; i < n; i++) {
+            error += pow((double)x[i] - back[i], 2);
+            all += pow((double)x[i], 2);
+        }
+    }
+    free(blocks);
+    free(back);
+    return error / all;
+}
+
+static uint64_t bytes_of(const struct source_tensor *s, uint32_t type)
+{
+    return quant_row_bytes(type, s->ne[0]) * s->ne[1];
+}
+
+static uint32_t type_named(const char *name)
+{
+    for (uint32_t type = 0; type < QUANT_N_TYPES; type++)
+        if (quant_format(type) && strcmp(quant_format(type)->name, name) == 0)
+            return type;
+    return QUANT_N_TYPES;
+}
+
+TEST(level_of_a_size_has_about_the_least_error_that_fits)
+{
+    static const double bits[] = { 3.4, 3.7, 4.0, 4.6, 5.2, 6.0, 7.1, 9.0, 16.0 };
+    static const uint32_t types[] = { QUANT_Q2_K, QUANT_Q3_K, QUANT_IQ4_XS, QUANT_IQ4_NL, QUANT_Q4_0, QUANT_Q4_K, QUANT_Q4_1,
+                                      QUANT_Q5_0, QUANT_Q5_K, QUANT_Q5_1, QUANT_Q6_K, QUANT_Q8_0, QUANT_F16 };
+    enum { N = sizeof types / sizeof *types };
+    begin(t);
+    const char *from = path_in("source.gguf");
+    float *values = write_targets(t, from);
+    double loss[N_TARGETS][N];
+    const float *x = values;
+    for (int i = 0; i < N_TARGETS; x += targets[i].ne[0] * targets[i].ne[1], i++)
+        for (int k = 0; k < N; k++)
+            loss[i][k] = quant_row_bytes(types[k], targets[i].ne[0]) ? error_of(&targets[i], types[k], x) : INFINITY;
+    for (size_t b = 0; b < sizeof bits / sizeof *bits; b++) {
+        struct level_options o = { .target_bits = bits[b], .n_threads = 2 };
+        struct level_plan p;
+        struct err e = { 0 };
+        double got = 0, best = INFINITY;
+        CHECK(t, level_plan(&p, from, &o, NULL, &e) == ERR_OK, "%g bits: %s", bits[b], e.text);
+        CHECK(t, p.bits <= bits[b], "%g bits: %g", bits[b], p.bits);
+        for (int i = 0; i < N_TARGETS; i++)
+            for (int k = 0; k < N; k++)
+                got += types[k] == type_named(p.tensors[i].to) ? loss[i][k] : 0;
+        uint64_t budget = (uint64_t)(bits[b] / 8 * (double)p.n_weights);    /* three steps are coarse */
+        for (int i = 0; i < N * N * N; i++) {
+            int k[3] = { i % N, i / N % N, i / N / N };
+            uint64_t n = 0;
+            double sum = 0;
+            for (int j = 0; j < 3; j++) {
+                n += bytes_of(&targets[j], types[k[j]]);
+                sum += loss[j][k[j]];
+            }
+            best = n <= budget && sum < best ? sum : best;
+        }
+        CHECK(t, got <= 1.5 * best, "%g bits: an error of %g, %g is to be had", bits[b], got, best);
+        level_plan_finish(&p);
+    }
+    free(values);
+}
+
+TEST(level_of_a_size_is_no_larger_and_keeps_to_what_was_said)
+{
+    begin(t);
+    const char *from = path_in("source.gguf"), *to = path_in("made.gguf");
+    const char *said[] = { "a.weight=Q8_0" };
+    struct level_options o = { .target_bytes = 30000, .tensor_types = said, .n_tensor_types = 1 };
+    struct level_progress progress = { 0 };
+    struct stat st;
+    struct gguf *g;
+    struct err e = { 0 };
+    free(write_targets(t, from));
+    CHECK(t, make(from, to, &o, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, stat(to, &st) == 0 && st.st_size <= 30000 && st.st_size > 28000, "%lld bytes", (long long)st.st_size);
+    CHECK(t, gguf_open(&g, to, &e) == ERR_OK, "%s", e.text);
+    CHECK_INT(t, gguf_tensor_find(g, "blk.0.a.weight")->type, QUANT_Q8_0);
+    CHECK(t, !gguf_kv_find(g, "general.file_type"), "of no level");
+    gguf_close(g);
+
+    o.target_bytes = 20000;
+    CHECK_INT(t, make(from, to, &o, &e), ERR_UNSUPPORTED);
+    CHECK(t, strstr(e.text, "at least"), "%s", e.text);
+    o.level = "Q4_0";
+    CHECK_INT(t, make(from, to, &o, &e), ERR_FORMAT);
+    o = (struct level_options){ .target_bits = 5 };
+    atomic_store(&progress.cancel, true);
+    struct level_plan p;
+    CHECK_INT(t, level_plan(&p, from, &o, &progress, &e), ERR_CANCELLED);
+}
+
 /* ---- what is refused ------------------------------------------------------------------------------ */
 
 static void check_refused(struct test *t, const char *from, const char *to, const struct level_options *o,
@@ -369,7 +498,7 @@ static void interrupt_in_the_middle(struct test *t, struct runner *r, const char
 {
     struct level_options o = { .level = "Q6_K", .n_threads = 1 };
     pthread_t thread;
-    CHECK(t, level_plan(&r->plan, from, &o, &r->err) == ERR_OK, "%s", r->err.text);
+    CHECK(t, level_plan(&r->plan, from, &o, NULL, &r->err) == ERR_OK, "%s", r->err.text);
     CHECK(t, pthread_create(&thread, NULL, run, r) == 0);
     while (atomic_load(&r->progress.done_bytes) == 0 && !atomic_load(&r->is_over))
         sched_yield();
@@ -451,7 +580,7 @@ TEST(level_notices_a_source_that_changed_since_the_plan)
     struct level_progress progress = { 0 };
     struct err e = { 0 };
     write_source(t, meddled, NULL);
-    CHECK(t, level_plan(&p, meddled, &o, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, level_plan(&p, meddled, &o, NULL, &e) == ERR_OK, "%s", e.text);
     cut(NULL);
     CHECK_INT(t, level_make(&p, path_in("made.gguf"), &progress, &e), ERR_IO, "%s", e.text);
     CHECK_INT(t, files_here(), 1);
