@@ -45,9 +45,10 @@ set(border              engine/base engine/engine.h engine/sampler/sampler_param
 may(app/config          engine/base app/ui app/chat)
 may(app/ui              engine/base app/config app/chat)
 may(app/chat            ${border} app/config app/ui)
+may(app/measure         ${border})
 may(app/term            engine/base app/ui/cell.h)
-may(app/loop            ${border} app/config app/chat app/ui app/term)
-may(app/cmd             ${border} app/config app/chat app/ui/neutral.h)
+may(app/loop            ${border} app/config app/chat app/measure app/ui app/term)
+may(app/cmd             ${border} app/config app/chat app/measure app/ui/neutral.h)
 may(app/cmd/cmd_chat.c  ${border} app/config app/chat app/cmd app/loop)    # the command that opens the chat
 may(app/main.c          ${border} app)
 

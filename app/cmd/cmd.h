@@ -49,6 +49,10 @@ struct cmd_model {
  * failed, and the model's warnings. Returns EXIT_CODE_OK, _MODEL or _FAILURE. */
 enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum model_use use,
                               int32_t n_threads);
+/* Another model, a file or a name as for -m, opened in the engine of the first; model_close() before that is closed.
+ * Says on stderr what failed, and when the two together are more than the memory there is. */
+enum exit_code cmd_model_beside(struct model **out, const struct app *app, const struct cmd_model *first,
+                                const char *name);
 /* Says the warnings of a model from the first-th on; returns how many there are. INT32_MAX: only counts. */
 int32_t cmd_warn(const struct model *m, int32_t first);
 /* Says why a device is not used that was asked for, or that would have been taken. */
@@ -77,6 +81,8 @@ void cmd_put(FILE *out, const char *text, size_t n_bytes);
 void cmd_put_line(FILE *out, const char *text);
 /* A JSON string; bytes that are no UTF-8 become U+FFFD. Never NULL but for want of memory. */
 json_t *cmd_json_text(const char *bytes, size_t n_bytes);
+/* null where JSON has no such number. */
+json_t *cmd_json_number(double value);
 /* Columns of the terminal behind out; 100 when there is none. */
 int cmd_columns(FILE *out);
 /* "98.4 MB": decimal units, as file listings have them. */

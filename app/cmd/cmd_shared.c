@@ -2,6 +2,7 @@
 #include "app/cmd/cmd.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -51,6 +52,11 @@ json_t *cmd_json_text(const char *bytes, size_t n_bytes)
     json_t *value = json_stringn_nocheck(buf_text(&text), text.n_bytes);
     buf_finish(&text);
     return value;
+}
+
+json_t *cmd_json_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 void cmd_complain(const char *format, ...)
@@ -160,6 +166,29 @@ enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum
     enum command c = app->config->command;
     if (c == COMMAND_RUN || c == COMMAND_TEMPLATE || c == COMMAND_TOKENIZE)    /* figures need no advice */
         cmd_warn(out->model, 0);
+    return EXIT_CODE_OK;
+}
+
+enum exit_code cmd_model_beside(struct model **out, const struct app *app, const struct cmd_model *first,
+                                const char *name)
+{
+    char path[PATHS_BYTES], size[32], available[32];
+    struct engine_info info;
+    struct err e;
+    *out = NULL;
+    enum err_code rc = model_table_choose(app->paths, name, path, &e);
+    if (rc == ERR_OK)
+        rc = model_open(out, first->eng, path, MODEL_RUN, &e);
+    if (rc != ERR_OK) {
+        cmd_complain("%s", e.text);
+        return EXIT_CODE_MODEL;
+    }
+    engine_info(first->eng, &info);
+    uint64_t n_bytes = model_info(first->model)->file_bytes + model_info(*out)->file_bytes;
+    uint64_t room = info.memory_available_bytes + info.memory_resident_bytes;
+    if (n_bytes > room)
+        cmd_complain("%s and %s are %s together, with %s of memory to be had: this will be slow", first->path, path,
+                     cmd_size(n_bytes, size), cmd_size(room, available));
     return EXIT_CODE_OK;
 }
 

@@ -101,7 +101,7 @@ struct config {
     const char *template_file;
     const char *ids_file, *output;
     int32_t n_chunks;
-    const char *save_logits, *kl_base;
+    const char *save_logits, *kl_base, *kl_model, *versus;
     struct config_list bench_prompt, bench_predict, bench_depth, bench_threads;
     bool bench_memory, bench_passes;
     int32_t bench_repeat;

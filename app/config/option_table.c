@@ -25,7 +25,8 @@ static const struct command_row commands[COMMAND_COUNT] = {
     [COMMAND_PERPLEXITY] = { "perplexity", "-m MODEL (-f FILE | --kl-base FILE) [options]",
         "how well a model predicts a text",
         "Defined and written as llama.cpp does: chunks of -c tokens, the second half of each is scored. With "
-        "--kl-base also how far the predictions are from those in a file.", 0, 0, "" },
+        "--kl-model also how far the predictions are from another model's, with --kl-base from those in a file; "
+        "--versus compares two models at the same places.", 0, 0, "" },
     [COMMAND_BENCH] = { "bench", "-m MODEL [options]", "speed of reading a prompt and of answering",
         "Fields and tests are those of llama-bench, so results can be laid side by side.", 0, 0, "" },
     [COMMAND_IMATRIX] = { "imatrix", "[-m MODEL] [-f FILE] [-o OUT] [options]",
@@ -136,6 +137,10 @@ static const struct option rows[] = {
       .help = "keep the log-probabilities, in the file format of llama.cpp's KL divergence base" },
     { .names = "--kl-base", .kind = OPTION_TEXT, .offset = AT(kl_base), .value = "FILE",
       .commands = PERPLEXITY, .help = "compare with the log-probabilities in such a file; it has text and -c too" },
+    { .names = "--kl-model", .kind = OPTION_TEXT, .offset = AT(kl_model), .value = "MODEL",
+      .commands = PERPLEXITY, .help = "compare with the predictions of this model; both are in memory" },
+    { .names = "--versus", .kind = OPTION_TEXT, .offset = AT(versus), .value = "MODEL",
+      .commands = PERPLEXITY, .help = "another model over the same text, and what the two differ by" },
 
     { .names = "-p --n-prompt", .kind = OPTION_LIST, .offset = AT(bench_prompt), .value = "N,...",
       .min = 0, .max = 1 << 20, .preset = "512", .commands = BENCH, .help = "prompt lengths to measure" },
@@ -243,7 +248,8 @@ static const struct option rows[] = {
       .help = "files of system prompts and chats, which later starts need not read again; 0: none" },
 
     { .names = "--json", .kind = OPTION_FLAG, .offset = AT(json),
-      .commands = RUN | INSPECT | MODELS | TOKENIZE | IMATRIX | CACHE | DOCTOR, .help = "one JSON object instead of text" },
+      .commands = RUN | INSPECT | MODELS | TOKENIZE | IMATRIX | CACHE | DOCTOR | PERPLEXITY,
+      .help = "one JSON object instead of text" },
     { .names = "-h --help", .kind = OPTION_FLAG, .offset = AT(help), .commands = ALL, .help = "this text" },
     { .names = "--version", .kind = OPTION_FLAG, .offset = AT(version), .commands = ALL,
       .help = "the program's version" },

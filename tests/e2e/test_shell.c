@@ -510,8 +510,8 @@ TEST(perplexity_against_its_own_file_and_a_changed_one)
     QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", saved);
     CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
     CHECK(t, figure(t, &r, "Final estimate: PPL = ") == ppl, "%s", r.s.out);
-    CHECK(t, fabs(figure(t, &r, "Mean KLD: ")) < 1e-5, "%s", r.s.out);
-    CHECK(t, figure(t, &r, "Same top p: ") == 100, "%s", r.s.out);
+    CHECK(t, fabs(figure(t, &r, "Mean    KLD:")) < 1e-5, "%s", r.s.out);
+    CHECK(t, figure(t, &r, "Same top p:") == 100, "%s", r.s.out);
 
     /* The last row says that one token is certain which is not. */
     size_t n_bytes;
@@ -526,9 +526,9 @@ TEST(perplexity_against_its_own_file_and_a_changed_one)
     FILE *f = fopen(saved, "wb");
     CHECK(t, f && fwrite(file, 1, n_bytes, f) == n_bytes && fclose(f) == 0);
     QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", saved);
-    double worst = figure(t, &r, "Maximum KLD: "), mean = figure(t, &r, "Mean KLD: ");
+    double worst = figure(t, &r, "Maximum KLD:"), mean = figure(t, &r, "Mean    KLD:");
     CHECK(t, worst > 1 && fabs(mean - worst / 62) < 1e-4, "%s", r.s.out);
-    CHECK(t, fabs(figure(t, &r, "Same top p: ") - 100 * 61.0 / 62) < 0.01, "%s", r.s.out);
+    CHECK(t, fabs(figure(t, &r, "Same top p:") - 100 * 61.0 / 62) < 0.01, "%s", r.s.out);
 
     f = fopen(saved, "wb");
     CHECK(t, f && fwrite(file, 1, n_bytes - 1, f) == n_bytes - 1 && fclose(f) == 0);
@@ -539,6 +539,112 @@ TEST(perplexity_against_its_own_file_and_a_changed_one)
     QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", path);
     CHECK_INT(t, r.s.code, 1);
     CHECK(t, strstr(r.s.err, "not a file of --save-logits") != NULL, "%s", r.s.err);
+    shell_finish(&r.s);
+}
+
+/* Letters of no meaning, long enough for some chunks of 64 tokens. */
+static void write_letters(struct test *t, struct rig *r, const char *name, char path[HOME_PATH_BYTES])
+{
+    char text[2000];
+    for (size_t i = 0; i < sizeof text - 1; i++)
+        text[i] = (char)('a' + test_below(t, 26));
+    text[sizeof text - 1] = '\0';
+    home_write(t, &r->home, name, text);
+    home_path(&r->home, name, path);
+}
+
+static double json_figure(struct test *t, const json_t *all, const char *key, const char *name)
+{
+    const json_t *value = json_object_get(json_object_get(all, key), name);
+    CHECK(t, json_is_number(value), "%s.%s", key, name);
+    return json_number_value(value);
+}
+
+TEST(perplexity_against_another_model_needs_no_file)
+{
+    struct rig r;
+    struct tiny_model m;
+    char path[HOME_PATH_BYTES], saved[HOME_PATH_BYTES];
+    rig_make(t, &r, NULL, false);
+    tiny_model_init(&m);
+    m.weight_type = QUANT_Q4_1;    /* the same weights, coarser */
+    home_add_model(t, &r.home, "coarse", &m);
+    write_letters(t, &r, "text.txt", path);
+    home_path(&r.home, "saved.kld", saved);
+
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-model", "small", "-f", path, "-c", "64", "--chunks", "3",
+         "--json");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    json_t *all = json_loads(r.s.out, 0, NULL);
+    CHECK(t, json_figure(t, all, "kl", "mean") == 0 && json_figure(t, all, "kl", "max") == 0, "%s", r.s.out);
+    CHECK(t, json_figure(t, all, "kl", "high") == 0 && json_figure(t, all, "delta_p", "rms") == 0, "%s", r.s.out);
+    CHECK(t, json_figure(t, all, "same_top", "mean") == 1, "%s", r.s.out);
+    json_decref(all);
+
+    /* A file of the base says the same as the base itself, up to the rounding of its codes. */
+    QUIP(t, &r, NULL, "perplexity", "-m", "coarse", "--kl-model", "small", "-f", path, "-c", "64", "--chunks", "3",
+         "--json");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    all = json_loads(r.s.out, 0, NULL);
+    double kl = json_figure(t, all, "kl", "mean"), low = json_figure(t, all, "kl", "low");
+    CHECK(t, kl > 1e-5 && low < kl && json_figure(t, all, "kl", "high") > kl, "%s", r.s.out);
+    CHECK_INT(t, json_integer_value(json_object_get(all, "n_positions")), 3 * 31);
+    json_decref(all);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "-f", path, "-c", "64", "--chunks", "3", "--save-logits", saved);
+    QUIP(t, &r, NULL, "perplexity", "-m", "coarse", "--kl-base", saved, "--json");
+    all = json_loads(r.s.out, 0, NULL);
+    CHECK(t, fabs(json_figure(t, all, "kl", "mean") - kl) < 1e-5 + 0.01 * kl, "%.7f, not %s", kl, r.s.out);
+    json_decref(all);
+
+    /* Two models at the same places: against itself the difference is nothing, with no interval left. */
+    QUIP(t, &r, NULL, "perplexity", "-m", "coarse", "--kl-base", saved, "--versus", "coarse", "--json");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    all = json_loads(r.s.out, 0, NULL);
+    const json_t *less = json_object_get(all, "difference");
+    CHECK(t, json_figure(t, less, "kl", "low") == 0 && json_figure(t, less, "kl", "high") == 0, "%s", r.s.out);
+    json_decref(all);
+    QUIP(t, &r, NULL, "perplexity", "-m", "coarse", "--versus", "small", "--kl-base", saved);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, fabs(figure(t, &r, "Mean KLD(V)                   :")) < 1e-5, "%s", r.s.out);
+    CHECK(t, fabs(figure(t, &r, "Mean KLD(Q) - KLD(V)          :") - kl) < 1e-5 + 0.01 * kl, "%s", r.s.out);
+    QUIP(t, &r, NULL, "perplexity", "-m", "coarse", "--versus", "small", "-f", path, "-c", "64", "--chunks", "3");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strstr(r.s.out, "PPL(Q)/PPL(V)") && !strstr(r.s.out, "KLD"), "%s", r.s.out);
+
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-model", "small", "--kl-base", saved);
+    CHECK_INT(t, r.s.code, 2);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-model", "nowhere", "-f", path);
+    CHECK_INT(t, r.s.code, 3);
+    shell_finish(&r.s);
+}
+
+TEST(perplexity_takes_as_many_chunks_as_a_file_of_a_run_cut_short_has)
+{
+    struct rig r;
+    char path[HOME_PATH_BYTES], saved[HOME_PATH_BYTES];
+    rig_make(t, &r, NULL, false);
+    write_letters(t, &r, "text.txt", path);
+    home_path(&r.home, "saved.kld", saved);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "-f", path, "-c", "64", "--chunks", "3", "--save-logits", saved);
+    size_t n_bytes;
+    char *file = test_read_file(saved, &n_bytes);
+    FILE *f = fopen(saved, "wb");
+    CHECK(t, f && fwrite(file, 1, n_bytes - 100, f) == n_bytes - 100 && fclose(f) == 0);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", saved);
+    CHECK_INT(t, r.s.code, 1);
+    CHECK(t, strstr(r.s.err, "after 2 of 3 chunks; --chunks 2 takes those"), "%s", r.s.err);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", saved, "--chunks", "2");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+
+    /* The last token of a chunk is never evaluated, but its probability is looked up. */
+    int32_t beyond = 0x7ffffff0;
+    memcpy(file + 8 + 12 + 63 * 4, &beyond, sizeof beyond);
+    f = fopen(saved, "wb");
+    CHECK(t, f && fwrite(file, 1, n_bytes, f) == n_bytes && fclose(f) == 0);
+    QUIP(t, &r, NULL, "perplexity", "-m", "small", "--kl-base", saved);
+    CHECK_INT(t, r.s.code, 1);
+    CHECK(t, strstr(r.s.err, "token 63 is 2147483632"), "%s", r.s.err);
+    free(file);
     shell_finish(&r.s);
 }
 
