@@ -35,9 +35,10 @@ static bool root_is(const char *root, struct paths *p)
     join(p->model_table, root, "/assets/models.txt");
     join(p->calibration, root, "/assets/calibration.txt");
     join(p->fetch_script, root, "/app/fetch-model.sh");
+    join(p->measure_text, root, "/assets/measure.txt");
     if (p->model_table[0] && access(p->model_table, R_OK) == 0)
         return true;
-    p->model_table[0] = p->calibration[0] = p->fetch_script[0] = '\0';
+    p->model_table[0] = p->calibration[0] = p->fetch_script[0] = p->measure_text[0] = '\0';
     return false;
 }
 

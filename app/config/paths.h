@@ -15,6 +15,7 @@ struct paths {
     char kv_cache[PATHS_BYTES];        /* folder of prefixes read before: XDG_CACHE_HOME/quip/kv */
     char model_table[PATHS_BYTES];     /* assets/models.txt */
     char calibration[PATHS_BYTES];     /* assets/calibration.txt */
+    char measure_text[PATHS_BYTES];    /* assets/measure.txt */
     char fetch_script[PATHS_BYTES];    /* app/fetch-model.sh */
 };
 

@@ -13,6 +13,7 @@ static int32_t first_scored(const struct comparison *c)
     return c->o.n_ctx / 2;
 }
 
+/* Between two chunks the sessions may have served others. */
 static void begin_chunk(struct comparison *c)
 {
     const int32_t *tokens = c->o.tokens + (size_t)c->chunk * (size_t)c->o.n_ctx;
@@ -22,8 +23,6 @@ static void begin_chunk(struct comparison *c)
     for (int i = 0; i < COMPARISON_SIDES; i++)
         if (c->o.sessions[i])
             session_truncate(c->o.sessions[i], 0, 0);
-    c->at = 0;
-    c->side = COMPARISON_SUBJECT;
 }
 
 enum err_code comparison_init(struct comparison *c, const struct comparison_options *o, struct err *e)
@@ -45,8 +44,6 @@ enum err_code comparison_init(struct comparison *c, const struct comparison_opti
         comparison_finish(c);
         return err_set(e, ERR_NOMEM, "no memory for %d rows of %d logits", c->slice, o->n_vocab);
     }
-    if (o->n_chunks > 0)
-        begin_chunk(c);
     return ERR_OK;
 }
 
@@ -88,6 +85,8 @@ enum err_code comparison_step(struct comparison *c, bool *done, struct err *e)
     *done = c->chunk >= c->o.n_chunks;
     if (*done)
         return ERR_OK;
+    if (c->at == 0 && c->side == COMPARISON_SUBJECT)
+        begin_chunk(c);
     bool scores = c->at >= first_scored(c);
     int32_t end = scores ? c->o.n_ctx - 1 : first_scored(c);    /* nothing is known to follow the last token */
     int32_t most = scores ? c->slice : COMPARISON_BATCH, n = end - c->at < most ? end - c->at : most;
@@ -106,10 +105,9 @@ enum err_code comparison_step(struct comparison *c, bool *done, struct err *e)
     c->at += n;
     if (rc != ERR_OK || c->at < c->o.n_ctx - 1)
         return rc;
+    c->at = 0;
     c->chunk++;
     *done = c->chunk >= c->o.n_chunks;
-    if (!*done)
-        begin_chunk(c);
     return ERR_OK;
 }
 

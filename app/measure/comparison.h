@@ -11,7 +11,8 @@
  *
  * A chunk is n_ctx tokens, evaluated from an empty cache with its first token replaced by the beginning token where
  * the vocabulary wants one. Its first half is context; the logits at positions n_ctx/2 .. n_ctx-2 score the tokens
- * after them. All sides go over the same few positions before any goes on, so that the logits of a whole chunk are never held:
+ * after them. All sides go over the same few positions before any goes on, so that the logits of a whole chunk are
+ * never held:
  *
  *     subject  [ context ][ slice ]             [ slice ]
  *     base     [ context ]         [ slice ]

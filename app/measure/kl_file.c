@@ -70,7 +70,7 @@ static enum err_code read_heading(struct kl_file *k, struct err *e)
                      KL_FILE_VOCAB_MOST);
     if (rc == ERR_OK && (k->n_ctx < KL_FILE_CTX_LEAST || k->n_ctx > KL_FILE_CTX_MOST || k->n_chunks < 1 ||
                          k->n_chunks > KL_FILE_TOKENS_MOST / k->n_ctx))
-        rc = err_set(e, ERR_FORMAT, "%s: %d chunks of %d tokens; chunks of %d to %d, and at most %d tokens in all wanted",
+        rc = err_set(e, ERR_FORMAT, "%s: %d chunks of %d tokens; chunks of %d to %d, at most %d tokens in all wanted",
                      k->name, k->n_chunks, k->n_ctx, KL_FILE_CTX_LEAST, KL_FILE_CTX_MOST, KL_FILE_TOKENS_MOST);
     return rc == ERR_OK ? count_whole(k, e) : rc;
 }

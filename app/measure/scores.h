@@ -8,8 +8,8 @@
 #include "app/measure/estimate.h"
 #include "engine/base/err.h"
 
-/* What a model's predictions at the positions of a text are worth, alone and beside those of a base, and what that comes
- * to. Arithmetic alone: where the logits come from is comparison.h's business.
+/* What a model's predictions at the positions of a text are worth, alone and beside those of a base, and what that
+ * comes to. Arithmetic alone: where the logits come from is comparison.h's business.
  *
  *   nll       -ln p(next token)
  *   kl        sum over the vocabulary of p_base * (ln p_base - ln p): KL divergence of the model from the base

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/measure/measure.h"
 #include "engine/engine.h"
 #include "tests/support/tiny_model.h"
 
@@ -200,4 +201,57 @@ TEST(alloc_failure_of_a_second_session_leaves_the_first_alone)
     model_close(m);
     engine_destroy(eng);
     token_list_finish(&ids);
+}
+
+/* Measuring to its end, with a file that is written meanwhile. */
+static enum err_code measure_all(const struct measure_options *o, struct measure_result *out, struct err *e)
+{
+    struct measure *m;
+    bool done = false;
+    enum err_code rc = measure_create(&m, o, e);
+    while (rc == ERR_OK && !done)
+        rc = measure_step(m, &done, e);
+    if (rc == ERR_OK)
+        rc = measure_result(m, out, e);
+    measure_destroy(m);
+    return rc;
+}
+
+TEST(alloc_failure_while_measuring_is_an_error_and_leaves_the_session)
+{
+    struct tiny_model tiny;
+    struct engine *eng;
+    struct model *m;
+    struct session *s;
+    struct measure_result plain, got;
+    struct err e = { 0 };
+    char path[512], saved[512], text[600];
+    long at = 0;
+    enum err_code rc;
+    fail_all = false;
+    snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
+    snprintf(saved, sizeof saved, "%s/saved.kld", test_folder(t));
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)('a' + test_below(t, 26));
+    tiny_model_init(&tiny);
+    CHECK_INT(t, tiny_model_write(&tiny, path, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, engine_create(&eng, &(struct engine_options){ .n_threads = 1 }, &e), ERR_OK);
+    CHECK_INT(t, model_open(&m, eng, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, session_create(&s, m, &(struct session_options){ .n_ctx = MEASURE_SESSION_CTX }, &e), ERR_OK);
+    struct measure_options o = { .session = s, .model = m, .text = text, .n_text = sizeof text, .budget_ms = 600000,
+                                 .save_file = saved, .n_chunks = 2 };
+    CHECK_INT(t, measure_all(&o, &plain, &e), ERR_OK, "%s", e.text);
+    do {
+        e = (struct err){ 0 };
+        failed = false;
+        countdown = ++at;
+        rc = measure_all(&o, &got, &e);
+        countdown = 0;
+        CHECK(t, rc == ERR_OK || (rc == ERR_NOMEM && e.text[0]), "allocation %ld: %s", at, e.text);
+        CHECK(t, rc != ERR_OK || got.scores.nll.mean == plain.scores.nll.mean, "allocation %ld", at);
+    } while (failed);
+    CHECK(t, at > 15, "only %ld allocations", at);
+    session_destroy(s);
+    model_close(m);
+    engine_destroy(eng);
 }
