@@ -23,6 +23,7 @@ static const command_fn commands[COMMAND_COUNT] = {
     [COMMAND_BENCH] = cmd_bench,
     [COMMAND_IMATRIX] = cmd_imatrix,
     [COMMAND_QUANTIZE] = cmd_quantize,
+    [COMMAND_EVAL] = cmd_eval,
     [COMMAND_CACHE] = cmd_cache,
     [COMMAND_DOCTOR] = cmd_doctor,
 };

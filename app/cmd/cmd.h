@@ -33,6 +33,7 @@ enum exit_code cmd_perplexity(const struct app *app);
 enum exit_code cmd_bench(const struct app *app);
 enum exit_code cmd_imatrix(const struct app *app);
 enum exit_code cmd_quantize(const struct app *app);
+enum exit_code cmd_eval(const struct app *app);
 enum exit_code cmd_cache(const struct app *app);
 enum exit_code cmd_doctor(const struct app *app);
 

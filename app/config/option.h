@@ -28,6 +28,7 @@ enum command {
     COMMAND_BENCH,
     COMMAND_IMATRIX,
     COMMAND_QUANTIZE,
+    COMMAND_EVAL,
     COMMAND_CACHE,
     COMMAND_DOCTOR,
     COMMAND_COUNT
@@ -102,6 +103,8 @@ struct config {
     const char *ids_file, *output;
     int32_t n_chunks;
     const char *save_logits, *kl_base, *kl_model, *versus;
+    int32_t eval_limit, eval_seed, eval_seconds, n_shots;
+    const char *eval_save;
     struct config_list bench_prompt, bench_predict, bench_depth, bench_threads;
     bool bench_memory, bench_passes;
     int32_t bench_repeat;

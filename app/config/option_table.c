@@ -38,6 +38,12 @@ static const struct command_row commands[COMMAND_COUNT] = {
         "IN is a GGUF file or a name that `quip models` shows, best one of F16, BF16 or F32. LEVEL is one of F32 F16 BF16 "
         "Q8_0 Q6_K Q5_K_M Q5_K_S Q5_1 Q5_0 Q4_K_M Q4_K_S Q4_1 Q4_0 IQ4_NL IQ4_XS MXFP4_MOE Q3_K_L Q3_K_M Q3_K_S Q2_K "
         "Q2_K_S, and means to each tensor what it means to llama.cpp, which can use the file.", 1, 3, "IN OUT LEVEL" },
+    [COMMAND_EVAL] = { "eval", "(hellaswag FILE | gsm8k FILE | quick) -m MODEL [options]",
+        "tasks with right and wrong answers, or a measure in seconds",
+        "hellaswag: which of four endings is likeliest, tasks, order and score as llama.cpp has them; six lines a "
+        "task. gsm8k: word problems, answered greedily through the chat template; a line of JSON a task. quick: both "
+        "speeds, and the KL divergence from --kl-model or --kl-base over as much of a short text as fits the time.",
+        1, 2, "KIND FILE" },
     [COMMAND_CACHE] = { "cache", "[clear] [-m MODEL] [--json]", "what was kept of prompts read before",
         "Lists the files in which system prompts and chats are kept, so that a later start need not read them "
         "again. `quip cache clear` removes them.", 0, 1, "clear" },
@@ -63,10 +69,11 @@ const struct command_row *command_row(enum command c)
 #define BENCH (1u << COMMAND_BENCH)
 #define IMATRIX (1u << COMMAND_IMATRIX)
 #define QUANTIZE (1u << COMMAND_QUANTIZE)
+#define EVAL (1u << COMMAND_EVAL)
 #define CACHE (1u << COMMAND_CACHE)
 #define DOCTOR (1u << COMMAND_DOCTOR)
 #define ALL ((1u << COMMAND_COUNT) - 1)
-#define MEASURE (LOGITS | PERPLEXITY | BENCH)
+#define MEASURE (LOGITS | PERPLEXITY | BENCH | EVAL)
 #define ENGINE (CHAT | RUN | MEASURE)
 
 #define KV_TYPES "f16 q8_0 q4_0 kv4 kv3 f32"
@@ -91,6 +98,8 @@ static const struct option rows[] = {
       .commands = RUN | TOKENIZE | PERPLEXITY, .help = "text from a file; - is stdin" },
     { .names = "-f --file", .kind = OPTION_TEXT, .offset = AT(file), .value = "FILE", .commands = IMATRIX,
       .help = "the text to read, - is stdin; without it one that comes with quip: chat, prose, code, many languages" },
+    { .names = "-f --file", .kind = OPTION_TEXT, .offset = AT(file), .value = "FILE", .commands = EVAL,
+      .help = "quick: this text in place of the one that comes with the program" },
     { .names = "--system -sys --system-prompt", .kind = OPTION_TEXT, .offset = AT(system),
       .value = "TEXT", .commands = CHAT | RUN, .help = "system prompt" },
     { .names = "--system-file -sysf --system-prompt-file", .kind = OPTION_TEXT,
@@ -99,8 +108,11 @@ static const struct option rows[] = {
     { .names = "-n --predict --n-predict", .kind = OPTION_INT, .offset = AT(n_predict), .value = "N",
       .min = -1, .max = 1 << 24, .preset = TEXT_OF(OPTION_PREDICT), .commands = CHAT | RUN,
       .help = "tokens of an answer at most; -1: until it ends" },
+    { .names = "-n --predict --n-predict", .kind = OPTION_INT, .offset = AT(n_predict), .value = "N",
+      .min = -1, .max = 1 << 24, .preset = "512", .commands = EVAL,
+      .help = "gsm8k: tokens of an answer at most; -1: until it ends" },
     { .names = "--think", .kind = OPTION_CHOICE, .offset = AT(think), .value = "MODE",
-      .choices = "fold on off", .preset = "fold", .commands = CHAT | RUN,
+      .choices = "fold on off", .preset = "fold", .commands = CHAT | RUN | EVAL,
       .help = "thoughts of models that think: fold hides them, on shows them, off asks for none" },
     { .names = "--spec", .kind = OPTION_INT, .offset = AT(spec), .value = "N", .choices = "auto off", .min = 1,
       .max = OPTION_SPEC_MOST, .preset = "auto", .commands = CHAT | RUN,
@@ -133,14 +145,27 @@ static const struct option rows[] = {
     { .names = "--chunks", .kind = OPTION_INT, .offset = AT(n_chunks), .value = "N", .min = -1,
       .max = 1 << 24, .preset = "-1", .commands = PERPLEXITY | IMATRIX, .help = "chunks at most; -1: all" },
     { .names = "--save-logits --kl-divergence-base --save-all-logits", .kind = OPTION_TEXT,
-      .offset = AT(save_logits), .value = "FILE", .commands = PERPLEXITY,
+      .offset = AT(save_logits), .value = "FILE", .commands = PERPLEXITY | EVAL,
       .help = "keep the log-probabilities, in the file format of llama.cpp's KL divergence base" },
     { .names = "--kl-base", .kind = OPTION_TEXT, .offset = AT(kl_base), .value = "FILE",
-      .commands = PERPLEXITY, .help = "compare with the log-probabilities in such a file; it has text and -c too" },
+      .commands = PERPLEXITY | EVAL,
+      .help = "compare with the log-probabilities in such a file; it has text and -c too" },
     { .names = "--kl-model", .kind = OPTION_TEXT, .offset = AT(kl_model), .value = "MODEL",
-      .commands = PERPLEXITY, .help = "compare with the predictions of this model; both are in memory" },
+      .commands = PERPLEXITY | EVAL, .help = "compare with the predictions of this model; both are in memory" },
     { .names = "--versus", .kind = OPTION_TEXT, .offset = AT(versus), .value = "MODEL",
       .commands = PERPLEXITY, .help = "another model over the same text, and what the two differ by" },
+
+    { .names = "--limit --hellaswag-tasks", .kind = OPTION_INT, .offset = AT(eval_limit), .value = "N",
+      .min = 0, .max = 1 << 24, .preset = "0", .commands = EVAL,
+      .help = "tasks drawn from the file; 0: 400 of hellaswag, 100 of gsm8k" },
+    { .names = "-s --seed", .kind = OPTION_INT, .offset = AT(eval_seed), .value = "N", .min = 0, .max = INT32_MAX,
+      .preset = "1", .commands = EVAL, .help = "which tasks are drawn" },
+    { .names = "--shots", .kind = OPTION_INT, .offset = AT(n_shots), .value = "N", .min = 0, .max = 8, .preset = "0",
+      .commands = EVAL, .help = "gsm8k: examples with their answers before each question" },
+    { .names = "--save", .kind = OPTION_TEXT, .offset = AT(eval_save), .value = "FILE", .commands = EVAL,
+      .help = "keep each answer there, and go on from it after a run that was stopped" },
+    { .names = "--seconds", .kind = OPTION_INT, .offset = AT(eval_seconds), .value = "N", .min = 1, .max = 3600,
+      .preset = "20", .commands = EVAL, .help = "quick: time it may take" },
 
     { .names = "-p --n-prompt", .kind = OPTION_LIST, .offset = AT(bench_prompt), .value = "N,...",
       .min = 0, .max = 1 << 20, .preset = "512", .commands = BENCH, .help = "prompt lengths to measure" },
@@ -203,7 +228,7 @@ static const struct option rows[] = {
       .help = "put OUT in the place of a file that is there" },
 
     { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 0,
-      .max = 1 << 24, .preset = "0", .commands = CHAT | RUN | INSPECT | LOGITS,
+      .max = 1 << 24, .preset = "0", .commands = CHAT | RUN | INSPECT | LOGITS | EVAL,
       .help = "context in tokens; 0: what the model was made for, at most 8192" },
     { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 8,
       .max = 1 << 20, .preset = "512", .commands = PERPLEXITY | IMATRIX, .help = "tokens of a chunk" },
@@ -248,7 +273,7 @@ static const struct option rows[] = {
       .help = "files of system prompts and chats, which later starts need not read again; 0: none" },
 
     { .names = "--json", .kind = OPTION_FLAG, .offset = AT(json),
-      .commands = RUN | INSPECT | MODELS | TOKENIZE | IMATRIX | CACHE | DOCTOR | PERPLEXITY,
+      .commands = RUN | INSPECT | MODELS | TOKENIZE | IMATRIX | CACHE | DOCTOR | PERPLEXITY | EVAL,
       .help = "one JSON object instead of text" },
     { .names = "-h --help", .kind = OPTION_FLAG, .offset = AT(help), .commands = ALL, .help = "this text" },
     { .names = "--version", .kind = OPTION_FLAG, .offset = AT(version), .commands = ALL,

@@ -648,6 +648,140 @@ TEST(perplexity_takes_as_many_chunks_as_a_file_of_a_run_cut_short_has)
     shell_finish(&r.s);
 }
 
+static const char endings[] = "A dog\n0\nsleeps.\nreads a book.\nflies.\nis blue.\n"
+                              "The sun\n2\nsits.\nruns.\nsets.\nsings.\n"
+                              "A door\n1\neats.\nopens.\nswims.\nis late.\n";
+
+static int32_t lines_of(const char *text)
+{
+    int32_t n = 0;
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
+TEST(eval_hellaswag_counts_and_goes_on_where_it_was)
+{
+    struct rig r;
+    char path[HOME_PATH_BYTES], saved[HOME_PATH_BYTES];
+    size_t n_bytes;
+    rig_make(t, &r, NULL, false);
+    home_write(t, &r.home, "endings.txt", endings);
+    home_path(&r.home, "endings.txt", path);
+    home_path(&r.home, "saved.jsonl", saved);
+    QUIP(t, &r, NULL, "eval", "hellaswag", path, "-m", "small", "--json", "--save", saved);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    json_t *all = json_loads(r.s.out, 0, NULL);
+    CHECK_INT(t, json_integer_value(json_object_get(all, "n_tasks")), 3);
+    int64_t n_right = json_integer_value(json_object_get(all, "n_right"));
+    CHECK(t, json_number_value(json_object_get(all, "low")) < json_number_value(json_object_get(all, "high")));
+    json_decref(all);
+    char *whole = test_read_file(saved, &n_bytes);
+    CHECK_INT(t, lines_of(whole), 4);
+
+    /* A run that was killed in the middle of its second answer. */
+    char *second = strchr(strchr(whole, '\n') + 1, '\n') + 1;
+    FILE *f = fopen(saved, "wb");
+    size_t n_kept = (size_t)(second - whole) + 9;
+    CHECK(t, f && fwrite(whole, 1, n_kept, f) == n_kept && fclose(f) == 0);
+    QUIP(t, &r, NULL, "eval", "hellaswag", path, "-m", "small", "--json", "--save", saved);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strstr(r.s.err, "going on after 1 answers"), "%s", r.s.err);
+    all = json_loads(r.s.out, 0, NULL);
+    CHECK_INT(t, json_integer_value(json_object_get(all, "n_right")), n_right);
+    json_decref(all);
+    char *again = test_read_file(saved, &n_bytes);
+    CHECK_TEXT(t, again, whole);
+    free(again);
+
+    /* Fewer tasks of the same run, and other settings. */
+    QUIP(t, &r, NULL, "eval", "hellaswag", path, "-m", "small", "--limit", "2", "--save", saved);
+    CHECK(t, r.s.code == 0 && strstr(r.s.out, " of 2 right"), "%s", r.s.out);
+    QUIP(t, &r, NULL, "eval", "hellaswag", path, "-m", "small", "--save", saved, "--seed", "2");
+    CHECK_INT(t, r.s.code, 1);
+    CHECK(t, strstr(r.s.err, "not of this model, tasks and settings"), "%s", r.s.err);
+    again = test_read_file(saved, &n_bytes);
+    CHECK_TEXT(t, again, whole, "untouched");
+    free(again);
+    free(whole);
+    QUIP(t, &r, NULL, "eval", "hellaswag", path, "-m", "small", "--save", path);
+    CHECK_INT(t, r.s.code, 1);
+
+    home_write(t, &r.home, "endings.txt", "A dog\n7\na\nb\nc\nd\n");
+    QUIP(t, &r, NULL, "eval", "hellaswag", path, "-m", "small");
+    CHECK_INT(t, r.s.code, 1);
+    CHECK(t, strstr(r.s.err, "endings.txt: line 2: '7'"), "%s", r.s.err);
+    QUIP(t, &r, NULL, "eval", "hellaswag", "-m", "small");
+    CHECK_INT(t, r.s.code, 2);
+    QUIP(t, &r, NULL, "eval", "mmlu", path, "-m", "small");
+    CHECK_INT(t, r.s.code, 2);
+    shell_finish(&r.s);
+}
+
+TEST(eval_gsm8k_reads_the_number_of_the_answer)
+{
+    static const char problems[] = "{\"question\": \"How many?\", \"answer\": \"#### 1,042\"}\n"
+                                   "{\"question\": \"How much?\", \"answer\": \"one and #### 7\"}\n"
+                                   "{\"question\": \"How far?\", \"answer\": \"#### 1042.0\"}\n";
+    struct rig r;
+    char path[HOME_PATH_BYTES], saved[HOME_PATH_BYTES];
+    size_t n_bytes;
+    rig_make(t, &r, "It costs $1,042 today.", false);
+    home_write(t, &r.home, "problems.jsonl", problems);
+    home_path(&r.home, "problems.jsonl", path);
+    home_path(&r.home, "saved.jsonl", saved);
+    QUIP(t, &r, NULL, "eval", "gsm8k", path, "-m", "small", "--save", saved);
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    CHECK(t, strncmp(r.s.out, "gsm8k: 2 of 3 right, 66.67 %", 28) == 0, "%s", r.s.out);
+    char *text = test_read_file(saved, &n_bytes);
+    CHECK(t, strstr(text, "\"answer\":\"It costs $1,042 today.\"") && strstr(text, "\"gold\":\"7\""), "%s", text);
+    free(text);
+    /* An example leaves two to ask. */
+    QUIP(t, &r, NULL, "eval", "gsm8k", path, "-m", "small", "--shots", "1");
+    CHECK(t, r.s.code == 0 && strstr(r.s.out, " of 2 right"), "%s%s", r.s.out, r.s.err);
+    QUIP(t, &r, NULL, "eval", "gsm8k", path, "-m", "small", "--shots", "3");
+    CHECK_INT(t, r.s.code, 1);
+    QUIP(t, &r, NULL, "eval", "gsm8k", path, "-m", "small", "--limit", "1", "-n", "1");    /* cut before the number */
+    CHECK(t, strncmp(r.s.out, "gsm8k: 0 of 1 right", 19) == 0, "%s", r.s.out);
+    shell_finish(&r.s);
+}
+
+TEST(eval_quick_measures_speed_and_distance_with_its_own_text)
+{
+    struct rig r;
+    struct tiny_model m;
+    rig_make(t, &r, NULL, false);
+    tiny_model_init(&m);
+    m.weight_type = QUANT_Q4_1;
+    home_add_model(t, &r.home, "coarse", &m);
+    QUIP(t, &r, NULL, "eval", "quick", "-m", "coarse");
+    CHECK(t, r.s.code == 1 && strstr(r.s.err, "measure.txt"), "this root has no text: %s", r.s.err);
+    size_t n_bytes;
+    char *text = test_read_file("assets/measure.txt", &n_bytes);
+    home_write(t, &r.home, "root/assets/measure.txt", text);
+    free(text);
+    QUIP(t, &r, NULL, "eval", "quick", "-m", "coarse", "--kl-model", "small", "--json", "--seconds", "2");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    json_t *all = json_loads(r.s.out, 0, NULL);
+    CHECK(t, json_number_value(json_object_get(all, "answer_per_second")) > 0, "%s", r.s.out);
+    CHECK(t, json_figure(t, all, "kl", "mean") > 0 && json_figure(t, all, "same_top", "mean") <= 1, "%s", r.s.out);
+    int64_t n_chunks = json_integer_value(json_object_get(all, "n_chunks"));
+    double kl = json_figure(t, all, "kl", "mean");
+    json_decref(all);
+
+    char chunks[16];
+    snprintf(chunks, sizeof chunks, "%d", (int)n_chunks);
+    QUIP(t, &r, NULL, "perplexity", "-m", "coarse", "--kl-model", "small", "-f", "assets/measure.txt", "-c", "128",
+         "--chunks", chunks, "--json");
+    CHECK_INT(t, r.s.code, 0, "%s", r.s.err);
+    all = json_loads(r.s.out, 0, NULL);
+    CHECK(t, fabs(json_figure(t, all, "kl", "mean") / kl - 1) < 1e-6, "%.9f, not %s", kl, r.s.out);
+    json_decref(all);
+    QUIP(t, &r, NULL, "eval", "quick", "-m", "coarse", "--seconds", "1");
+    CHECK(t, r.s.code == 0 && strstr(r.s.out, "perplexity:") && !strstr(r.s.out, "KLD"), "%s", r.s.out);
+    shell_finish(&r.s);
+}
+
 TEST(bench_has_the_fields_of_llama_bench)
 {
     static const char *const fields[] = { "build_commit", "cpu_info", "model_filename", "model_type", "model_size",
