@@ -69,6 +69,11 @@ void engine_lose_device(struct engine *eng, const struct backend *b, const struc
 /* What a device's own memory has for models now: what is free, but for a reserve that the rest of the machine may
  * want. 0 without a device. */
 uint64_t engine_device_room(const struct engine_info *info);
+/* What a model may take of memory that is available: a machine needs some for everything else. */
+static inline uint64_t engine_host_room(uint64_t available_bytes)
+{
+    return available_bytes / 5 * 4;
+}
 /* As in engine_info, which reads files of the kernel. Any thread may ask for the first. */
 uint64_t engine_resident_bytes(void);
 bool engine_device_shares(const struct engine *eng);
@@ -171,7 +176,11 @@ enum err_code layers_to_move(struct model *m, int32_t *n, struct err *e);
 /* How many of the last layers, with the head, fit into so many bytes at this context; *all: what all of them take. */
 int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, uint64_t *all);
 /* Whether all layers and an embedding of its own fit into so many bytes. */
-bool layers_leave_room_to_embed(const struct model *m, uint64_t room);
+bool layers_leave_room_to_embed(const struct program *p, int32_t n_ctx, uint64_t room);
+/* The context that room is left for. */
+int32_t layers_context(const struct model *m);
+/* layers_for_device() of a program that is nobody's model. room: the device's, for models */
+int32_t layers_planned(const struct engine *eng, const struct program *p, int32_t n_ctx, uint64_t room);
 
 /* engine.c: the processor's exact arithmetic, on the engine's threads. Errors: ERR_NOMEM */
 enum err_code engine_exact_backend(struct engine *eng, struct backend **out, struct err *e);

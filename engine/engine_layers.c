@@ -52,36 +52,57 @@ int32_t layers_that_fit(const struct program *p, int32_t n_ctx, uint64_t room, u
     return fit;
 }
 
-/* The context that room is left for. */
-static int32_t context_of(const struct model *m)
+int32_t layers_context(const struct model *m)
 {
     int32_t train = m->info.n_ctx_train;
     return m->engine->n_ctx ? m->engine->n_ctx : train < DEFAULT_CTX ? train : DEFAULT_CTX;
 }
 
-bool layers_leave_room_to_embed(const struct model *m, uint64_t room)
+bool layers_leave_room_to_embed(const struct program *p, int32_t n_ctx, uint64_t room)
 {
-    const struct program *p = m->program;
     uint64_t all = 0;
-    int32_t fit = layers_that_fit(p, context_of(m), room, &all);
+    int32_t fit = layers_that_fit(p, n_ctx, room, &all);
     return fit == p->n_layers && p->steps[0].w[0]->n_bytes <= room - all;
 }
 
+static int32_t asked_for(const struct engine *eng, int32_t n_layers)
+{
+    int32_t asked = eng->n_gpu_layers;
+    return asked <= 0 ? -1 : asked < n_layers ? asked : n_layers;
+}
+
+static bool too_few(int32_t n, const struct program *p)
+{
+    return n * LEAST_PART < p->n_layers;
+}
+
+int32_t layers_planned(const struct engine *eng, const struct program *p, int32_t n_ctx, uint64_t room)
+{
+    uint64_t all;
+    int32_t asked = asked_for(eng, p->n_layers), fit;
+    if (eng->backend == eng->cpu)
+        return 0;
+    if (asked > 0)
+        return asked;
+    fit = layers_that_fit(p, n_ctx, room, &all);
+    return too_few(fit, p) ? 0 : fit;
+}
+
 /* None where they are too few. text: what is to be said where it is not all; "". */
-static int32_t choose(const struct model *m, const struct engine_info *info, const char *too_few,
+static int32_t choose(const struct model *m, const struct engine_info *info, const char *none_fit,
                       char text[ERR_TEXT_BYTES])
 {
     const struct program *p = m->program;
     uint64_t all = 0;
-    int32_t n_ctx = context_of(m);
+    int32_t n_ctx = layers_context(m);
     uint64_t room = engine_device_room(info);
     int32_t fit = layers_that_fit(p, n_ctx, room, &all);
-    bool none = fit * LEAST_PART < p->n_layers;
+    bool none = too_few(fit, p);
     double gib = 1u << 30;
     text[0] = '\0';
     if (fit < p->n_layers)
         snprintf(text, ERR_TEXT_BYTES, "%s: %d of %d layers %s; all take %.1f GiB with a context of %d tokens, %.1f GiB "
-                 "may be used%s", info->device, fit, p->n_layers, none ? too_few : "fit, the processor has the others",
+                 "may be used%s", info->device, fit, p->n_layers, none ? none_fit : "fit, the processor has the others",
                  (double)all / gib, n_ctx, (double)room / gib, none ? "" : ": a smaller context or level would fit");
     return none ? 0 : fit;
 }
@@ -97,8 +118,7 @@ int32_t layers_choose(struct model *m, const struct engine_info *info)
 
 int32_t layers_asked_for(const struct model *m)
 {
-    int32_t n_layers = m->program->n_layers, asked = m->engine->n_gpu_layers;
-    return asked <= 0 ? -1 : asked < n_layers ? asked : n_layers;
+    return asked_for(m->engine, m->program->n_layers);
 }
 
 int32_t layers_for_device(struct model *m)

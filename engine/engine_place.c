@@ -101,7 +101,7 @@ static enum err_code place_on(struct model *m, int32_t n_device, struct err *e)
 {
     struct engine_info before, after;
     engine_info(m->engine, &before);
-    m->program->embed_on_host = !layers_leave_room_to_embed(m, engine_device_room(&before));
+    m->program->embed_on_host = !layers_leave_room_to_embed(m->program, layers_context(m), engine_device_room(&before));
     enum err_code rc = choose_backend(m, n_device, e);
     if (rc == ERR_OK)
         rc = m->backend->ops->place(m->backend, m->program, &m->placed, e);

@@ -60,6 +60,11 @@ struct placed;
 
 struct backend;
 
+struct backend_bytes {
+    uint64_t weights, scratch;
+    uint64_t lookups;    /* an embedding in the mapped file, rows of which are looked up there; not in weights */
+};
+
 struct backend_ops {
     /* Places the weights.
      * Errors: ERR_NOMEM, ERR_UNSUPPORTED for a tensor type the device cannot compute */
@@ -78,6 +83,10 @@ struct backend_ops {
     uint64_t (*scratch_bytes)(const struct placed *placed, int32_t max_rows, int32_t max_logits, int32_t n_ctx);
     /* The weights in the form they are used in, be it the mapped file or memory of their own. */
     uint64_t (*weight_bytes)(const struct placed *placed);
+    /* What these two would say of a program that is placed nowhere, but for the embedding: of tensors types and shapes
+     * count, and data that is not NULL stands for any. */
+    void (*plan)(const struct backend *b, const struct program *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
+                 struct backend_bytes *out);
     /* Evaluates a batch. ERR_CANCELLED, within some 50 ms, when cancel was seen: KV of these rows, and
      * pages they complete, are not valid then. */
     enum err_code (*run)(struct placed *placed, const struct batch *batch, struct err *e);

@@ -45,22 +45,26 @@ static void split_unplace(struct placed *p)
     free(p);
 }
 
-/* The half's steps, at out, and the program they make. */
-static void cut(struct placed *p, const struct program *program, int half, struct step *out)
+/* The programs of the halves; their steps, as many as the program has, at out. */
+static void cut(const struct split_backend *b, const struct program *program, struct step *out,
+                struct program halves[2])
 {
-    int32_t n_first = p->b->n_first, n = 0;
-    p->programs[half] = *program;
-    p->programs[half].steps = out;
-    for (int32_t i = 0; i < program->n_steps; i++) {
-        const struct step *s = &program->steps[i];
-        if (is_first(p->b, s) != (half == 0))
-            continue;
-        out[n] = *s;
-        out[n++].layer -= half == 1 && s->kind != STEP_HEAD ? n_first : 0;
+    for (int half = 0; half < 2; half++) {
+        int32_t n_first = b->n_first, n = 0;
+        halves[half] = *program;
+        halves[half].steps = out;
+        for (int32_t i = 0; i < program->n_steps; i++) {
+            const struct step *s = &program->steps[i];
+            if (is_first(b, s) != (half == 0))
+                continue;
+            out[n] = *s;
+            out[n++].layer -= half == 1 && s->kind != STEP_HEAD ? n_first : 0;
+        }
+        halves[half].n_steps = n;
+        halves[half].n_layers = half == 0 ? n_first : program->n_layers - n_first;
+        halves[half].kv += half == 0 ? 0 : n_first;
+        out += n;
     }
-    p->programs[half].n_steps = n;
-    p->programs[half].n_layers = half == 0 ? n_first : program->n_layers - n_first;
-    p->programs[half].kv += half == 0 ? 0 : n_first;
 }
 
 static enum err_code split_place(struct backend *backend, const struct program *program, struct placed **out,
@@ -77,8 +81,7 @@ static enum err_code split_place(struct backend *backend, const struct program *
     assert(b->n_first > 0 && b->n_first < program->n_layers);
     p->b = b;
     p->steps = steps;
-    cut(p, program, 0, steps);
-    cut(p, program, 1, steps + p->programs[0].n_steps);
+    cut(b, program, steps, p->programs);
     enum err_code rc = ERR_OK;
     for (int i = 1; i >= 0 && rc == ERR_OK; i--)    /* the one that may not fit before the one that always does */
         rc = b->halves[i]->ops->place(b->halves[i], &p->programs[i], &p->halves[i], e);
@@ -114,6 +117,12 @@ static enum err_code split_reserve(struct placed *p, int32_t max_rows, int32_t m
     return rc;
 }
 
+/* What crosses, and the rows of the second half. */
+static uint64_t crossing_bytes(const struct program *g, int32_t max_rows)
+{
+    return (uint64_t)max_rows * ((uint64_t)g->n_embd * sizeof(float) + sizeof(struct batch_row));
+}
+
 void split_bytes(const struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx, struct split_bytes *out)
 {
     for (int i = 0; i < 2; i++) {
@@ -122,7 +131,7 @@ void split_bytes(const struct placed *p, int32_t max_rows, int32_t max_logits, i
         if (max_rows > 0)
             out->scratch_bytes[i] = ops_of(p, i)->scratch_bytes(p->halves[i], max_rows, i == 0 ? 0 : max_logits, n_ctx);
     }
-    out->scratch_bytes[0] += (uint64_t)max_rows * ((uint64_t)p->programs[0].n_embd * sizeof *p->x + sizeof *p->rows);
+    out->scratch_bytes[0] += crossing_bytes(&p->programs[0], max_rows);
 }
 
 static uint64_t split_scratch_bytes(const struct placed *p, int32_t max_rows, int32_t max_logits, int32_t n_ctx)
@@ -135,6 +144,34 @@ static uint64_t split_scratch_bytes(const struct placed *p, int32_t max_rows, in
 static uint64_t split_weight_bytes(const struct placed *p)
 {
     return ops_of(p, 0)->weight_bytes(p->halves[0]) + ops_of(p, 1)->weight_bytes(p->halves[1]);
+}
+
+enum err_code split_plan(struct backend *first, struct backend *last, int32_t n_first, const struct program *program,
+                         int32_t max_rows, int32_t max_logits, int32_t n_ctx, struct backend_bytes out[2],
+                         struct err *e)
+{
+    const struct split_backend b = { .n_first = n_first };
+    struct backend *const halves[2] = { first, last };
+    struct program programs[2];
+    struct step *steps = calloc((size_t)program->n_steps, sizeof *steps);
+    if (!steps)
+        return err_set(e, ERR_NOMEM, "no memory to plan %d steps", program->n_steps);
+    cut(&b, program, steps, programs);
+    for (int i = 0; i < 2; i++)
+        halves[i]->ops->plan(halves[i], &programs[i], max_rows, i == 0 ? 0 : max_logits, n_ctx, &out[i]);
+    out[0].scratch += crossing_bytes(program, max_rows);
+    free(steps);
+    return ERR_OK;
+}
+
+static void split_plan_sum(const struct backend *backend, const struct program *program, int32_t max_rows,
+                           int32_t max_logits, int32_t n_ctx, struct backend_bytes *out)
+{
+    const struct split_backend *b = (const struct split_backend *)backend;
+    struct backend_bytes bytes[2] = { 0 };
+    split_plan(b->halves[0], b->halves[1], b->n_first, program, max_rows, max_logits, n_ctx, bytes, NULL);
+    *out = (struct backend_bytes){ bytes[0].weights + bytes[1].weights, bytes[0].scratch + bytes[1].scratch,
+                                   bytes[0].lookups };
 }
 
 static enum err_code split_run(struct placed *p, const struct batch *batch, struct err *e)
@@ -174,6 +211,7 @@ static const struct backend_ops split_ops = {
     .reserve = split_reserve,
     .scratch_bytes = split_scratch_bytes,
     .weight_bytes = split_weight_bytes,
+    .plan = split_plan_sum,
     .run = split_run,
     .kv_memory_of = split_kv_memory,
     .destroy = split_destroy,

@@ -19,5 +19,10 @@ struct split_bytes {
 };
 void split_bytes(const struct placed *placed, int32_t max_rows, int32_t max_logits, int32_t n_ctx,
                  struct split_bytes *out);
+/* The same before anything is placed (backend_ops.plan), for a program cut between these two.
+ * Errors: ERR_NOMEM */
+enum err_code split_plan(struct backend *first, struct backend *last, int32_t n_first, const struct program *program,
+                         int32_t max_rows, int32_t max_logits, int32_t n_ctx, struct backend_bytes out[2],
+                         struct err *e);
 
 #endif

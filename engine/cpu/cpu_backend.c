@@ -101,17 +101,28 @@ static void forget_mapped(const void *data, uint64_t n_bytes)
         madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+static struct cpu_weight weight_of(const struct tensor *t)
+{
+    return (struct cpu_weight){ .type = t->type, .n_rows = t->n_rows, .n_cols = t->n_cols, .data = t->data,
+                                .row_bytes = t->row_bytes };
+}
+
+/* What a matrix takes beside the mapped file; 0: it stays as it is. */
+static uint64_t packed_bytes(const struct cpu_backend *b, const struct cpu_weight *w)
+{
+    if (b->tier == CPU_TIER_EXACT || !b->kern.interleave)
+        return 0;
+    return (b->kern.interleave_bytes(w) + 63) & ~63ull;
+}
+
 /* pool NULL: by this thread alone. */
 static enum err_code interleave_all(struct placed *p, struct pool *pool, const atomic_bool *cancel, struct err *e)
 {
-    const struct cpu_kern *k = &p->b->kern;
     int32_t n = p->program->n_tensors;
     uint64_t total = 0;
-    if (!k->interleave)
-        return ERR_OK;
     for (int32_t i = 0; i < n; i++)
         if (p->weights[i].data)
-            total += (k->interleave_bytes(&p->weights[i]) + 63) & ~63ull;
+            total += packed_bytes(p->b, &p->weights[i]);
     if (total == 0)
         return ERR_OK;
     void *block = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -123,11 +134,11 @@ static enum err_code interleave_all(struct placed *p, struct pool *pool, const a
     p->interleaved_bytes = total;
     char *next = block;
     for (int32_t i = 0; i < n; i++) {
-        uint64_t bytes = p->weights[i].data ? k->interleave_bytes(&p->weights[i]) : 0;
+        uint64_t bytes = p->weights[i].data ? packed_bytes(p->b, &p->weights[i]) : 0;
         if (!bytes)
             continue;
         p->weights[i].packed = next;
-        next += (bytes + 63) & ~63ull;
+        next += bytes;
     }
     struct interleave_job job = { p, n, cancel };
     if (pool)
@@ -168,8 +179,7 @@ static enum err_code place_with(struct cpu_backend *b, const struct program *pro
         if (!is_matrix(program, t))
             continue;
         rc = check_matrix(b, t, e);
-        p->weights[i] = (struct cpu_weight){ .type = t->type, .n_rows = t->n_rows, .n_cols = t->n_cols,
-                                             .data = t->data, .row_bytes = t->row_bytes };
+        p->weights[i] = weight_of(t);
     }
     for (int32_t i = 0; rc == ERR_OK && i < program->n_steps; i++) {
         const struct step *s = &program->steps[i];
@@ -179,7 +189,7 @@ static enum err_code place_with(struct cpu_backend *b, const struct program *pro
                          "layer %d: %d query heads a KV head of %d components, at most %d and %d can be computed",
                          s->layer, s->n_head / s->n_kv_head, s->d_head, CPU_ATTN_QUERIES, CPU_ATTN_MAX_D);
     }
-    if (rc == ERR_OK && b->tier != CPU_TIER_EXACT)
+    if (rc == ERR_OK)
         rc = interleave_all(p, pool, cancel, e);
     if (rc != ERR_OK) {
         cpu_unplace(p);
@@ -222,6 +232,24 @@ static uint64_t cpu_weight_bytes(const struct placed *p)
     return bytes;
 }
 
+static void cpu_plan(const struct backend *backend, const struct program *g, int32_t max_rows, int32_t max_logits,
+                     int32_t n_ctx, struct backend_bytes *out)
+{
+    struct cpu_backend *b = (struct cpu_backend *)(uintptr_t)backend;
+    const struct placed nowhere = { .b = b, .program = g };
+    *out = (struct backend_bytes){ .scratch = cpu_scratch_bytes(&nowhere, max_rows, max_logits, n_ctx) };
+    for (int32_t i = 0; i < g->n_tensors; i++) {
+        const struct tensor *t = &g->tensors[i];
+        const struct cpu_weight w = weight_of(t);
+        bool matrix = is_matrix(g, t);
+        uint64_t packed = matrix ? packed_bytes(b, &w) : 0;
+        if (matrix || t->n_rows == 1)
+            out->weights += packed ? packed : t->n_bytes;
+        if (is_embedding(g, t) && (!matrix || packed))    /* rows of the packed form are not looked up */
+            out->lookups = t->n_bytes;
+    }
+}
+
 /* ---- running -------------------------------------------------------------------------------------- */
 
 static enum err_code cpu_run(struct placed *p, const struct batch *batch, struct err *e)
@@ -253,6 +281,7 @@ static const struct backend_ops cpu_ops = {
     .reserve = cpu_scratch_reserve,
     .scratch_bytes = cpu_scratch_bytes,
     .weight_bytes = cpu_weight_bytes,
+    .plan = cpu_plan,
     .run = cpu_run,
     .destroy = cpu_destroy,
 };

@@ -57,11 +57,13 @@ static void take_thread(struct taker *t, const struct placed *p, struct cpu_thre
 {
     const struct program *g = p->program;
     int32_t widest = 0, d_head = 0;
-    for (int32_t i = 0; i < g->n_tensors; i++)
-        widest = p->weights[i].n_rows > widest ? p->weights[i].n_rows : widest;
-    for (int32_t i = 0; i < g->n_steps; i++)
-        if (g->steps[i].kind == STEP_ATTN && g->steps[i].d_head > d_head)
-            d_head = g->steps[i].d_head;
+    for (int32_t i = 0; i < g->n_steps; i++) {
+        const struct step *s = &g->steps[i];
+        for (int j = 0; s->kind != STEP_EMBED && j < 3 && s->w[j]; j++)
+            widest = s->w[j]->n_rows > widest ? s->w[j]->n_rows : widest;
+        if (s->kind == STEP_ATTN && s->d_head > d_head)
+            d_head = s->d_head;
+    }
     th->in = take_floats(t, CPU_FEW_ROWS, (uint64_t)g->max_cols);
     th->residual = take_floats(t, 1, (uint64_t)g->max_cols);
     if (p->b->tier == CPU_TIER_EXACT)

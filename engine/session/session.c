@@ -6,7 +6,7 @@
 
 #include "engine/session/session_impl.h"
 
-enum { MAX_BATCH = 4096, MAX_CTX = 1 << 22, TEXT_BYTES = 4096 };
+enum { MAX_BATCH = 4096, TEXT_BYTES = 4096 };
 
 /* ---- life ----------------------------------------------------------------------------------------- */
 
@@ -16,8 +16,9 @@ static enum err_code read_options(struct session *s, const struct session_option
     s->n_ctx = o->n_ctx ? o->n_ctx : train < DEFAULT_CTX ? train : DEFAULT_CTX;
     s->n_seqs = o->n_seqs ? o->n_seqs : 1;
     s->n_asked = o->n_batch ? o->n_batch : DEFAULT_BATCH;
-    if (s->n_ctx < 2 || s->n_ctx > MAX_CTX)
-        return err_set(e, ERR_FORMAT, "context: %d tokens, 2 to %d allowed", s->n_ctx, MAX_CTX);
+    if (s->n_ctx < 2 || s->n_ctx > SESSION_MAX_CTX)
+        return err_set(e, ERR_FORMAT, "context: %d tokens, 2 to %d allowed", s->n_ctx,
+                       SESSION_MAX_CTX);
     if (s->n_seqs < 1 || s->n_seqs > SESSION_MAX_SEQS)
         return err_set(e, ERR_FORMAT, "sequences: %d, 1 to %d allowed", s->n_seqs, SESSION_MAX_SEQS);
     if (s->n_asked < s->n_seqs || s->n_asked > MAX_BATCH)

@@ -84,7 +84,7 @@ struct session_cache {
     uint64_t budget_bytes;       /* that was asked for */
 };
 
-enum { SESSION_MAX_TRIALS = 16, SESSION_MAX_SEQS = 64, SESSION_MAX_TEXTS = 64 };
+enum { SESSION_MAX_CTX = 1 << 22, SESSION_MAX_TRIALS = 16, SESSION_MAX_SEQS = 64, SESSION_MAX_TEXTS = 64 };
 
 /* What drafts are taken from besides the conversation: files, then closed chats, the newest last. Zeroed: nothing. */
 struct session_texts {
@@ -209,6 +209,8 @@ enum err_code session_types_find(struct session_types *out, const char *type_k, 
 /* The one place where layers are made from types, in the memories where the backend has them: kv3 is kv4 in the first
  * two and the last two layers. */
 void session_layers(struct kv_layer *out, const struct model *m, struct session_types types);
+/* The same of a program that is placed nowhere: in the host's memory. */
+void session_layers_of(struct kv_layer *out, const struct program *p, struct session_types types);
 /* Replaces types that the model's heads cannot be sealed in by f16, and says so in note. */
 void session_types_fit(struct session_types *types, const struct program *p, char *note, size_t note_bytes);
 /* What a session takes beside the weights and its scratch. 0: no memory to find out. */

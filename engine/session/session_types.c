@@ -33,15 +33,21 @@ static enum kv_type type_of_layer(enum kv_type type, int32_t layer, int32_t n_la
     return type == KV_KV3 && boundary ? KV_KV4 : type;
 }
 
-void session_layers(struct kv_layer *out, const struct model *m, struct session_types types)
+void session_layers_of(struct kv_layer *out, const struct program *p, struct session_types types)
 {
-    const struct program *p = m->program;
     for (int32_t i = 0; i < p->n_layers; i++) {
         out[i] = p->kv[i];
         out[i].k = type_of_layer(types.k, i, p->n_layers);
         out[i].v = type_of_layer(types.v, i, p->n_layers);
-        out[i].memory = backend_kv_memory(m->backend, i);
     }
+}
+
+void session_layers(struct kv_layer *out, const struct model *m, struct session_types types)
+{
+    const struct program *p = m->program;
+    session_layers_of(out, p, types);
+    for (int32_t i = 0; i < p->n_layers; i++)
+        out[i].memory = backend_kv_memory(m->backend, i);
 }
 
 static void fit(enum kv_type *type, const struct program *p, char *note, size_t note_bytes)
@@ -129,7 +135,7 @@ void session_types_decide(struct session_types *types, const struct model *m, in
     const struct session_types asked = *types;
     if (asked.k != (enum kv_type)TYPE_OPEN && asked.v != (enum kv_type)TYPE_OPEN)
         return;
-    uint64_t host_room = available.host / 5 * 4;    /* a machine needs some memory for everything else */
+    uint64_t host_room = engine_host_room(available.host);
     struct session_bytes first = { 0 };
     for (int32_t i = 0; i < N_CHOICES; i++) {
         types->k = asked.k == (enum kv_type)TYPE_OPEN ? choices[i] : asked.k;

@@ -55,6 +55,9 @@ struct tokenizer_vocab {
 
 void tokenizer_vocab_init(struct tokenizer_vocab *v);
 
+/* What the tables of a vocabulary with so many tokens and merges take, but for texts that are no text of the file's. */
+uint64_t tokenizer_estimate(uint64_t n_tokens, uint64_t n_merges);
+
 /* Builds a tokenizer; *out is NULL after a failure.
  *
  * Owns     its tables. It borrows v->tokens, array and texts, which must outlive it: a mapped file is

@@ -29,6 +29,15 @@ static uint32_t slots_for(size_t n)
     return slots;
 }
 
+uint64_t tokenizer_estimate(uint64_t n_tokens, uint64_t n_merges)
+{
+    uint64_t bytes = n_tokens * (sizeof(struct tokenizer_text) + sizeof(struct token)) +
+                     slots_for(n_tokens) * sizeof(struct token_slot);
+    if (n_merges > 0)
+        return bytes + n_merges * sizeof(struct tokenizer_text) + slots_for(n_merges) * sizeof(struct merge_slot);
+    return bytes + n_tokens * sizeof(uint32_t);    /* ranks of scores */
+}
+
 enum err_code tokenizer_index_texts(struct tokenizer *t, struct err *e)
 {
     uint32_t n_slots = slots_for((size_t)t->n_tokens);

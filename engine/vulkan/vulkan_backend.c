@@ -215,6 +215,23 @@ static bool vulkan_runs_ahead(const struct placed *p)
     return p->b->d->card->ahead && p->embed;
 }
 
+static void vulkan_plan(const struct backend *backend, const struct program *g, int32_t max_rows, int32_t max_logits,
+                        int32_t n_ctx, struct backend_bytes *out)
+{
+    const struct tensor *embedding = g->n_steps > 0 && g->steps[0].kind == STEP_EMBED ? g->steps[0].w[0] : NULL;
+    const struct vulkan_weight on_device = { 0 };
+    struct placed nowhere = { .b = (struct vulkan_backend *)(uintptr_t)backend, .program = g };
+    *out = (struct backend_bytes){ 0 };
+    for (int32_t i = 0; i < g->n_tensors; i++)
+        if (is_matrix(g, &g->tensors[i]) || (&g->tensors[i] == embedding && !g->embed_on_host))
+            out->weights += vulkan_weight_bytes(&g->tensors[i]);
+    if (embedding && (is_matrix(g, embedding) || !g->embed_on_host))
+        nowhere.embed = &on_device;
+    else if (embedding)
+        out->lookups = embedding->n_bytes;
+    out->scratch = vulkan_scratch_bytes(&nowhere, max_rows, max_logits, n_ctx);
+}
+
 /* ---- the backend ------------------------------------------------------------------------------------------- */
 
 static void vulkan_destroy(struct backend *backend)
@@ -234,6 +251,7 @@ static const struct backend_ops vulkan_ops = {
     .reserve = vulkan_scratch_reserve,
     .scratch_bytes = vulkan_scratch_bytes,
     .weight_bytes = vulkan_placed_bytes,
+    .plan = vulkan_plan,
     .run = vulkan_run,
     .runs_ahead = vulkan_runs_ahead,
     .destroy = vulkan_destroy,
