@@ -203,6 +203,8 @@ void model_close_text(struct model *m);
  * Errors: ERR_IO when the model's file was cut */
 enum err_code model_kv_key(struct model *m, const struct kv_layer *layers, int32_t n_layers,
                            struct kv_store_key *out, struct err *e);
+/* The model's content alone; m is of any use. Errors: ERR_NOMEM */
+enum err_code model_content_key(const struct model *m, struct kv_store_key *out, struct err *e);
 /* Keeps the first MODEL_MAX_WARNINGS, drops repetitions. */
 void model_warn(struct model *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

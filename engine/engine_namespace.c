@@ -50,9 +50,10 @@ static void hash_content(const struct gguf *g, XXH3_state_t *h, struct kv_store_
 {
     struct gguf_info info;
     gguf_info(g, &info);
-    const struct gguf_tensor *first = gguf_tensor_at(g, 0);    /* a model that runs has one */
     XXH3_128bits_reset(h);
-    add(h, first->data - first->offset, info.data_offset);
+    const struct gguf_tensor *first = gguf_n_tensors(g) > 0 ? gguf_tensor_at(g, 0) : NULL;
+    if (first)
+        add(h, first->data - first->offset, info.data_offset);
     for (uint32_t i = 0; i < gguf_n_tensors(g); i++)
         add_samples(h, gguf_tensor_at(g, i));
     finish(h, out);
@@ -96,6 +97,16 @@ static void add_computing(XXH3_state_t *h, const struct model *m, const struct k
         add_int(h, layers[i].d_head);
         add_int(h, layers[i].window);
     }
+}
+
+enum err_code model_content_key(const struct model *m, struct kv_store_key *out, struct err *e)
+{
+    XXH3_state_t *h = XXH3_createState();
+    if (!h)
+        return err_set(e, ERR_NOMEM, "no memory for a hash");
+    hash_content(m->gguf, h, out);
+    XXH3_freeState(h);
+    return ERR_OK;
 }
 
 enum err_code model_kv_key(struct model *m, const struct kv_layer *layers, int32_t n_layers,
