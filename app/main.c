@@ -24,6 +24,8 @@ static const command_fn commands[COMMAND_COUNT] = {
     [COMMAND_IMATRIX] = cmd_imatrix,
     [COMMAND_QUANTIZE] = cmd_quantize,
     [COMMAND_EVAL] = cmd_eval,
+    [COMMAND_LEVELS] = cmd_levels,
+    [COMMAND_FIT] = cmd_fit,
     [COMMAND_CACHE] = cmd_cache,
     [COMMAND_DOCTOR] = cmd_doctor,
 };

@@ -41,14 +41,15 @@ may(engine/engine.c     ${all_but_devices} engine/spec engine/session engine/eng
 may(engine/engine.h     engine/base engine/sampler/sampler_params.h engine/level/imatrix.h)
 
 set(border              engine/base engine/engine.h engine/sampler/sampler_params.h engine/level/imatrix.h
-                        engine/level/level.h)
+                        engine/level/level.h engine/engine_fit.h engine/engine_origin.h)
 may(app/config          engine/base app/ui app/chat)
 may(app/ui              engine/base app/config app/chat)
 may(app/chat            ${border} app/config app/ui)
+may(app/level           ${border} app/config)
 may(app/measure         ${border})
 may(app/term            engine/base app/ui/cell.h)
-may(app/loop            ${border} app/config app/chat app/measure app/ui app/term)
-may(app/cmd             ${border} app/config app/chat app/measure app/ui/neutral.h)
+may(app/loop            ${border} app/config app/level app/chat app/measure app/ui app/term)
+may(app/cmd             ${border} app/config app/level app/chat app/measure app/ui/neutral.h)
 may(app/cmd/cmd_chat.c  ${border} app/config app/chat app/cmd app/loop)    # the command that opens the chat
 may(app/main.c          ${border} app)
 
@@ -61,7 +62,7 @@ endmacro()
 only(ncurses.h          app/term/term_ncurses.c)
 only(curses.h           app/term/term_ncurses.c)
 only(uv.h               app/loop tests)
-only(jansson.h          app/cmd app/measure app/chat app/config engine/template engine/engine tests)
+only(jansson.h          app/cmd app/level app/measure app/chat app/config engine/template engine/engine tests)
 only(utf8proc.h         engine/base engine/tokenizer engine/template app/ui tests)
 only(vulkan/vulkan.h    engine/vulkan)
 only(xxhash.h           engine/kv engine/vulkan engine/engine)

@@ -34,6 +34,8 @@ enum exit_code cmd_bench(const struct app *app);
 enum exit_code cmd_imatrix(const struct app *app);
 enum exit_code cmd_quantize(const struct app *app);
 enum exit_code cmd_eval(const struct app *app);
+enum exit_code cmd_levels(const struct app *app);
+enum exit_code cmd_fit(const struct app *app);
 enum exit_code cmd_cache(const struct app *app);
 enum exit_code cmd_doctor(const struct app *app);
 
@@ -46,6 +48,8 @@ struct cmd_model {
     char path[PATHS_BYTES];
 };
 
+/* An engine as the options want it; with_device false: the processor alone. Says on stderr what failed. */
+enum exit_code cmd_engine_create(struct engine **out, const struct app *app, bool with_device, int32_t n_threads);
 /* Finds the model of -m (or the default one), makes an engine and opens the file; says on stderr what
  * failed, and the model's warnings. Returns EXIT_CODE_OK, _MODEL or _FAILURE. */
 enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum model_use use,

@@ -9,7 +9,9 @@
  * 64 at a time, so that weights and scratch are resident before the first look.
  *
  * With --passes it tells what a pass over the model takes by its number of rows: what decides how many tokens are
- * drafted for it to check. */
+ * drafted for it to check.
+ *
+ * How fast answers came is remembered with the file, for `quip levels` (figures.h). */
 #include "app/cmd/cmd.h"
 
 #include <jansson.h>
@@ -18,7 +20,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "app/level/figures.h"
+
 enum { BENCH_BATCH = 256, BENCH_REPEAT_MAX = 1000, BENCH_MEMORY_BATCH = 64, BENCH_PASSES_MS = 4000 };
+enum { BENCH_KEPT_GEN = 16, BENCH_KEPT_DEPTH = 1024 };    /* tokens that make a speed worth keeping; depth at most */
 
 struct bench_test {
     int32_t n_depth;
@@ -32,6 +37,7 @@ struct bench_test {
 /* A session and what is measured in it. */
 struct bench {
     const struct config *config;
+    const struct paths *paths;
     struct cmd_model cm;
     const struct model_info *info;
     struct engine_info eng;
@@ -213,6 +219,28 @@ static json_t *to_json(const struct bench *b, const struct bench_test *t)
                      "samples_ts", samples_ts);
 }
 
+/* Keeps the speed of an answer for those who compare levels. Without a place for it, or room, it is not kept. */
+static void remember(const struct bench *b, const struct bench_test *t)
+{
+    struct figures_speed s = { .n_held = t->n_depth + t->n_gen / 2, .time_s = (int64_t)time(NULL) };
+    double ts[BENCH_REPEAT_MAX], deviation;
+    const char *slash = strrchr(b->cm.path, '/'), *name = slash ? slash + 1 : b->cm.path;
+    int n = (int)strlen(name);
+    struct err ignored;
+    if (t->n_gen < BENCH_KEPT_GEN || t->n_depth > BENCH_KEPT_DEPTH ||
+        model_content(b->cm.model, s.file.content, &ignored) != ERR_OK)
+        return;
+    n -= n > 5 && strcmp(name + n - 5, ".gguf") == 0 ? 5 : 0;
+    s.file.n_bytes = b->info->file_bytes;
+    snprintf(s.file.name, sizeof s.file.name, "%.*s", n, name);
+    figures_place(&b->eng, b->info->n_layers, b->info->n_device_layers, s.place);
+    name_types(&b->stats, s.kv_types, sizeof s.kv_types);
+    speeds(t, ts);
+    mean_and_deviation(ts, t->n_samples, &s.tokens_per_s, &deviation);
+    figures_add_speed(b->paths->figures, &s);
+    figures_memory_bandwidth(b->paths->figures, b->cm.eng, true);    /* what is compared with it belongs together */
+}
+
 /* All tests at one depth. */
 static enum err_code run_depth(struct bench *b, struct bench_test *t, int32_t n_depth, struct err *e)
 {
@@ -230,6 +258,7 @@ static enum err_code run_depth(struct bench *b, struct bench_test *t, int32_t n_
         rc = run_test(b, t, e);
         if (rc != ERR_OK)
             break;
+        remember(b, t);
         if (b->results)
             json_array_append_new(b->results, to_json(b, t));
         else
@@ -395,7 +424,7 @@ static enum exit_code prepare(struct bench *b, const struct app *app, int32_t n_
 /* All that is asked for with one number of threads. */
 static enum exit_code run_all(const struct app *app, int32_t n_threads, bool first, json_t *results)
 {
-    struct bench b = { .config = app->config, .results = results };
+    struct bench b = { .config = app->config, .paths = app->paths, .results = results };
     struct err e;
     enum exit_code code = prepare(&b, app, n_threads);
     enum err_code (*run)(struct bench *, struct err *) = b.config->bench_memory ? run_memory

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* quip cache: prefixes of prompts that were read before and kept in files. */
+/* quip cache: prefixes of prompts that were read before and kept in files, and figures that were measured of models. */
 #include "app/cmd/cmd.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+
+#include "app/level/figures.h"
 
 /* What the files may have, unless a start says otherwise: the default of --cache-disk. */
 static uint64_t usual_cap(const struct app *app)
@@ -59,15 +61,23 @@ static void print_json(json_t *value)
     json_decref(value);
 }
 
-static void list_json(const struct app *app, const struct cache_list *list)
+static json_t *figures_json(const struct app *app, const struct figures *f)
+{
+    return json_pack("{so sI si si si sb}", "file", text_of(app->paths->figures), "bytes", (json_int_t)f->file_bytes,
+                     "speeds", (int)f->n_speeds, "qualities", (int)f->n_qualities, "memory", (int)f->n_bandwidths,
+                     "damaged", f->damaged);
+}
+
+static void list_json(const struct app *app, const struct cache_list *list, const struct figures *f)
 {
     json_t *files = json_array();
     for (int32_t i = 0; i < list->n_files; i++)
         if (is_wanted(&list->files[i], app->config->model))
             json_array_append_new(files, to_json(&list->files[i]));
-    print_json(json_pack("{so sI sI so si sI}", "folder", text_of(app->paths->kv_cache), "bytes",
+    print_json(json_pack("{so sI sI so si sI so}", "folder", text_of(app->paths->kv_cache), "bytes",
                          (json_int_t)list->n_bytes, "cap", (json_int_t)usual_cap(app), "files", files, "device_files",
-                         (int)list->n_device_files, "device_bytes", (json_int_t)list->device_bytes));
+                         (int)list->n_device_files, "device_bytes", (json_int_t)list->device_bytes, "figures",
+                         figures_json(app, f)));
 }
 
 /* ---- as text ---------------------------------------------------------------------------------------- */
@@ -85,7 +95,21 @@ static void print_file(const struct cache_file *f)
     putchar('\n');
 }
 
-static void list_text(const struct app *app, const struct cache_list *list)
+static void print_figures(const struct app *app, const struct figures *f)
+{
+    char line[PATHS_BYTES + 128];
+    if (f->file_bytes == 0)
+        return;
+    if (f->damaged)
+        snprintf(line, sizeof line, "figures of models are damaged and of no use, in %s", app->paths->figures);
+    else
+        snprintf(line, sizeof line, "%d speed%s of models, %d of their quality, %d of memory, as measured, in %s",
+                 f->n_speeds, f->n_speeds == 1 ? "" : "s", f->n_qualities, f->n_bandwidths, app->paths->figures);
+    cmd_put_line(stdout, line);
+    putchar('\n');
+}
+
+static void list_text(const struct app *app, const struct cache_list *list, const struct figures *f)
 {
     char size[32], cap[32], line[PATHS_BYTES + 128];
     int32_t n = 0;
@@ -106,26 +130,33 @@ static void list_text(const struct app *app, const struct cache_list *list)
     if (list->n_device_files > 0)
         printf("%d file%s of devices, %s: shaders as they were compiled, and how self-tests came out\n",
                list->n_device_files, list->n_device_files == 1 ? "" : "s", cmd_size(list->device_bytes, size));
+    print_figures(app, f);
 }
 
 /* ----------------------------------------------------------------------------------------------------- */
 
 static enum exit_code clear(const struct app *app)
 {
-    int32_t n_files;
+    int32_t n_files, n_figures = 0;
     uint64_t n_bytes;
     struct err e;
-    char size[32];
+    char size[32], figures[32] = "";
     const char *model = app->config->model;
     enum err_code rc = cache_clear(app->paths->kv_cache, model, &n_files, &n_bytes, &e);
-    if (rc == ERR_OK && model && n_files == 0) {
+    if (rc == ERR_OK)
+        rc = figures_clear(app->paths->figures, model, &n_figures, &e);
+    if (rc == ERR_OK && model && n_files == 0 && n_figures == 0) {
         cmd_complain("nothing is kept for a model '%s'; `quip cache` shows the names", model);
         return EXIT_CODE_FAILURE;
     }
     if (app->config->json)
-        print_json(json_pack("{si sI}", "removed", (int)n_files, "bytes", (json_int_t)n_bytes));
-    else
-        printf("Removed %d file%s, %s\n", n_files, n_files == 1 ? "" : "s", cmd_size(n_bytes, size));
+        print_json(json_pack("{si sI si}", "removed", (int)n_files, "bytes", (json_int_t)n_bytes, "figures",
+                             (int)n_figures));
+    else {
+        if (n_figures > 0)
+            snprintf(figures, sizeof figures, ", %d figure%s", n_figures, n_figures == 1 ? "" : "s");
+        printf("Removed %d file%s, %s%s\n", n_files, n_files == 1 ? "" : "s", cmd_size(n_bytes, size), figures);
+    }
     if (rc != ERR_OK)
         cmd_complain("%s", e.text);
     return rc == ERR_OK ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
@@ -150,10 +181,15 @@ enum exit_code cmd_cache(const struct app *app)
         cmd_complain("%s", e.text);
         return EXIT_CODE_FAILURE;
     }
-    if (c->json)
-        list_json(app, &list);
-    else
-        list_text(app, &list);
+    struct figures *figures = malloc(sizeof *figures);
+    if (figures) {
+        figures_read(figures, app->paths->figures);
+        if (c->json)
+            list_json(app, &list, figures);
+        else
+            list_text(app, &list, figures);
+    }
+    free(figures);
     cache_list_finish(&list);
-    return EXIT_CODE_OK;
+    return figures ? EXIT_CODE_OK : EXIT_CODE_FAILURE;
 }

@@ -133,6 +133,23 @@ int32_t cmd_warn(const struct model *m, int32_t first)
     return i;
 }
 
+enum exit_code cmd_engine_create(struct engine **out, const struct app *app, bool with_device, int32_t n_threads)
+{
+    const struct config *config = app->config;
+    struct err e;
+    struct engine_options options = { .n_threads = n_threads, .cpu_tier = config->cpu_tier,
+                                      .device = with_device && config->n_gpu_layers != 0 ? config->device : "cpu",
+                                      .n_gpu_layers = config->n_gpu_layers > 0 ? config->n_gpu_layers : 0,
+                                      .n_ctx = config->n_ctx,
+                                      .vulkan_loader = config->vulkan_loader,
+                                      .vulkan_validate = config->vulkan_validate,
+                                      .cache_dir = app->paths->kv_cache[0] ? app->paths->kv_cache : NULL };
+    if (engine_create(out, &options, &e) == ERR_OK)
+        return EXIT_CODE_OK;
+    cmd_complain("%s", e.text);
+    return e.code == ERR_UNSUPPORTED ? EXIT_CODE_USAGE : EXIT_CODE_FAILURE;
+}
+
 enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum model_use use,
                               int32_t n_threads)
 {
@@ -147,17 +164,9 @@ enum exit_code cmd_model_open(struct cmd_model *out, const struct app *app, enum
         return EXIT_CODE_MODEL;
     }
     /* What is only read needs no device. */
-    struct engine_options options = { .n_threads = n_threads, .cpu_tier = config->cpu_tier,
-                                      .device = use == MODEL_RUN && config->n_gpu_layers != 0 ? config->device : "cpu",
-                                      .n_gpu_layers = config->n_gpu_layers > 0 ? config->n_gpu_layers : 0,
-                                      .n_ctx = config->n_ctx,
-                                      .vulkan_loader = config->vulkan_loader,
-                                      .vulkan_validate = config->vulkan_validate,
-                                      .cache_dir = app->paths->kv_cache[0] ? app->paths->kv_cache : NULL };
-    if (engine_create(&out->eng, &options, &e) != ERR_OK) {
-        cmd_complain("%s", e.text);
-        return e.code == ERR_UNSUPPORTED ? EXIT_CODE_USAGE : EXIT_CODE_FAILURE;
-    }
+    enum exit_code code = cmd_engine_create(&out->eng, app, use == MODEL_RUN, n_threads);
+    if (code != EXIT_CODE_OK)
+        return code;
     if (model_open(&out->model, out->eng, out->path, use, &e) != ERR_OK) {
         cmd_complain("%s", e.text);
         cmd_model_close(out);

@@ -44,6 +44,12 @@ static const struct command_row commands[COMMAND_COUNT] = {
         "task. gsm8k: word problems, answered greedily through the chat template; a line of JSON a task. quick: both "
         "speeds, and the KL divergence from --kl-model or --kl-base over as much of a short text as fits the time.",
         1, 2, "KIND FILE" },
+    [COMMAND_LEVELS] = { "levels", "[-m MODEL] [options]", "levels a model has and can have, what each takes and gives",
+        "Lists the files of the same model that lie beside the given one and in the model folder, and what can be made of "
+        "the best of them: size, bits per weight, memory at this context, whether it fits, tokens a second, and the KL "
+        "divergence from the best. ~ marks what is estimated.", 0, 0, "" },
+    [COMMAND_FIT] = { "fit", "[-m MODEL] [options]", "the memory a model would take, and what would fit",
+        "Worked out from the head of the file; nothing is loaded.", 0, 0, "" },
     [COMMAND_CACHE] = { "cache", "[clear] [-m MODEL] [--json]", "what was kept of prompts read before",
         "Lists the files in which system prompts and chats are kept, so that a later start need not read them "
         "again. `quip cache clear` removes them.", 0, 1, "clear" },
@@ -70,11 +76,14 @@ const struct command_row *command_row(enum command c)
 #define IMATRIX (1u << COMMAND_IMATRIX)
 #define QUANTIZE (1u << COMMAND_QUANTIZE)
 #define EVAL (1u << COMMAND_EVAL)
+#define LEVELS (1u << COMMAND_LEVELS)
+#define FIT (1u << COMMAND_FIT)
 #define CACHE (1u << COMMAND_CACHE)
 #define DOCTOR (1u << COMMAND_DOCTOR)
 #define ALL ((1u << COMMAND_COUNT) - 1)
 #define MEASURE (LOGITS | PERPLEXITY | BENCH | EVAL)
-#define ENGINE (CHAT | RUN | MEASURE)
+#define PRICE (LEVELS | FIT)
+#define ENGINE (CHAT | RUN | MEASURE | PRICE)
 
 #define KV_TYPES "f16 q8_0 q4_0 kv4 kv3 f32"
 
@@ -228,7 +237,7 @@ static const struct option rows[] = {
       .help = "put OUT in the place of a file that is there" },
 
     { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 0,
-      .max = 1 << 24, .preset = "0", .commands = CHAT | RUN | INSPECT | LOGITS | EVAL,
+      .max = 1 << 24, .preset = "0", .commands = CHAT | RUN | INSPECT | LOGITS | EVAL | PRICE,
       .help = "context in tokens; 0: what the model was made for, at most 8192" },
     { .names = "-c --ctx-size", .kind = OPTION_INT, .offset = AT(n_ctx), .value = "N", .min = 8,
       .max = 1 << 20, .preset = "512", .commands = PERPLEXITY | IMATRIX, .help = "tokens of a chunk" },
@@ -247,15 +256,15 @@ static const struct option rows[] = {
       .help = "layers of the model that the device has, the last ones and the head; -1: as many as fit, 0: none, as "
               "many as the model has or more: all" },
     { .names = "--vulkan-loader", .kind = OPTION_TEXT, .offset = AT(vulkan_loader), .value = "FILE",
-      .commands = RUN | MEASURE | DOCTOR, .help = "Vulkan's loader in place of the system's" },
+      .commands = RUN | MEASURE | PRICE | DOCTOR, .help = "Vulkan's loader in place of the system's" },
     { .names = "--vulkan-validate", .kind = OPTION_FLAG, .offset = AT(vulkan_validate),
-      .commands = RUN | MEASURE | DOCTOR,
+      .commands = RUN | MEASURE | PRICE | DOCTOR,
       .help = "with Vulkan's validation layer, and say what it finds; slow, for finding mistakes of quip" },
     { .names = "-ctk --cache-type-k", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_k),
-      .value = "TYPE", .choices = "auto " KV_TYPES, .preset = "auto", .commands = CHAT | RUN,
+      .value = "TYPE", .choices = "auto " KV_TYPES, .preset = "auto", .commands = CHAT | RUN | PRICE,
       .help = "type of cached keys; auto takes the first of f16, q8_0, kv4 that fits the memory" },
     { .names = "-ctv --cache-type-v", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_v),
-      .value = "TYPE", .choices = "auto " KV_TYPES, .preset = "auto", .commands = CHAT | RUN,
+      .value = "TYPE", .choices = "auto " KV_TYPES, .preset = "auto", .commands = CHAT | RUN | PRICE,
       .help = "type of cached values; f32 goes with f32 alone" },
     { .names = "-ctk --cache-type-k", .kind = OPTION_CHOICE_TEXT, .offset = AT(kv_type_k),
       .value = "TYPE", .choices = KV_TYPES, .preset = "f16", .commands = MEASURE | INSPECT,
@@ -273,7 +282,7 @@ static const struct option rows[] = {
       .help = "files of system prompts and chats, which later starts need not read again; 0: none" },
 
     { .names = "--json", .kind = OPTION_FLAG, .offset = AT(json),
-      .commands = RUN | INSPECT | MODELS | TOKENIZE | IMATRIX | CACHE | DOCTOR | PERPLEXITY | EVAL,
+      .commands = RUN | INSPECT | MODELS | TOKENIZE | IMATRIX | PRICE | CACHE | DOCTOR | PERPLEXITY | EVAL,
       .help = "one JSON object instead of text" },
     { .names = "-h --help", .kind = OPTION_FLAG, .offset = AT(help), .commands = ALL, .help = "this text" },
     { .names = "--version", .kind = OPTION_FLAG, .offset = AT(version), .commands = ALL,

@@ -73,6 +73,7 @@ void paths_init(struct paths *p, const struct environment *env)
     below_home(p->models, env->data_home, env->home, "/.local/share", "/quip/models");
     below_home(p->history, env->state_home, env->home, "/.local/state", "/quip/history");
     below_home(p->kv_cache, env->cache_home, env->home, "/.cache", "/quip/kv");
+    below_home(p->figures, env->cache_home, env->home, "/.cache", "/quip/figures.json");
     find_root(p, env->root);
 }
 

@@ -13,6 +13,7 @@ struct paths {
     char models[PATHS_BYTES];          /* folder of model files: XDG_DATA_HOME/quip/models */
     char history[PATHS_BYTES];         /* file of prompts typed: XDG_STATE_HOME/quip/history */
     char kv_cache[PATHS_BYTES];        /* folder of prefixes read before: XDG_CACHE_HOME/quip/kv */
+    char figures[PATHS_BYTES];         /* file of what was measured here: XDG_CACHE_HOME/quip/figures.json */
     char model_table[PATHS_BYTES];     /* assets/models.txt */
     char calibration[PATHS_BYTES];     /* assets/calibration.txt */
     char measure_text[PATHS_BYTES];    /* assets/measure.txt */
