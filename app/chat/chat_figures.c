@@ -189,6 +189,28 @@ static void add_answer(const struct chat *c, struct rows *r)
         t->first_ms / 1e3);
 }
 
+/* What a token reads, and how much of what the memory gives the last answer used: bytes of a pass times passes a second.
+ * A device's own memory is not measured. */
+static void add_reads(const struct chat *c, struct rows *r)
+{
+    const struct message *m = last_answer(c);
+    const struct port_stats *s = &c->stats;
+    char size[24];
+    if (s->token_bytes == 0)
+        return;
+    chat_size_text(s->token_bytes, size, sizeof size);
+    double used = m && m->timings.generate_ms > 0
+                      ? (double)s->token_bytes * m->timings.n_passes / m->timings.generate_ms / 1e6 : 0;
+    double all = s->memory_bytes_per_s / 1e9;
+    if (used <= 0)
+        row(r, "Reads", "%s for a token", size);
+    else if (all <= 0 || on_device(c))
+        row(r, "Reads", "%s for a token, %.1f GB/s in the last answer", size, used);
+    else
+        row(r, "Reads", "%s for a token, %.1f GB/s in the last answer: %.0f %% of the memory's %.1f", size, used,
+            100 * used / all, all);
+}
+
 void chat_drafts_text(const struct chat *c, char *out, size_t out_bytes)
 {
     char asked[64] = "as many as pay";
@@ -224,6 +246,7 @@ int32_t chat_figures(const struct chat *c, struct chat_figure out[CHAT_FIGURES])
     add_model(c, &r);
     add_cache(c, &r);
     add_answer(c, &r);
+    add_reads(c, &r);
     add_drafts(c, &r);
     char a[24], b[24], all[24];
     chat_size_text(c->stats.resident_bytes, a, sizeof a);

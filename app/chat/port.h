@@ -60,6 +60,8 @@ struct port_stats {
     int32_t n_passes, n_drafted, n_accepted;
     double saved_ms;
     char spec_note[PORT_TEXT_BYTES];
+    uint64_t token_bytes;              /* read for the next token */
+    double memory_bytes_per_s;         /* what the processor's threads read of the machine's memory; 0: not known */
 };
 
 /* What there is to compute on, the processor first. Names as in port_model. */

@@ -150,6 +150,7 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
                     .n_ctx = config->n_ctx, .cache_dir = paths->kv_cache[0] ? paths->kv_cache : NULL },
         .keep_kv_type = config->keep_kv_type,
         .cache_dir = config->cache_disk_mib > 0 && paths->kv_cache[0] ? paths->kv_cache : NULL,
+        .figures = paths->figures[0] ? paths->figures : NULL,
         .cache_ram_bytes = (uint64_t)config->cache_ram_mib << 20,
         .cache_disk_bytes = (uint64_t)config->cache_disk_mib << 20,
         .draft_files = &config->spec_files,

@@ -13,6 +13,8 @@
  * end of the answer, and what a template changes in earlier messages once another question follows. Whatever
  * comes in while that is evaluated stops it; what was done of it stays in the cache and is not done again. What a pass
  * costs (engine.h, session_measure_passes) is found out in the same way, when a model has been opened. */
+#include "app/level/figures.h"
+#include "app/level/roofline.h"
 #include "app/loop/worker_impl.h"
 
 #include <signal.h>
@@ -222,6 +224,10 @@ void worker_fill_stats(struct worker *w, struct port_stats *out)
     out->n_accepted = s.n_accepted;
     out->saved_ms = s.saved_ms;
     copy_text(out->spec_note, sizeof out->spec_note, s.spec_note);
+    struct fit_reads reads;
+    session_reads(w->session, s.n_held, &reads);
+    out->token_bytes = roofline_bytes(&reads);
+    out->memory_bytes_per_s = w->memory_bytes_per_s;
 }
 
 void worker_post_stats(struct worker *w)
@@ -365,6 +371,8 @@ static void do_job(struct worker *w, const struct job *j)
             session_close_chat(w->here.session, 0);
         break;
     case JOB_STATS:
+        if (w->memory_bytes_per_s <= 0 && w->options.figures)    /* somebody looks: a quarter of a second, once */
+            w->memory_bytes_per_s = figures_memory_bandwidth(w->options.figures, w->eng, false);
         worker_post_stats(w);
         break;
     }

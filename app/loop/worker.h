@@ -15,6 +15,7 @@ struct worker_options {
     bool keep_kv_type;
     const char *cache_dir;      /* NULL: nothing is kept in files; lives as long as the worker */
     uint64_t cache_ram_bytes, cache_disk_bytes;
+    const char *figures;        /* file of figures that were measured here (level/figures.h); NULL: nothing is measured */
     const struct config_texts *draft_files;    /* NULL: none; lives as long as the worker */
     bool draft_from_chats;
 };

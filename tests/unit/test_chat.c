@@ -196,8 +196,40 @@ TEST(chat_figures_name_model_cache_and_last_answer)
     CHECK(t, strstr(buf_text(&all), "38.2 MB now"), "%s", buf_text(&all));
     CHECK(t, strstr(buf_text(&all), "1 being written"), "%s", buf_text(&all));
     CHECK(t, strstr(buf_text(&all), "Last prompt: 10 tokens"), "%s", buf_text(&all));
+    CHECK(t, !strstr(buf_text(&all), "Reads"), "%s", buf_text(&all));
     buf_finish(&all);
     chat_rig_end(&r);
+}
+
+TEST(chat_figures_tell_what_of_the_memory_is_used)
+{
+    static const struct {
+        int32_t n_passes;
+        double bytes_per_s;
+        const char *text;
+    } cases[] = {
+        { 0, 40e9, "986 MB for a token" },
+        { 30, 0, "986 MB for a token, 29.6 GB/s in the last answer" },
+        { 30, 40e9, "986 MB for a token, 29.6 GB/s in the last answer: 74 % of the memory's 40.0" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct chat_rig r;
+        struct chat_figure rows[CHAT_FIGURES];
+        struct mail mail = { .kind = MAIL_STATS, .stats = { .token_bytes = 986000000,
+                                                            .memory_bytes_per_s = cases[i].bytes_per_s } };
+        const char *found = "";
+        chat_rig_ready(t, &r);
+        chat_rig_exchange(&r, "one", "first");
+        chat_take(&r.chat, &mail);
+        struct message *answer = r.chat.transcript.path[r.chat.transcript.n_path - 1];
+        answer->timings.generate_ms = 1000;
+        answer->timings.n_passes = cases[i].n_passes;
+        int32_t n = chat_figures(&r.chat, rows);
+        for (int32_t k = 0; k < n; k++)
+            found = strcmp(rows[k].name, "Reads") == 0 ? rows[k].text : found;
+        CHECK_TEXT(t, found, cases[i].text);
+        chat_rig_end(&r);
+    }
 }
 
 static const char *last_text(const struct chat_rig *r)
