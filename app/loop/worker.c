@@ -225,7 +225,7 @@ void worker_fill_stats(struct worker *w, struct port_stats *out)
     out->saved_ms = s.saved_ms;
     copy_text(out->spec_note, sizeof out->spec_note, s.spec_note);
     struct fit_reads reads;
-    session_reads(w->session, s.n_held, &reads);
+    session_reads(w->here.session, s.n_held, &reads);
     out->token_bytes = roofline_bytes(&reads);
     out->memory_bytes_per_s = w->memory_bytes_per_s;
 }

@@ -378,10 +378,9 @@ TEST(split_takes_as_many_layers_as_fit)
     last += kv_cache_estimate(p->kv, 1, 400);
     CHECK_INT(t, layers_that_fit(p, 400, all - last, &ignored), 2);
     CHECK_INT(t, layers_that_fit(p, 400, all - last - 1, &ignored), 1);
-    rig.engine->n_ctx = 400;
-    CHECK(t, layers_leave_room_to_embed(rig.model, all + p->steps[0].w[0]->n_bytes));
-    CHECK(t, !layers_leave_room_to_embed(rig.model, all + p->steps[0].w[0]->n_bytes - 1));
-    CHECK(t, !layers_leave_room_to_embed(rig.model, all - 1) && !layers_leave_room_to_embed(rig.model, 0));
+    CHECK(t, layers_leave_room_to_embed(p, 400, all + p->steps[0].w[0]->n_bytes));
+    CHECK(t, !layers_leave_room_to_embed(p, 400, all + p->steps[0].w[0]->n_bytes - 1));
+    CHECK(t, !layers_leave_room_to_embed(p, 400, all - 1) && !layers_leave_room_to_embed(p, 400, 0));
     session_rig_close(&rig);
     plan_model_finish(&model);
 }
@@ -397,7 +396,6 @@ TEST(split_is_chosen_by_what_is_free_and_said)
     uint64_t all;
     make_case(t, &model, &plans[0], QUANT_Q8_0, ids);
     session_rig_open(t, &rig, file_path(t, "model.gguf"), &so);
-    rig.engine->n_ctx = 400;
     layers_that_fit(rig.model->program, 400, 0, &all);
     info.device_free_bytes = all;
     int32_t n_before = 0;
