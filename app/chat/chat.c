@@ -34,6 +34,7 @@ void chat_finish(struct chat *c)
     buf_finish(&c->system);
     buf_finish(&c->waiting);
     free(c->model);
+    free(c->levels);
     memset(c, 0, sizeof *c);
 }
 

@@ -120,6 +120,14 @@ struct chat {
 
     char fetching[MODEL_ROW_NAME_BYTES];    /* the model being fetched, "" for none */
     uint64_t fetch_done, fetch_total;
+
+    struct port_levels *levels;     /* of the model in use, as they were when last asked for; NULL: not yet */
+    char level_wanted[24];          /* what to do with them when they come: a name to switch to, "?": list them */
+    char making[24];                /* the level being made, "" for none */
+    char making_path[PORT_PATH_BYTES];
+    uint64_t make_done, make_total; /* bytes of the source */
+    double make_start_s;
+    double read_per_s;              /* tokens of a prompt, as last measured; 0: not yet */
 };
 
 void chat_init(struct chat *c, const struct config *config, const struct paths *paths, const struct port *port);
@@ -140,6 +148,21 @@ void chat_note_pause(struct chat *c);    /* the process was stopped and goes on 
 void chat_open_model(struct chat *c, const char *name, bool fetch);
 /* To the model before this one; while another is being opened, that is not to come. */
 void chat_model_back(struct chat *c);
+/* chat_levels.c: the levels of the model in use (chat.levels) are asked for, by name or row switched to, or made. */
+void chat_want_levels(struct chat *c);
+void chat_level(struct chat *c, const char *name);    /* "": lists them */
+void chat_choose_level(struct chat *c, const struct port_level *row);
+void chat_make_progress(struct chat *c, uint64_t done, uint64_t total);
+/* error NULL: it is there; "": stopped */
+void chat_made(struct chat *c, const char *error);
+/* A row for a person; "~" marks an estimate. */
+struct chat_level_texts {
+    char size[24], bits[16], memory[32], speed[16], quality[16], where[16];
+    bool in_use;
+};
+void chat_level_texts(const struct chat *c, const struct port_level *row, struct chat_level_texts *out);
+/* What it would cost to go there, in a line. */
+void chat_level_detail(const struct chat *c, const struct port_level *row, char *out, size_t n_bytes);
 /* After an error (ERR_IO, ERR_FORMAT, ERR_NOMEM) the old prompt still holds. */
 enum err_code chat_system_file(struct chat *c, const char *path, struct err *e);
 void chat_system_text(struct chat *c, const char *text);    /* "": none */

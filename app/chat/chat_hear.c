@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const double NOTED_S = 0.1;    /* that a person would notice */
+enum { LEAST_READ = 32 };             /* tokens that tell a speed */
 
 static struct message *current_answer(const struct chat *c)
 {
@@ -98,6 +99,9 @@ static void take_done(struct chat *c, struct message *m, const struct eng_event 
     static const enum message_state states[] = { [DONE_END] = MESSAGE_DONE, [DONE_LENGTH] = MESSAGE_CUT,
                                                  [DONE_CONTEXT] = MESSAGE_FULL, [DONE_CANCELLED] = MESSAGE_STOPPED,
                                                  [DONE_ERROR] = MESSAGE_STOPPED };
+    int32_t n_read = ev->timings.n_prompt - ev->timings.n_reused;
+    if (n_read >= LEAST_READ && ev->timings.prompt_ms > 0 && ev->timings.n_generated > 0 && !c->paused)
+        c->read_per_s = n_read * 1e3 / ev->timings.prompt_ms;
     think_end(&c->think, &m->thinking, &m->text);
     close_thinking(c, m);
     m->state = states[ev->reason];
@@ -253,6 +257,10 @@ static void take_model(struct chat *c, struct mail *mail)
         c->n_prompt = c->n_reused = 0;
     if (!same && !goes_on)
         c->n_ctx_used = c->model->is_back ? c->stats.n_held : 0;
+    if (!same) {
+        free(c->levels);
+        c->levels = NULL;
+    }
     if (!same || has_moved)
         c->tokens_per_s = 0;    /* the speed shown was the other model's, or the other device's */
     if (mail->request == c->model_request) {
@@ -403,6 +411,7 @@ static bool is_current(const struct chat *c, const struct mail *mail)
     case MAIL_MODEL_FAILED:
     case MAIL_WARNING:    /* of the model */
     case MAIL_DEVICES:
+    case MAIL_LEVELS:
     case MAIL_COUNTS:
     case MAIL_STATS:
         return true;
@@ -440,6 +449,9 @@ void chat_take(struct chat *c, struct mail *mail)
         break;
     case MAIL_DEVICES:
         take_devices(c, mail->devices);
+        break;
+    case MAIL_LEVELS:
+        chat_take_levels(c, mail->levels);
         break;
     case MAIL_COUNTS:
         chat_context_counted(c, mail);

@@ -39,6 +39,9 @@ const char *chat_context_hint(const struct chat *c);
 void chat_context_warn(struct chat *c);
 void chat_context_forget(struct chat *c);
 
+/* chat_levels.c; takes levels. */
+void chat_take_levels(struct chat *c, struct port_levels *levels);
+
 /* Reads the system prompt's file again when it changed. */
 void chat_system_refresh(struct chat *c);
 

@@ -78,6 +78,32 @@ struct port_devices {
     char problem[ERR_TEXT_BYTES];      /* why there is no other; "" */
 };
 
+/* A figure that was measured on this machine, or is a rough estimate. */
+enum port_figure { PORT_UNKNOWN, PORT_ESTIMATED, PORT_MEASURED };
+
+enum { PORT_LEVELS = 64 };
+
+/* Levels of the model in use, the best first: those that are here, and those that can be made. Fields as in
+ * app/level/ladder.h. */
+struct port_levels {
+    struct port_level {
+        char level[24];
+        char path[PORT_PATH_BYTES];    /* where it is, or would be; "": no place for it */
+        bool is_here, is_best;
+        char problem[PORT_TEXT_BYTES], warning[PORT_TEXT_BYTES];    /* "": none */
+        uint64_t file_bytes;
+        double bits;                   /* per weight */
+        bool is_priced, fits;          /* with the context and types now in force; */
+        uint64_t needed_bytes;
+        int64_t spare_bytes;           /* below 0: so much more than there is room for */
+        enum port_figure speed, quality;
+        double tokens_per_s, kl;
+    } rows[PORT_LEVELS];
+    int32_t n;
+    char source[PORT_PATH_BYTES];      /* of what can be made */
+    char problem[ERR_TEXT_BYTES];      /* why there are none; "" */
+};
+
 /* Lengths of some prompts, and what larger contexts would take. */
 struct port_counts {
     int32_t tokens[PORT_PROMPTS];
@@ -93,6 +119,7 @@ enum mail_kind {
     MAIL_MODEL,           /* model: in use from now on, as it is now; stats */
     MAIL_MODEL_FAILED,    /* text: why; the model before stays, and where it was */
     MAIL_DEVICES,         /* devices */
+    MAIL_LEVELS,          /* levels: of the model in use */
     MAIL_PROMPT,          /* prompt: the conversation as tokens, about to be evaluated */
     MAIL_TOO_LONG,        /* prompt: it does not fit, nothing was evaluated */
     MAIL_EVENT,           /* event; stats with EVENT_DONE */
@@ -109,6 +136,7 @@ struct mail {
     union {
         struct port_model *model;    /* malloc; the receiver's */
         struct port_devices *devices;    /* likewise */
+        struct port_levels *levels;      /* likewise */
         struct {
             int32_t n_prompt, n_ctx;
             int32_t n_reused;    /* as far as memory tells; what files add is known at the end */
@@ -162,6 +190,10 @@ struct port {
     /* The model in use on another device, or with other layers there. Answers with MAIL_MODEL too. */
     bool (*set_device)(void *self, uint64_t id, const struct port_device *device);
     bool (*list_devices)(void *self);                   /* MAIL_DEVICES when there is time */
+    bool (*want_levels)(void *self);                    /* MAIL_LEVELS when there is time */
+    /* Makes the file target, a level, from source; the chat hears of its end through chat_made(). */
+    bool (*make_level)(void *self, const char *source, const char *target, const char *level, bool allow_requantize);
+    void (*stop_making)(void *self);
     bool (*answer)(void *self, const struct port_request *request);
     bool (*count)(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking);
     /* Evaluates what the next prompt will begin with, while nothing else is to be done; gives way to anything. */

@@ -31,6 +31,12 @@ static bool run_model(struct chat *c, const char *argument)
     return true;
 }
 
+static bool run_level(struct chat *c, const char *argument)
+{
+    chat_level(c, argument);
+    return true;
+}
+
 static bool run_pull(struct chat *c, const char *argument)
 {
     if (!argument[0])
@@ -72,6 +78,8 @@ static bool run_stop(struct chat *c, const char *argument)
     (void)argument;
     if (c->fetching[0] && !chat_is_busy(c))
         c->port.stop_fetch(c->port.self);
+    else if (c->making[0] && !chat_is_busy(c))
+        c->port.stop_making(c->port.self);
     chat_stop(c);
     return true;
 }
@@ -203,6 +211,7 @@ static bool run_quit(struct chat *c, const char *argument)
 static const struct slash_command table[] = {
     { "/help", "", "keys and commands", run_help },
     { "/model", "[NAME or PATH]", "models; with a name: switch, the chat stays; -: back", run_model },
+    { "/level", "[NAME]", "levels of this model; with a name: switch, or make it", run_level },
     { "/device", "[NAME]", "what can compute; with a name: switch, the chat stays", run_device },
     { "/pull", "NAME", "fetch a model of the list", run_pull },
     { "/system", "@FILE, TEXT or off", "set the system prompt; alone: show it", run_system },

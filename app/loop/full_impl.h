@@ -13,16 +13,19 @@
 enum {
     FULL_SIGNALS = 6,
     FULL_TEXT_BYTES = 160,
-    FULL_MODEL_ROWS = MODEL_TABLE_MAX,
+    FULL_MODEL_ROWS = MODEL_TABLE_MAX + PORT_LEVELS,
     FULL_SETTING_ROWS = 48,
     FULL_EMPTY_LINES = 5
 };
 
 enum full_panel { FULL_NONE, FULL_HELP, FULL_MODELS, FULL_SETTINGS, FULL_SYSTEM, FULL_FIGURES, FULL_CONTEXT };
 
+/* A row of the list of models: a level of the one in use, or another. */
 struct full_model_text {
     char name[MODEL_ROW_NAME_BYTES];
     char size[24], where[24], progress[64];
+    struct chat_level_texts figures;
+    int32_t level, model;    /* place among the chat's levels, or in the table of models; -1: it is the other */
 };
 
 struct full {

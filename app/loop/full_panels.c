@@ -153,24 +153,51 @@ static void fill_progress(struct full *f, const struct model_row *row, struct fu
     out->progress_text = t->progress;
 }
 
-static void fill_model_row(struct full *f, const struct model_row *row, struct full_model_text *t,
-                           struct view_row *out)
+static void fill_model_row(struct full *f, int32_t i, struct full_model_text *t, struct view_row *out)
 {
     const struct chat *c = &f->talk->chat;
+    const struct model_row *row = &f->table.rows[i];
     bool in_use = c->model && strcmp(c->model->path, row->path) == 0;
+    *t = (struct full_model_text){ .level = -1, .model = i };
     snprintf(t->name, sizeof t->name, "%s", row->name);
     chat_size_text(row->n_bytes, t->size, sizeof t->size);
     snprintf(t->where, sizeof t->where, "%s",
              in_use ? "in use" : row->is_here ? "here" : row->can_fetch ? "fetch" : "not here");
-    *out = (struct view_row){ .id = id_of(row->name), .cells = { t->name, t->size, t->where, row->licence, row->good },
+    *out = (struct view_row){ .id = id_of(row->name), .cells = { t->name, "", t->size, "", "", "", "", t->where },
                               .style = row->is_here ? UI_TEXT : UI_DIM, .current = in_use, .progress = -1 };
     fill_progress(f, row, t, out);
 }
 
-static const struct model_row *chosen_model(const struct full *f)
+/* The model's name stands before its first level alone. */
+static void fill_level_row(struct full *f, int32_t i, struct full_model_text *t, struct view_row *out)
+{
+    const struct chat *c = &f->talk->chat;
+    const struct port_level *row = &c->levels->rows[i];
+    char label[PORT_TEXT_BYTES] = "", id[PORT_PATH_BYTES + 32], done[24], total[24];
+    *t = (struct full_model_text){ .level = i, .model = -1 };
+    chat_model_label(c, label, sizeof label);
+    if (i == 0)
+        snprintf(t->name, sizeof t->name, "%s", label);
+    chat_level_texts(c, row, &t->figures);
+    snprintf(id, sizeof id, "%s %s", row->level, row->path);
+    *out = (struct view_row){ .id = id_of(id),
+                              .cells = { t->name, row->level, t->figures.size, t->figures.bits, t->figures.memory,
+                                         t->figures.speed, t->figures.quality, t->figures.where },
+                              .style = row->problem[0] ? UI_ERROR : row->is_here ? UI_TEXT : UI_DIM,
+                              .current = t->figures.in_use, .progress = -1 };
+    if (!c->making[0] || row->is_here || strcmp(row->path, c->making_path) != 0)
+        return;
+    chat_size_text(c->make_done, done, sizeof done);
+    chat_size_text(c->make_total, total, sizeof total);
+    snprintf(t->progress, sizeof t->progress, "%s of %s", done, total);
+    out->progress = c->make_total ? (double)c->make_done / (double)c->make_total : 0;
+    out->progress_text = t->progress;
+}
+
+static const struct full_model_text *chosen_model(const struct full *f)
 {
     const struct view_row *row = view_list_chosen(&f->models);
-    return row ? &f->table.rows[row - f->model_rows] : NULL;
+    return row ? &f->model_texts[row - f->model_rows] : NULL;
 }
 
 /* Of the machine, and of a device that has its own. */
@@ -193,31 +220,53 @@ static void fill_memory_free(struct full *f)
 static void fill_model_detail(struct full *f)
 {
     const struct chat *c = &f->talk->chat;
-    const struct model_row *row = chosen_model(f);
+    const struct full_model_text *chosen = chosen_model(f);
     char place[PORT_TEXT_BYTES] = "";
     f->models.detail = NULL;
-    if (!row)
+    if (!chosen)
         return;
+    f->models.detail = f->model_detail;
+    if (chosen->level >= 0) {
+        chat_level_detail(c, &c->levels->rows[chosen->level], f->model_detail, sizeof f->model_detail);
+        return;
+    }
+    const struct model_row *row = &f->table.rows[chosen->model];
     bool good = row->good[0];
     if (c->model && strcmp(c->model->path, row->path) == 0)
         chat_place_text(c, place, sizeof place);
-    snprintf(f->model_detail, sizeof f->model_detail, "%s%s%s%s%s%s", place[0] ? "on " : "", place,
-             place[0] ? " · " : "", good ? row->good : row->path, good ? " · " : "", good ? row->title : "");
-    f->models.detail = f->model_detail;
+    snprintf(f->model_detail, sizeof f->model_detail, "%s%s%s%s%s%s%s%s", place[0] ? "on " : "", place,
+             place[0] ? " · " : "", good ? row->good : row->path, good ? " · " : "", good ? row->title : "",
+             row->licence[0] ? " · " : "", row->licence);
 }
 
+static bool is_level(const struct port_levels *levels, const char *path)
+{
+    for (int32_t i = 0; levels && i < levels->n; i++)
+        if (strcmp(levels->rows[i].path, path) == 0)
+            return true;
+    return false;
+}
+
+/* Levels of the model in use, then all other models. */
 static void update_models(struct full *f)
 {
+    const struct port_levels *levels = f->talk->chat.levels;
     struct err e;
+    int32_t n = 0;
     model_table_finish(&f->table);
     if (model_table_read(&f->table, f->paths, &e) != ERR_OK)
         f->table.n = 0;
+    for (int32_t i = 0; levels && i < levels->n; i++, n++)
+        fill_level_row(f, i, &f->model_texts[n], &f->model_rows[n]);
     for (int32_t i = 0; i < f->table.n; i++)
-        fill_model_row(f, &f->table.rows[i], &f->model_texts[i], &f->model_rows[i]);
+        if (!is_level(levels, f->table.rows[i].path)) {
+            fill_model_row(f, i, &f->model_texts[n], &f->model_rows[n]);
+            n++;
+        }
     if (!f->talk->chat.fetching[0])
         f->fetch_start_ms = 0;
     f->models.rows = f->model_rows;
-    f->models.n_rows = f->table.n;
+    f->models.n_rows = n;
 
     fill_memory_free(f);
     fill_model_detail(f);
@@ -231,13 +280,14 @@ static void open_models(struct full *f)
         return;
     f->models = (struct view_list){
         .title = "Models",
-        .columns = { { "Name", false, 0 }, { "Size", true, 0 }, { "", false, 0 }, { "Licence", false, 1 },
-                     { "Good for", false, 2 } },
-        .n_columns = 5,
-        .footer = "Enter switch or fetch · Del stop fetching · Esc close",
+        .columns = { { "Model", false, 0 }, { "Level", false, 0 }, { "Size", true, 0 }, { "Bits", true, 4 },
+                     { "Memory", true, 2 }, { "Tok/s", true, 1 }, { "KL", true, 3 }, { "", false, 0 } },
+        .n_columns = 8,
+        .footer = "Enter switch, make or fetch · Del stop that · ~ estimated · Esc close",
         .empty = "No models: quip -m FILE opens one.",
     };
     f->panel = FULL_MODELS;
+    chat_want_levels(&f->talk->chat);
     update_models(f);
     f->screen.overlay = &view_list;
     f->screen.overlay_self = &f->models;
@@ -245,13 +295,33 @@ static void open_models(struct full *f)
 
 static void accept_model(struct full *f)
 {
-    const struct model_row *row = chosen_model(f);
-    if (!row)
+    struct chat *c = &f->talk->chat;
+    const struct full_model_text *chosen = chosen_model(f);
+    if (!chosen)
         return;
+    if (chosen->level >= 0) {
+        const struct port_level *row = &c->levels->rows[chosen->level];
+        bool stays = !row->is_here;    /* to watch the bar */
+        chat_choose_level(c, row);
+        if (!stays)
+            full_panel_close(f);
+        return;
+    }
+    const struct model_row *row = &f->table.rows[chosen->model];
     bool here = row->is_here;
-    chat_open_model(&f->talk->chat, here ? row->path : row->name, !here);
+    chat_open_model(c, here ? row->path : row->name, !here);
     if (here)
         full_panel_close(f);
+}
+
+/* Del: of the chosen row, else of whatever is on its way. */
+static void stop_model(struct full *f)
+{
+    struct chat *c = &f->talk->chat;
+    if (c->making[0])
+        c->port.stop_making(c->port.self);
+    else
+        c->port.stop_fetch(c->port.self);
 }
 
 /* ---- system prompt's file ------------------------------------------------------------------------- */
@@ -395,7 +465,7 @@ void full_panel_action(struct full *f, enum ui_action action)
     else if (f->panel == FULL_MODELS && action == UI_ACT_ACCEPT)
         accept_model(f);
     else if (f->panel == FULL_MODELS && action == UI_ACT_REMOVE)
-        f->talk->chat.port.stop_fetch(f->talk->chat.port.self);
+        stop_model(f);
     else if (f->panel == FULL_SYSTEM && action == UI_ACT_ACCEPT)
         accept_system(f);
     else if (f->panel == FULL_SYSTEM && action == UI_ACT_COMPLETE)

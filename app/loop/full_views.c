@@ -303,6 +303,8 @@ static void fill_status(struct full *f)
     fill_drafts(f);
     fill_cache(f);
     fill_memory(f);
+    if (c->making[0] && c->make_total > 0)
+        SEGMENT(f, UI_STATUS, "making %.12s %d%%", c->making, (int)(c->make_done * 100 / c->make_total));
     if (c->fetching[0] && c->fetch_total > 0)
         SEGMENT(f, UI_STATUS, "fetching %d%%", (int)(c->fetch_done * 100 / c->fetch_total));
     if (c->system.n_bytes > 0)

@@ -68,6 +68,21 @@ static void port_stop_fetch(void *self)
     fetch_stop(&((struct talk *)self)->fetch);
 }
 
+static bool port_want_levels(void *self)
+{
+    return worker_want_levels(((struct talk *)self)->worker);
+}
+
+static bool port_make_level(void *self, const char *source, const char *target, const char *level, bool allow_requantize)
+{
+    return make_start(&((struct talk *)self)->make, source, target, level, allow_requantize);
+}
+
+static void port_stop_making(void *self)
+{
+    make_stop(&((struct talk *)self)->make);
+}
+
 static void port_show(void *self, enum port_panel panel)
 {
     struct talk *t = self;
@@ -120,11 +135,25 @@ static void on_fetch_end(void *data, const char *error)
     t->front.changed(t->front.self);
 }
 
+static void on_make_progress(void *data, uint64_t done, uint64_t total)
+{
+    struct talk *t = data;
+    chat_make_progress(&t->chat, done, total);
+    t->front.changed(t->front.self);
+}
+
+static void on_make_end(void *data, const char *error)
+{
+    struct talk *t = data;
+    chat_made(&t->chat, error);
+    t->front.changed(t->front.self);
+}
+
 /* ---- life ----------------------------------------------------------------------------------------- */
 
 static void close_loop(struct talk *t)
 {
-    uv_run(&t->loop, UV_RUN_DEFAULT);    /* close callbacks, and the end of a fetch */
+    uv_run(&t->loop, UV_RUN_DEFAULT);    /* close callbacks, and the end of a fetch or of a level being made */
     uv_loop_close(&t->loop);
 }
 
@@ -136,7 +165,8 @@ static void init_chat(struct talk *t, const struct config *config)
         .set_device = port_set_device, .list_devices = port_list_devices, .answer = port_answer,
         .count = port_count, .prepare = port_prepare, .close_chat = port_close_chat,
         .want_stats = port_want_stats, .cancel = port_cancel, .fetch = port_fetch,
-        .stop_fetch = port_stop_fetch, .show = port_show, .give_back = port_give_back, .quit = port_quit,
+        .stop_fetch = port_stop_fetch, .want_levels = port_want_levels, .make_level = port_make_level,
+        .stop_making = port_stop_making, .show = port_show, .give_back = port_give_back, .quit = port_quit,
         .now_s = port_now_s
     };
     chat_init(&t->chat, config, t->paths, &port);
@@ -150,6 +180,7 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
                     .n_ctx = config->n_ctx, .cache_dir = paths->kv_cache[0] ? paths->kv_cache : NULL },
         .keep_kv_type = config->keep_kv_type,
         .cache_dir = config->cache_disk_mib > 0 && paths->kv_cache[0] ? paths->kv_cache : NULL,
+        .models = paths->models,
         .figures = paths->figures[0] ? paths->figures : NULL,
         .cache_ram_bytes = (uint64_t)config->cache_ram_mib << 20,
         .cache_disk_bytes = (uint64_t)config->cache_disk_mib << 20,
@@ -184,6 +215,9 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
     fetch_init(&t->fetch, &t->loop, t);
     t->fetch.on_progress = on_fetch_progress;
     t->fetch.on_end = on_fetch_end;
+    make_init(&t->make, &t->loop, t);
+    t->make.on_progress = on_make_progress;
+    t->make.on_end = on_make_end;
     *out = t;
     return ERR_OK;
 }
@@ -198,12 +232,17 @@ void talk_destroy(struct talk *t)
     t->fetch.on_end = NULL;
     t->fetch.on_progress = NULL;
     fetch_stop(&t->fetch);
+    t->make.on_end = NULL;
+    t->make.on_progress = NULL;
+    make_stop(&t->make);
     close_loop(t);
     for (struct mail mail; mailbox_take(&t->box, &mail, 1) == 1;)
         if (mail.kind == MAIL_MODEL)
             free(mail.model);
         else if (mail.kind == MAIL_DEVICES)
             free(mail.devices);
+        else if (mail.kind == MAIL_LEVELS)
+            free(mail.levels);
     mailbox_finish(&t->box);
     chat_finish(&t->chat);
     free(t);

@@ -5,6 +5,7 @@
 #include "app/chat/chat.h"
 #include "app/loop/fetch.h"
 #include "app/loop/mailbox.h"
+#include "app/loop/make.h"
 #include "app/loop/worker.h"
 
 /* What every front end of the chat has: the loop, the engine's thread with its mailbox, the fetching of
@@ -22,6 +23,7 @@ struct talk {
     struct mailbox box;
     struct worker *worker;
     struct fetch fetch;
+    struct make make;
     struct chat chat;
     const struct paths *paths;
     struct talk_front front;

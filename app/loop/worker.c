@@ -119,22 +119,30 @@ static bool next_job(struct worker *w, struct job **out)
     return go_on;
 }
 
-/* Opening needs not wait for the answer that is written; but for what changes the model in use, or its session. */
-void worker_open_meanwhile(struct worker *w)
+/* Opening, and looking at levels, need not wait for the answer that is written; but for what changes the model in use, or
+ * its session. */
+static bool may_overtake(enum job_kind kind)
+{
+    return kind == JOB_OPEN || kind == JOB_LEVELS;
+}
+
+void worker_do_meanwhile(struct worker *w)
 {
     struct job **at = &w->first, *j;
     pthread_mutex_lock(&w->lock);
-    while (*at && (*at)->kind != JOB_OPEN && (*at)->kind != JOB_SESSION && (*at)->kind != JOB_DEVICE)
+    while (*at && !may_overtake((*at)->kind) && (*at)->kind != JOB_SESSION && (*at)->kind != JOB_DEVICE)
         at = &(*at)->next;
-    j = *at && (*at)->kind == JOB_OPEN ? *at : NULL;
+    j = *at && may_overtake((*at)->kind) ? *at : NULL;
     if (j) {
         *at = j->next;
         if (!*at)
             w->last = at;
     }
     pthread_mutex_unlock(&w->lock);
-    if (j)
+    if (j && j->kind == JOB_OPEN)
         worker_do_open(w, j);
+    else if (j)
+        worker_do_levels(w);
     free_job(j);
 }
 
@@ -342,6 +350,13 @@ static void measure_passes(struct worker *w)
     worker_end_idle(w);
 }
 
+/* When somebody looks: a quarter of a second, once. */
+static void find_bandwidth(struct worker *w)
+{
+    if (w->memory_bytes_per_s <= 0 && w->options.figures)
+        w->memory_bytes_per_s = figures_memory_bandwidth(w->options.figures, w->eng, false);
+}
+
 static void do_job(struct worker *w, const struct job *j)
 {
     switch (j->kind) {
@@ -357,6 +372,10 @@ static void do_job(struct worker *w, const struct job *j)
     case JOB_DEVICES:
         worker_do_devices(w);
         break;
+    case JOB_LEVELS:
+        find_bandwidth(w);
+        worker_do_levels(w);
+        break;
     case JOB_ANSWER:
         worker_do_answer(w, j);
         break;
@@ -371,8 +390,7 @@ static void do_job(struct worker *w, const struct job *j)
             session_close_chat(w->here.session, 0);
         break;
     case JOB_STATS:
-        if (w->memory_bytes_per_s <= 0 && w->options.figures)    /* somebody looks: a quarter of a second, once */
-            w->memory_bytes_per_s = figures_memory_bandwidth(w->options.figures, w->eng, false);
+        find_bandwidth(w);
         worker_post_stats(w);
         break;
     }
@@ -482,6 +500,12 @@ bool worker_set_device(struct worker *w, uint64_t id, const struct port_device *
 bool worker_list_devices(struct worker *w)
 {
     struct job *j = new_job(JOB_DEVICES, 0);
+    return push(w, j, j);
+}
+
+bool worker_want_levels(struct worker *w)
+{
+    struct job *j = new_job(JOB_LEVELS, 0);
     return push(w, j, j);
 }
 

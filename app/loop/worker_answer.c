@@ -116,7 +116,7 @@ void worker_do_answer(struct worker *w, const struct job *j)
     while (rc == ERR_OK && session_busy(w->here.session)) {
         struct eng_event events[SESSION_EVENTS];
         int32_t n = 0;
-        worker_open_meanwhile(w);
+        worker_do_meanwhile(w);
         worker_arrive_in_answer(w);
         if (should_stop(w, j->id))
             session_cancel(w->here.session);

@@ -42,7 +42,7 @@ struct loader {
 };
 
 enum job_kind {
-    JOB_OPEN, JOB_SESSION, JOB_DEVICE, JOB_DEVICES, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS
+    JOB_OPEN, JOB_SESSION, JOB_DEVICE, JOB_DEVICES, JOB_LEVELS, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS
 };
 
 /* Messages of the job's own. */
@@ -105,7 +105,7 @@ void worker_change_session(struct worker *w, struct session *s);
 
 void worker_do_open(struct worker *w, const struct job *j);
 void worker_do_loaded(struct worker *w);
-void worker_open_meanwhile(struct worker *w);      /* these two between two steps of an answer */
+void worker_do_meanwhile(struct worker *w);        /* these two between two steps of an answer */
 void worker_arrive_in_answer(struct worker *w);
 void worker_push_loaded(struct worker *w);         /* the loader's */
 void worker_stop_loading(struct worker *w);
@@ -113,6 +113,7 @@ void worker_forget_parked(struct worker *w);
 void worker_close_all(struct worker *w);
 void worker_do_device(struct worker *w, const struct job *j);
 void worker_do_devices(struct worker *w);
+void worker_do_levels(struct worker *w);
 void worker_do_answer(struct worker *w, const struct job *j);
 void worker_do_count(struct worker *w, const struct job *j);
 void worker_do_prepare(struct worker *w, const struct job *j);

@@ -297,7 +297,7 @@ TEST(chat_moves_to_a_device_and_back)
 
     pty_type(t, &p, "/device llvmpipe" ENTER "a draft");
     PTY_WAIT(t, &p, "Now on llvmpipe, 2 of 2 layers");
-    PTY_WAIT(t, &p, "tokens of the chat");
+    PTY_WAIT(t, &p, "again.");
     PTY_WAIT(t, &p, "\xe2\x80\xba a draft");
     check_header(t, &p, "llvmpipe");
     pty_type(t, &p, CTRL_C);

@@ -274,6 +274,38 @@ TEST(full_screen_switches_the_model_and_keeps_the_chat)
     leave(t, &p);
 }
 
+/* The answer goes on through all of it. */
+TEST(full_screen_makes_a_level_and_goes_on_with_it)
+{
+    struct home h;
+    struct pty p;
+    struct tiny_model m;
+    home_make(t, &h, "xterm-256color");
+    tiny_model_init(&m);
+    m.weight_type = QUANT_F16;
+    m.endless = true;
+    m.n_ctx = 65536;
+    home_add_model(t, &h, "small", &m);
+    static const char *const slow[] = { QUIP_BINARY, GREEDY, "-c", "65536", "-n", "-1", "--spec", "off", NULL };
+    start(t, &p, &h, slow);
+    pty_type(t, &p, "talk" ENTER);
+    PTY_WAIT(t, &p, REPLY_END);
+    pty_type(t, &p, F2 "q8");
+    PTY_WAIT(t, &p, "Q8_0");
+    PTY_WAIT(t, &p, "Enter makes it from small.gguf");
+    pty_type(t, &p, ENTER);
+    PTY_WAIT(t, &p, "tokens are read again");
+    pty_type(t, &p, ENTER);
+    PTY_WAIT(t, &p, "Q8_0  cpu");
+    PTY_WAIT(t, &p, "answering");
+    pty_type(t, &p, ESCAPE "z");
+    PTY_WAIT(t, &p, "F16  cpu");
+    PTY_WAIT(t, &p, "answering");
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT_GONE(t, &p, "answering");
+    leave(t, &p);
+}
+
 TEST(full_screen_fetches_a_model_with_progress_and_cancel)
 {
     struct home h;

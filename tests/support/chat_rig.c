@@ -35,6 +35,27 @@ static bool rig_list_devices(void *self)
     return true;
 }
 
+static bool rig_want_levels(void *self)
+{
+    ((struct chat_rig *)self)->n_levels_wanted++;
+    return true;
+}
+
+static bool rig_make_level(void *self, const char *source, const char *target, const char *level, bool allow_requantize)
+{
+    struct chat_rig *r = self;
+    snprintf(r->made_from, sizeof r->made_from, "%s", source);
+    snprintf(r->made, sizeof r->made, "%s", target);
+    snprintf(r->made_level, sizeof r->made_level, "%s", level);
+    r->made_requantized = allow_requantize;
+    return true;
+}
+
+static void rig_stop_making(void *self)
+{
+    ((struct chat_rig *)self)->n_stopped_making++;
+}
+
 static bool rig_count(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n,
                       int32_t enable_thinking)
 {
@@ -129,7 +150,8 @@ void chat_rig_begin(struct test *t, struct chat_rig *r)
     snprintf(r->paths.models, sizeof r->paths.models, "%s", test_folder(t));
     snprintf(r->paths.home, sizeof r->paths.home, "%s", test_folder(t));
     struct port port = { .self = r, .open_model = rig_open, .set_session = rig_session,
-                         .set_device = rig_device, .list_devices = rig_list_devices, .answer = rig_answer,
+                         .set_device = rig_device, .list_devices = rig_list_devices, .want_levels = rig_want_levels,
+                         .make_level = rig_make_level, .stop_making = rig_stop_making, .answer = rig_answer,
                          .count = rig_count, .prepare = rig_prepare, .close_chat = rig_close,
                          .want_stats = rig_nothing, .cancel = rig_cancel, .fetch = rig_fetch,
                          .stop_fetch = rig_nothing, .show = rig_show,

@@ -738,6 +738,118 @@ TEST(chat_goes_back_to_the_model_before)
     chat_rig_end(&r);
 }
 
+/* ---- levels ---------------------------------------------------------------------------------------- */
+
+/* The model in use, another level that is here, one that can be made, and a file that cannot be read. */
+static void bring_levels(struct chat_rig *r, const char *here)
+{
+    struct mail mail = { .kind = MAIL_LEVELS, .levels = calloc(1, sizeof *mail.levels) };
+    struct port_levels *l = mail.levels;
+    static const char *const names[] = { "F16", "Q8_0", "Q4_K_M", "Q2_K" };
+    l->n = 4;
+    snprintf(l->source, sizeof l->source, "%s", r->chat.model->path);
+    for (int i = 0; i < l->n; i++) {
+        struct port_level *row = &l->rows[i];
+        snprintf(row->level, sizeof row->level, "%s", names[i]);
+        snprintf(row->path, sizeof row->path, "%s", i == 0 ? r->chat.model->path : i == 1 ? here : "/m/made.gguf");
+        row->is_here = i != 2;
+        row->is_best = i == 0;
+        row->file_bytes = 1000000000u >> i;
+        row->bits = 16 >> i;
+        row->is_priced = true;
+        row->fits = i > 0;
+        row->needed_bytes = 1200000000u >> i;
+        row->spare_bytes = i > 0 ? 1000 : -200000000;
+        row->speed = i == 1 ? PORT_MEASURED : PORT_ESTIMATED;
+        row->tokens_per_s = 9.25 * (1 << i);
+        row->quality = i == 0 ? PORT_UNKNOWN : i == 1 ? PORT_MEASURED : PORT_ESTIMATED;
+        row->kl = 0.0012 * i * i * i * i;
+    }
+    snprintf(l->rows[3].problem, sizeof l->rows[3].problem, "cut short");
+    chat_take(&r->chat, &mail);
+}
+
+TEST(chat_levels_are_told_with_what_is_measured_and_what_is_not)
+{
+    struct chat_rig r;
+    char text[256];
+    chat_rig_ready(t, &r);
+    chat_enter(&r.chat, "/level");
+    CHECK_INT(t, r.n_levels_wanted, 1);
+    bring_levels(&r, "/m/q8.gguf");
+    CHECK_TEXT(t, last_text(&r),
+               "LEVEL          SIZE   BITS       MEMORY    TOK/S        KL\n"
+               "F16         1.00 GB  16.00   1.20 GB no     ~9.2      best  in use\n"
+               "Q8_0         500 MB   8.00       600 MB       18    0.0012  here\n"
+               "Q4_K_M       250 MB   4.00       300 MB      ~37   ~0.0192  make\n"
+               "Q2_K         125 MB   2.00       150 MB      ~74   ~0.0972  damaged");
+    chat_level_detail(&r.chat, &r.chat.levels->rows[0], text, sizeof text);
+    CHECK_TEXT(t, text, "200 MB more than there is \xc2\xb7 answers now");
+    chat_level_detail(&r.chat, &r.chat.levels->rows[1], text, sizeof text);
+    CHECK_TEXT(t, text, "Enter switches");
+    r.chat.n_ctx_used = 800;
+    r.chat.read_per_s = 200;
+    chat_level_detail(&r.chat, &r.chat.levels->rows[1], text, sizeof text);
+    CHECK_TEXT(t, text, "the chat's 800 tokens are read again: about 4.0 s");
+    r.chat.model->n_parked = 1;
+    snprintf(r.chat.model->parked[0], PORT_PATH_BYTES, "/m/q8.gguf");
+    chat_level_detail(&r.chat, &r.chat.levels->rows[1], text, sizeof text);
+    CHECK_TEXT(t, text, "still has the chat as it was: what was said since is read");
+    chat_level_detail(&r.chat, &r.chat.levels->rows[2], text, sizeof text);
+    CHECK_TEXT(t, text, "Enter makes it from m.gguf");
+    chat_rig_end(&r);
+}
+
+TEST(chat_level_by_name_switches_or_makes)
+{
+    struct chat_rig r;
+    char path[PATHS_BYTES];
+    chat_rig_begin(t, &r);
+    chat_enter(&r.chat, "/level Q8_0");
+    CHECK_TEXT(t, last_text(&r), "There is no model whose levels to choose from.");
+    chat_rig_end(&r);
+    chat_rig_ready(t, &r);
+    put_model(t, "q8", path);
+    chat_enter(&r.chat, "/level q8_0");
+    bring_levels(&r, path);
+    CHECK_TEXT(t, r.path, path);
+    chat_enter(&r.chat, "/level Q5_K_M");
+    bring_levels(&r, path);
+    CHECK_TEXT(t, last_text(&r), "'Q5_K_M' is none of F16, Q8_0, Q4_K_M, Q2_K.");
+    chat_enter(&r.chat, "/level Q2_K");
+    bring_levels(&r, path);
+    CHECK_TEXT(t, last_text(&r), "Q2_K: cut short");
+
+    chat_enter(&r.chat, "/level Q4_K_M");
+    bring_levels(&r, path);
+    CHECK_TEXT(t, r.made_level, "Q4_K_M");
+    CHECK_TEXT(t, r.made, "/m/made.gguf");
+    CHECK_TEXT(t, r.made_from, r.chat.model->path);
+    CHECK(t, !r.made_requantized);
+    CHECK_TEXT(t, last_text(&r), "Q4_K_M, 250 MB.");
+    chat_enter(&r.chat, "/level Q4_K_M");
+    bring_levels(&r, path);
+    CHECK_TEXT(t, last_text(&r), "Q4_K_M is still being made.");
+    chat_make_progress(&r.chat, 10, 40);
+    r.now_s += 2.5;
+    int n_wanted = r.n_levels_wanted;
+    chat_made(&r.chat, NULL);
+    CHECK_TEXT(t, last_text(&r), "Q4_K_M is here now, after 2.5 s.");
+    CHECK_INT(t, r.n_levels_wanted, n_wanted + 1);
+
+    chat_enter(&r.chat, "/level Q4_K_M");
+    bring_levels(&r, path);
+    chat_enter(&r.chat, "/stop");
+    CHECK_INT(t, r.n_stopped_making, 1);
+    chat_made(&r.chat, "");
+    CHECK_TEXT(t, last_text(&r), "Q4_K_M is not made, and nothing is left of it.");
+    chat_enter(&r.chat, "/level Q4_K_M");
+    bring_levels(&r, path);
+    chat_made(&r.chat, "no room");
+    CHECK_TEXT(t, last_text(&r), "Q4_K_M: no room");
+    chat_rig_end(&r);
+}
+
 TEST(chat_a_model_that_fails_leaves_the_old_one)
 {
     struct chat_rig r;

@@ -61,6 +61,9 @@ static void take(struct rig *r, struct mail *mail)
         r->devices = *mail->devices;
         free(mail->devices);
         break;
+    case MAIL_LEVELS:
+        free(mail->levels);
+        break;
     case MAIL_STATS:
         r->n_stats++;
         r->stats = mail->stats;
