@@ -41,7 +41,7 @@ static void write_plain(const char *text, size_t begin, size_t end, bool negativ
 {
     size_t n = 0;
     bool point = false, nothing = true;
-    while (end - begin > 1 && text[begin] == '0' && text[begin + 1] != '.')
+    while (end - begin > 1 && (text[begin] == '0' || text[begin] == ',') && text[begin + 1] != '.')
         begin++;
     if (negative)
         out[n++] = '-';
