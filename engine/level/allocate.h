@@ -10,7 +10,11 @@
  * importance * (w - q)^2 over that of importance * w^2, on a sample of rows. What a model loses is taken to be the sum of
  * these errors, each times how much a model feels it in a tensor of that kind (allocate.c has the factors and how they
  * were measured). Least loss within a number of bytes: each tensor takes the type with the least loss + lambda * bytes,
- * lambda by bisection; what is left over goes to the tensors that gain most by it. */
+ * lambda by bisection; what is left over goes to the tensors that gain most by it.
+ *
+ * Mean KL divergence at the size of a level, the level's first, without importance: Qwen2.5-Coder-1.5B (no part of the
+ * measuring; 512 tokens of wikitext) Q4_K_M 0.048 and 0.025, Q3_K_M 0.154 and 0.082; SmolLM2-135M (2,048 tokens) Q4_K_M
+ * 0.124 and 0.073, Q3_K_M 0.596 and 0.167. */
 
 /* Chooses for the tensors of which is_open says so; the others keep what choices says. budget_bytes: for the data of all
  * tensors, padding counted.
