@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/level/imatrix_impl.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/buf.h"
-#include "engine/base/file.h"
 #include "engine/gguf/gguf_writer.h"
+#include "engine/level/level_file.h"
 
 enum { TYPE_F32 = 0 };
 
@@ -104,11 +103,17 @@ static enum err_code save_dat(const struct imatrix *m, const char *path, struct 
     add_i32(&b, m->n_chunks);
     add_i32(&b, (int64_t)strlen(dataset));
     buf_add_text(&b, dataset);
-    enum err_code rc = ERR_OK;
-    if (!buf_ok(&b))
-        rc = err_set(e, ERR_NOMEM, "%s: no memory for %d tensors", path, m->n_entries);
-    else if (!file_replace(path, b.data, b.n_bytes))
-        rc = err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+    if (!buf_ok(&b)) {
+        buf_finish(&b);
+        return err_set(e, ERR_NOMEM, "%s: no memory for %d tensors", path, m->n_entries);
+    }
+    struct level_file file;
+    enum err_code rc = level_file_create(&file, path, b.n_bytes, true, e);
+    if (rc == ERR_OK)
+        rc = level_file_write(&file, 0, b.data, b.n_bytes, e);
+    if (rc == ERR_OK)
+        rc = level_file_commit(&file, e);
+    level_file_close(&file);
     buf_finish(&b);
     return rc;
 }

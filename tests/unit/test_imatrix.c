@@ -47,8 +47,15 @@ static void saved(struct test *t, const struct imatrix *m, enum imatrix_format f
     char path[] = "/tmp/test_imatrix.XXXXXX";
     struct err e = { 0 };
     int fd = mkstemp(path);
-    CHECK(t, fd >= 0 && imatrix_save(m, path, format, &e) == ERR_OK, "%s", e.text);
+    CHECK(t, fd >= 0);
     close(fd);
+    unlink(path);
+    CHECK_INT(t, imatrix_save(m, path, format, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, imatrix_save(m, path, format, &e), ERR_OK, "in its own place: %s", e.text);
+    struct stat st;
+    mode_t mask = umask(0);
+    umask(mask);
+    CHECK(t, stat(path, &st) == 0 && (st.st_mode & 0777) == (0666 & ~mask), "as other files are made");
     FILE *f = fopen(path, "rb");
     CHECK(t, f);
     buf_clear(out);
