@@ -156,7 +156,7 @@ static void check_same(struct test *t, const struct imatrix *a, const struct ima
 
 TEST(imatrix_collect_gives_the_same_bits_whatever_the_batches_and_threads)
 {
-    static const int32_t rows[] = { 1, 4, 5, 64, 149 }, threads[] = { 1, 2, 3 };
+    static const int32_t rows[] = { 1, 4, 5, 64 }, threads[] = { 1, 2, 2, 3 };
     static const char *const tiers[] = { "exact", "scalar", NULL };
     struct plan_model model;
     char path[512];
@@ -169,9 +169,9 @@ TEST(imatrix_collect_gives_the_same_bits_whatever_the_batches_and_threads)
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             struct collected got;
             char what[64];
-            open_model(t, &got, path, tiers[tier], threads[i % 3], NULL);
+            open_model(t, &got, path, tiers[tier], threads[i], NULL);
             collect(t, &got, ids, rows[i], true);
-            snprintf(what, sizeof what, "tier %zu, %d rows, %d threads", tier, rows[i], threads[i % 3]);
+            snprintf(what, sizeof what, "tier %zu, %d rows, %d threads", tier, rows[i], threads[i]);
             check_same(t, got.m, want.m, what);
             close_model(&got);
         }
