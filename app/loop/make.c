@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "app/loop/make.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -14,6 +15,7 @@ void make_init(struct make *m, uv_loop_t *loop, void *data)
     memset(m, 0, sizeof *m);
     m->loop = loop;
     m->data = data;
+    signal(SIGXFSZ, SIG_IGN);    /* a limit on the size of files is an error like a full disk */
 }
 
 /* The threads that level_make() starts have the priority of this one. */

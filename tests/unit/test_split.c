@@ -396,6 +396,7 @@ TEST(split_is_chosen_by_what_is_free_and_said)
     uint64_t all;
     make_case(t, &model, &plans[0], QUANT_Q8_0, ids);
     session_rig_open(t, &rig, file_path(t, "model.gguf"), &so);
+    rig.engine->n_ctx = 400;
     layers_that_fit(rig.model->program, 400, 0, &all);
     info.device_free_bytes = all;
     int32_t n_before = 0;
