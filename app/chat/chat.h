@@ -123,10 +123,15 @@ struct chat {
 
     struct port_levels *levels;     /* of the model in use, as they were when last asked for; NULL: not yet */
     char level_wanted[24];          /* what to do with them when they come: a name to switch to, "?": list them */
+    bool level_measured;            /* not switched to, but measured */
     char making[24];                /* the level being made, "" for none */
     char making_path[PORT_PATH_BYTES];
     uint64_t make_done, make_total; /* bytes of the source */
     double make_start_s;
+    char measuring[24];             /* the level being measured, "" for none */
+    char measuring_path[PORT_PATH_BYTES];
+    uint64_t measure_request;
+    double measure_share;           /* 0 to 1 */
     double read_per_s;              /* tokens of a prompt, as last measured; 0: not yet */
 };
 
@@ -155,6 +160,9 @@ void chat_choose_level(struct chat *c, const struct port_level *row);
 void chat_make_progress(struct chat *c, uint64_t done, uint64_t total);
 /* error NULL: it is there; "": stopped */
 void chat_made(struct chat *c, const char *error);
+/* Speed, and KL divergence from the best level, measured while nobody asks for an answer; some 20 seconds. */
+void chat_measure_level(struct chat *c, const struct port_level *row);
+void chat_measure(struct chat *c, const char *name);    /* "": the level in use */
 /* A row for a person; "~" marks an estimate. */
 struct chat_level_texts {
     char size[24], bits[16], memory[32], speed[16], quality[16], where[16];

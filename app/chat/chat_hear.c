@@ -412,6 +412,8 @@ static bool is_current(const struct chat *c, const struct mail *mail)
     case MAIL_WARNING:    /* of the model */
     case MAIL_DEVICES:
     case MAIL_LEVELS:
+    case MAIL_MEASURED:
+    case MAIL_NOT_MEASURED:
     case MAIL_COUNTS:
     case MAIL_STATS:
         return true;
@@ -452,6 +454,10 @@ void chat_take(struct chat *c, struct mail *mail)
         break;
     case MAIL_LEVELS:
         chat_take_levels(c, mail->levels);
+        break;
+    case MAIL_MEASURED:
+    case MAIL_NOT_MEASURED:
+        chat_take_measured(c, mail);
         break;
     case MAIL_COUNTS:
         chat_context_counted(c, mail);

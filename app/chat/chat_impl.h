@@ -41,6 +41,7 @@ void chat_context_forget(struct chat *c);
 
 /* chat_levels.c; takes levels. */
 void chat_take_levels(struct chat *c, struct port_levels *levels);
+void chat_take_measured(struct chat *c, const struct mail *mail);
 
 /* Reads the system prompt's file again when it changed. */
 void chat_system_refresh(struct chat *c);

@@ -130,6 +130,58 @@ void chat_made(struct chat *c, const char *error)
     chat_want_levels(c);
 }
 
+/* ---- measuring ------------------------------------------------------------------------------------- */
+
+void chat_measure_level(struct chat *c, const struct port_level *row)
+{
+    if (c->measuring[0]) {
+        chat_card(c, MESSAGE_NOTICE, "One at a time", "F2, then Del, stops it", "%s is still being measured.", c->measuring);
+        return;
+    }
+    if (!row->is_here || row->problem[0]) {
+        chat_card(c, MESSAGE_NOTICE, "Not measured", "F2 and Enter makes it", "%s is not here.", row->level);
+        return;
+    }
+    if (!c->port.measure(c->port.self, ++c->last_id, row->path, row->is_best ? "" : c->levels->source)) {
+        chat_no_memory(c);
+        return;
+    }
+    c->measure_request = c->last_id;
+    c->measure_share = 0;
+    snprintf(c->measuring, sizeof c->measuring, "%s", row->level);
+    snprintf(c->measuring_path, sizeof c->measuring_path, "%s", row->path);
+    c->version++;
+}
+
+static void say_measured(struct chat *c, const struct mail *mail)
+{
+    char quality[128] = "";
+    if (mail->measured.n_tokens > 0)
+        snprintf(quality, sizeof quality, "; KL from the best level %.4f (%.4f to %.4f), same first choice %.1f %%, of %d "
+                 "tokens", mail->measured.kl, mail->measured.kl_low, mail->measured.kl_high, 100 * mail->measured.same_top,
+                 mail->measured.n_tokens);
+    chat_card(c, MESSAGE_NOTICE, "Measured", "F2 or /level shows it beside the others",
+              "%s: %.1f tokens/s, %.0f of a prompt%s.", c->measuring, mail->measured.answer_per_s,
+              mail->measured.prompt_per_s, quality);
+}
+
+void chat_take_measured(struct chat *c, const struct mail *mail)
+{
+    if (!c->measuring[0] || mail->request != c->measure_request)
+        return;
+    if (mail->kind == MAIL_MEASURED && !mail->measured.is_over) {
+        c->measure_share = mail->measured.share;
+        return;
+    }
+    if (mail->kind == MAIL_MEASURED)
+        say_measured(c, mail);
+    else
+        chat_card(c, MESSAGE_NOTICE, "Not measured", NULL, "%s%s%s.", c->measuring,
+                  mail->text[0] ? ": " : " was stopped", mail->text);
+    c->measuring[0] = '\0';
+    chat_want_levels(c);
+}
+
 /* ---- switching ------------------------------------------------------------------------------------- */
 
 void chat_choose_level(struct chat *c, const struct port_level *row)
@@ -177,14 +229,26 @@ static void list(struct chat *c)
     buf_finish(&text);
 }
 
-void chat_level(struct chat *c, const char *name)
+/* When they are known: files may have come and gone since. */
+static void want(struct chat *c, const char *name, bool measure)
 {
     if (!c->model) {
         chat_card(c, MESSAGE_ERROR, "Level", "F2 or /model lists models", "There is no model whose levels to choose from.");
         return;
     }
-    snprintf(c->level_wanted, sizeof c->level_wanted, "%s", name[0] ? name : "?");
-    chat_want_levels(c);    /* files may have come and gone since */
+    snprintf(c->level_wanted, sizeof c->level_wanted, "%s", name);
+    c->level_measured = measure;
+    chat_want_levels(c);
+}
+
+void chat_level(struct chat *c, const char *name)
+{
+    want(c, name[0] ? name : "?", false);
+}
+
+void chat_measure(struct chat *c, const char *name)
+{
+    want(c, name[0] ? name : c->model ? c->model->level : "", true);
 }
 
 void chat_take_levels(struct chat *c, struct port_levels *levels)
@@ -201,6 +265,8 @@ void chat_take_levels(struct chat *c, struct port_levels *levels)
         chat_card(c, MESSAGE_ERROR, "No levels", NULL, "%s", levels->problem);
     else if (strcmp(wanted, "?") == 0)
         list(c);
+    else if (row && c->level_measured)
+        chat_measure_level(c, row);
     else if (row)
         chat_choose_level(c, row);
     else

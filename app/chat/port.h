@@ -120,6 +120,8 @@ enum mail_kind {
     MAIL_MODEL_FAILED,    /* text: why; the model before stays, and where it was */
     MAIL_DEVICES,         /* devices */
     MAIL_LEVELS,          /* levels: of the model in use */
+    MAIL_MEASURED,        /* measured: a level, as far as it is */
+    MAIL_NOT_MEASURED,    /* text: why; "": it was stopped */
     MAIL_PROMPT,          /* prompt: the conversation as tokens, about to be evaluated */
     MAIL_TOO_LONG,        /* prompt: it does not fit, nothing was evaluated */
     MAIL_EVENT,           /* event; stats with EVENT_DONE */
@@ -137,6 +139,14 @@ struct mail {
         struct port_model *model;    /* malloc; the receiver's */
         struct port_devices *devices;    /* likewise */
         struct port_levels *levels;      /* likewise */
+        struct {
+            bool is_over;                /* else only share counts */
+            double share;                /* done, 0 to 1 */
+            double prompt_per_s, answer_per_s;    /* tokens; 0: not known */
+            double kl, kl_low, kl_high;  /* mean KL divergence from the base, and its 95 % interval, */
+            double same_top;             /* 0 to 1, */
+            int32_t n_tokens;            /* over so many; 0: there was no base */
+        } measured;
         struct {
             int32_t n_prompt, n_ctx;
             int32_t n_reused;    /* as far as memory tells; what files add is known at the end */
@@ -194,6 +204,9 @@ struct port {
     /* Makes the file target, a level, from source; the chat hears of its end through chat_made(). */
     bool (*make_level)(void *self, const char *source, const char *target, const char *level, bool allow_requantize);
     void (*stop_making)(void *self);
+    /* Measures a level, against the file base ("": speed alone), while nobody asks for an answer. MAIL_MEASURED */
+    bool (*measure)(void *self, uint64_t id, const char *path, const char *base);
+    void (*stop_measuring)(void *self, uint64_t id);
     bool (*answer)(void *self, const struct port_request *request);
     bool (*count)(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking);
     /* Evaluates what the next prompt will begin with, while nothing else is to be done; gives way to anything. */

@@ -37,6 +37,12 @@ static bool run_level(struct chat *c, const char *argument)
     return true;
 }
 
+static bool run_measure(struct chat *c, const char *argument)
+{
+    chat_measure(c, argument);
+    return true;
+}
+
 static bool run_pull(struct chat *c, const char *argument)
 {
     if (!argument[0])
@@ -80,6 +86,8 @@ static bool run_stop(struct chat *c, const char *argument)
         c->port.stop_fetch(c->port.self);
     else if (c->making[0] && !chat_is_busy(c))
         c->port.stop_making(c->port.self);
+    else if (c->measuring[0] && !chat_is_busy(c))
+        c->port.stop_measuring(c->port.self, c->measure_request);
     chat_stop(c);
     return true;
 }
@@ -212,6 +220,7 @@ static const struct slash_command table[] = {
     { "/help", "", "keys and commands", run_help },
     { "/model", "[NAME or PATH]", "models; with a name: switch, the chat stays; -: back", run_model },
     { "/level", "[NAME]", "levels of this model; with a name: switch, or make it", run_level },
+    { "/measure", "[LEVEL]", "speed and loss of a level, in 20 seconds", run_measure },
     { "/device", "[NAME]", "what can compute; with a name: switch, the chat stays", run_device },
     { "/pull", "NAME", "fetch a model of the list", run_pull },
     { "/system", "@FILE, TEXT or off", "set the system prompt; alone: show it", run_system },

@@ -185,6 +185,10 @@ static void fill_level_row(struct full *f, int32_t i, struct full_model_text *t,
                                          t->figures.speed, t->figures.quality, t->figures.where },
                               .style = row->problem[0] ? UI_ERROR : row->is_here ? UI_TEXT : UI_DIM,
                               .current = t->figures.in_use, .progress = -1 };
+    if (c->measuring[0] && strcmp(row->path, c->measuring_path) == 0) {
+        out->progress = c->measure_share;
+        out->progress_text = "measured while nobody asks";
+    }
     if (!c->making[0] || row->is_here || strcmp(row->path, c->making_path) != 0)
         return;
     chat_size_text(c->make_done, done, sizeof done);
@@ -283,7 +287,7 @@ static void open_models(struct full *f)
         .columns = { { "Model", false, 0 }, { "Level", false, 0 }, { "Size", true, 0 }, { "Bits", true, 4 },
                      { "Memory", true, 2 }, { "Tok/s", true, 1 }, { "KL", true, 3 }, { "", false, 0 } },
         .n_columns = 8,
-        .footer = "Enter switch, make or fetch · Del stop that · ~ estimated · Esc close",
+        .footer = "Enter switch, make or fetch · F3 measure · Del stop that · ~ estimated",
         .empty = "No models: quip -m FILE opens one.",
     };
     f->panel = FULL_MODELS;
@@ -314,12 +318,21 @@ static void accept_model(struct full *f)
         full_panel_close(f);
 }
 
+static void measure_model(struct full *f)
+{
+    const struct full_model_text *chosen = chosen_model(f);
+    if (chosen && chosen->level >= 0)
+        chat_measure_level(&f->talk->chat, &f->talk->chat.levels->rows[chosen->level]);
+}
+
 /* Del: of the chosen row, else of whatever is on its way. */
 static void stop_model(struct full *f)
 {
     struct chat *c = &f->talk->chat;
     if (c->making[0])
         c->port.stop_making(c->port.self);
+    else if (c->measuring[0])
+        c->port.stop_measuring(c->port.self, c->measure_request);
     else
         c->port.stop_fetch(c->port.self);
 }
@@ -464,6 +477,8 @@ void full_panel_action(struct full *f, enum ui_action action)
         accept_context(f);
     else if (f->panel == FULL_MODELS && action == UI_ACT_ACCEPT)
         accept_model(f);
+    else if (f->panel == FULL_MODELS && action == UI_ACT_MEASURE)
+        measure_model(f);
     else if (f->panel == FULL_MODELS && action == UI_ACT_REMOVE)
         stop_model(f);
     else if (f->panel == FULL_SYSTEM && action == UI_ACT_ACCEPT)

@@ -78,6 +78,16 @@ static bool port_make_level(void *self, const char *source, const char *target, 
     return make_start(&((struct talk *)self)->make, source, target, level, allow_requantize);
 }
 
+static bool port_measure(void *self, uint64_t id, const char *path, const char *base)
+{
+    return worker_measure(((struct talk *)self)->worker, id, path, base);
+}
+
+static void port_stop_measuring(void *self, uint64_t id)
+{
+    worker_stop_measure(((struct talk *)self)->worker, id);
+}
+
 static void port_stop_making(void *self)
 {
     make_stop(&((struct talk *)self)->make);
@@ -166,7 +176,7 @@ static void init_chat(struct talk *t, const struct config *config)
         .count = port_count, .prepare = port_prepare, .close_chat = port_close_chat,
         .want_stats = port_want_stats, .cancel = port_cancel, .fetch = port_fetch,
         .stop_fetch = port_stop_fetch, .want_levels = port_want_levels, .make_level = port_make_level,
-        .stop_making = port_stop_making, .show = port_show, .give_back = port_give_back, .quit = port_quit,
+        .stop_making = port_stop_making, .measure = port_measure, .stop_measuring = port_stop_measuring, .show = port_show, .give_back = port_give_back, .quit = port_quit,
         .now_s = port_now_s
     };
     chat_init(&t->chat, config, t->paths, &port);
@@ -180,6 +190,7 @@ enum err_code talk_create(struct talk **out, const struct config *config, const 
                     .n_ctx = config->n_ctx, .cache_dir = paths->kv_cache[0] ? paths->kv_cache : NULL },
         .keep_kv_type = config->keep_kv_type,
         .cache_dir = config->cache_disk_mib > 0 && paths->kv_cache[0] ? paths->kv_cache : NULL,
+        .measure_text = paths->measure_text,
         .models = paths->models,
         .figures = paths->figures[0] ? paths->figures : NULL,
         .cache_ram_bytes = (uint64_t)config->cache_ram_mib << 20,

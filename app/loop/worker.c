@@ -18,6 +18,7 @@
 #include "app/loop/worker_impl.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -83,6 +84,16 @@ static bool add_prompts(struct job *j, const struct port_prompt *prompts, int32_
     return true;
 }
 
+/* Under lock: ends what is done only because nobody asks for anything. */
+static void cancel_idle(struct worker *w)
+{
+    if (w->idle && w->cancellable)
+        session_cancel(w->cancellable);
+    for (int i = 0; i < 2 && w->idle; i++)
+        if (w->measuring.sessions[i])
+            session_cancel(w->measuring.sessions[i]);
+}
+
 /* Takes the job; false when there was no memory for it or its parts. */
 static bool push(struct worker *w, struct job *j, bool whole)
 {
@@ -93,21 +104,21 @@ static bool push(struct worker *w, struct job *j, bool whole)
     pthread_mutex_lock(&w->lock);
     *w->last = j;
     w->last = &j->next;
-    if (w->idle && w->cancellable)
-        session_cancel(w->cancellable);
+    cancel_idle(w);
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
     return true;
 }
 
-/* False when the worker should end. No job: the loader is done. */
-static bool next_job(struct worker *w, struct job **out)
+/* False when the worker should end. No job: the loader is done, or nobody asks for anything and a level is measured. */
+static bool next_job(struct worker *w, struct job **out, bool *loaded)
 {
     pthread_mutex_lock(&w->lock);
-    while (!w->first && !w->loaded && !w->quit)
+    while (!w->first && !w->loaded && !w->quit && !w->measuring.m)
         pthread_cond_wait(&w->wake, &w->lock);
     bool go_on = !w->quit;
     struct job *j = w->loaded ? NULL : w->first;
+    *loaded = w->loaded;
     w->loaded = false;
     if (j) {
         w->first = j->next;
@@ -150,8 +161,7 @@ void worker_push_loaded(struct worker *w)
 {
     pthread_mutex_lock(&w->lock);
     w->loaded = true;
-    if (w->idle && w->cancellable)
-        session_cancel(w->cancellable);
+    cancel_idle(w);
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
 }
@@ -376,6 +386,9 @@ static void do_job(struct worker *w, const struct job *j)
         find_bandwidth(w);
         worker_do_levels(w);
         break;
+    case JOB_MEASURE:
+        worker_do_measure(w, j);
+        break;
     case JOB_ANSWER:
         worker_do_answer(w, j);
         break;
@@ -400,17 +413,21 @@ static void *work(void *argument)
 {
     struct worker *w = argument;
     struct job *j;
-    while (next_job(w, &j)) {
+    bool loaded;
+    while (next_job(w, &j, &loaded)) {
         if (j)
             do_job(w, j);
-        else
+        else if (loaded)
             worker_do_loaded(w);
+        else
+            worker_measure_step(w);
         free_job(j);
         post_warnings(w);
         measure_passes(w);
         post_warnings(w);
     }
     worker_stop_loading(w);
+    worker_end_measuring(w, "");
     worker_close_all(w);
     return NULL;
 }
@@ -507,6 +524,19 @@ bool worker_want_levels(struct worker *w)
 {
     struct job *j = new_job(JOB_LEVELS, 0);
     return push(w, j, j);
+}
+
+bool worker_measure(struct worker *w, uint64_t id, const char *path, const char *base)
+{
+    struct job *j = new_job(JOB_MEASURE, id);
+    if (j)
+        snprintf(j->base, sizeof j->base, "%s", base ? base : "");
+    return push(w, j, j && (j->path = strdup(path)));
+}
+
+void worker_stop_measure(struct worker *w, uint64_t id)
+{
+    atomic_store(&w->measure_stopped, id);
 }
 
 bool worker_answer(struct worker *w, const struct port_request *request)

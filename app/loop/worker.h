@@ -15,6 +15,7 @@ struct worker_options {
     bool keep_kv_type;
     const char *cache_dir;      /* NULL: nothing is kept in files; lives as long as the worker */
     uint64_t cache_ram_bytes, cache_disk_bytes;
+    const char *measure_text;   /* file of the text that levels are measured with; "": there is none */
     const char *models;         /* folder in which levels of the model are looked for; "": none */
     const char *figures;        /* file of figures that were measured here (level/figures.h); NULL: nothing is measured */
     const struct config_texts *draft_files;    /* NULL: none; lives as long as the worker */
@@ -35,6 +36,9 @@ bool worker_set_session(struct worker *w, uint64_t id, const struct port_session
 bool worker_set_device(struct worker *w, uint64_t id, const struct port_device *device);
 bool worker_list_devices(struct worker *w);
 bool worker_want_levels(struct worker *w);
+/* base NULL: none. MAIL_MEASURED, or MAIL_NOT_MEASURED. */
+bool worker_measure(struct worker *w, uint64_t id, const char *path, const char *base);
+void worker_stop_measure(struct worker *w, uint64_t id);
 bool worker_answer(struct worker *w, const struct port_request *request);
 bool worker_count(struct worker *w, uint64_t id, const struct port_prompt *prompts, int32_t n,
                   int32_t enable_thinking);

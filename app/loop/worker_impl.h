@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "app/loop/worker.h"
+#include "app/measure/measure.h"
 
 /* The engine thread, shared by its files: worker.c has the jobs, models and sessions, worker_device.c what they
  * compute on, worker_answer.c what is done with a conversation. */
@@ -41,8 +42,17 @@ struct loader {
     bool kept;                      /* the one it had before */
 };
 
+/* A level that is measured (worker_measure.c), and what it is measured against: the model in use, or opened for it. */
+struct measuring {
+    struct measure *m;              /* NULL: nothing is measured */
+    uint64_t id;
+    struct model *models[2], *opened[2];
+    struct session *sessions[2];    /* set under lock */
+    double posted_s;                /* clock of the last progress */
+};
+
 enum job_kind {
-    JOB_OPEN, JOB_SESSION, JOB_DEVICE, JOB_DEVICES, JOB_LEVELS, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS
+    JOB_OPEN, JOB_SESSION, JOB_DEVICE, JOB_DEVICES, JOB_LEVELS, JOB_MEASURE, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE, JOB_STATS
 };
 
 /* Messages of the job's own. */
@@ -56,6 +66,7 @@ struct job {
     enum job_kind kind;
     uint64_t id;
     char *path;
+    char base[PORT_PATH_BYTES];     /* of a measure; "": none */
     struct port_session session;
     struct port_device device;
     struct port_request request;    /* of an answer; its messages are the first prompt */
@@ -84,6 +95,8 @@ struct worker {
     struct worker_place parked[WORKER_MAX_PARKED];    /* left, the one used last comes last; they rest */
     int32_t n_parked;
     struct loader loader;
+    struct measuring measuring;
+    _Atomic uint64_t measure_stopped;    /* measures up to this one are not wanted */
     bool unmeasured;     /* what passes of the session cost is still to be found out */
     int32_t n_warned;    /* of the model's warnings, how many were told */
     double stats_s;                   /* clock of the last figures */
@@ -114,6 +127,9 @@ void worker_close_all(struct worker *w);
 void worker_do_device(struct worker *w, const struct job *j);
 void worker_do_devices(struct worker *w);
 void worker_do_levels(struct worker *w);
+void worker_do_measure(struct worker *w, const struct job *j);
+void worker_measure_step(struct worker *w);
+void worker_end_measuring(struct worker *w, const char *why);    /* where there is any; why "": it was asked for */
 void worker_do_answer(struct worker *w, const struct job *j);
 void worker_do_count(struct worker *w, const struct job *j);
 void worker_do_prepare(struct worker *w, const struct job *j);

@@ -49,6 +49,7 @@ enum ui_action {
     UI_ACT_CLOSE,
     UI_ACT_ACCEPT,
     UI_ACT_REMOVE,
+    UI_ACT_MEASURE,
     UI_ACT_ITEM_UP, UI_ACT_ITEM_DOWN
 };
 

@@ -302,6 +302,7 @@ static enum ui_action list_key(void *self, const struct ui_key *key)
     case UI_ACT_SCROLL_TOP: choose(v, 0); break;
     case UI_ACT_SCROLL_END: choose(v, n - 1); break;
     case UI_ACT_ACCEPT:
+    case UI_ACT_MEASURE:
     case UI_ACT_REMOVE: return n > 0 ? action : UI_ACT_DONE;
     case UI_ACT_CLOSE: return action;
     default: return edit_filter(v, key) ? UI_ACT_DONE : UI_ACT_NONE;

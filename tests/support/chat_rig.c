@@ -56,6 +56,21 @@ static void rig_stop_making(void *self)
     ((struct chat_rig *)self)->n_stopped_making++;
 }
 
+static bool rig_measure(void *self, uint64_t id, const char *path, const char *base)
+{
+    struct chat_rig *r = self;
+    r->measured_id = id;
+    snprintf(r->measured, sizeof r->measured, "%s", path);
+    snprintf(r->measured_base, sizeof r->measured_base, "%s", base);
+    return true;
+}
+
+static void rig_stop_measuring(void *self, uint64_t id)
+{
+    struct chat_rig *r = self;
+    r->n_stopped_measuring += id == r->measured_id;
+}
+
 static bool rig_count(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n,
                       int32_t enable_thinking)
 {
@@ -151,7 +166,8 @@ void chat_rig_begin(struct test *t, struct chat_rig *r)
     snprintf(r->paths.home, sizeof r->paths.home, "%s", test_folder(t));
     struct port port = { .self = r, .open_model = rig_open, .set_session = rig_session,
                          .set_device = rig_device, .list_devices = rig_list_devices, .want_levels = rig_want_levels,
-                         .make_level = rig_make_level, .stop_making = rig_stop_making, .answer = rig_answer,
+                         .make_level = rig_make_level, .stop_making = rig_stop_making,
+                         .measure = rig_measure, .stop_measuring = rig_stop_measuring, .answer = rig_answer,
                          .count = rig_count, .prepare = rig_prepare, .close_chat = rig_close,
                          .want_stats = rig_nothing, .cancel = rig_cancel, .fetch = rig_fetch,
                          .stop_fetch = rig_nothing, .show = rig_show,

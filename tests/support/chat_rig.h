@@ -23,6 +23,9 @@ struct chat_rig {
     int n_listed, n_levels_wanted, n_stopped_making;
     char made_from[PORT_PATH_BYTES], made[PORT_PATH_BYTES], made_level[24];    /* of make_level() */
     bool made_requantized;
+    uint64_t measured_id;
+    char measured[PORT_PATH_BYTES], measured_base[PORT_PATH_BYTES];
+    int n_stopped_measuring;
     uint64_t counted;
     int32_t n_counted, counts[PORT_PROMPTS];    /* messages of each prompt that was to be counted */
     int32_t n_prepared;                         /* messages of the prompt prepared last */

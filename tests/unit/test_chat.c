@@ -850,6 +850,49 @@ TEST(chat_level_by_name_switches_or_makes)
     chat_rig_end(&r);
 }
 
+TEST(chat_measures_a_level)
+{
+    struct chat_rig r;
+    char path[PATHS_BYTES];
+    chat_rig_ready(t, &r);
+    put_model(t, "q8", path);
+    chat_enter(&r.chat, "/measure Q4_K_M");
+    bring_levels(&r, path);
+    CHECK_TEXT(t, last_text(&r), "Q4_K_M is not here.");
+    chat_enter(&r.chat, "/measure q8_0");
+    bring_levels(&r, path);
+    CHECK_TEXT(t, r.measured, path);
+    CHECK_TEXT(t, r.measured_base, r.chat.model->path);
+    chat_enter(&r.chat, "/measure F16");
+    bring_levels(&r, path);
+    CHECK_TEXT(t, last_text(&r), "Q8_0 is still being measured.");
+    struct mail mail = { .kind = MAIL_MEASURED, .request = r.measured_id, .measured.share = 0.25 };
+    chat_take(&r.chat, &mail);
+    CHECK(t, r.chat.measure_share == 0.25);
+    mail.measured.is_over = true;
+    mail.measured.answer_per_s = 40.25;
+    mail.measured.prompt_per_s = 130;
+    mail.measured.kl = 0.0312;
+    mail.measured.kl_low = 0.028;
+    mail.measured.kl_high = 0.0351;
+    mail.measured.same_top = 0.912;
+    mail.measured.n_tokens = 630;
+    int n_wanted = r.n_levels_wanted;
+    chat_take(&r.chat, &mail);
+    CHECK_TEXT(t, last_text(&r), "Q8_0: 40.2 tokens/s, 130 of a prompt; KL from the best level 0.0312 (0.0280 to 0.0351), "
+               "same first choice 91.2 %, of 630 tokens.");
+    CHECK_INT(t, r.n_levels_wanted, n_wanted + 1);
+    chat_enter(&r.chat, "/measure F16");
+    bring_levels(&r, path);
+    CHECK_TEXT(t, r.measured_base, "");    /* the best: speed alone */
+    chat_enter(&r.chat, "/stop");
+    CHECK_INT(t, r.n_stopped_measuring, 1);
+    struct mail not = { .kind = MAIL_NOT_MEASURED, .request = r.measured_id };
+    chat_take(&r.chat, &not);
+    CHECK_TEXT(t, last_text(&r), "F16 was stopped.");
+    chat_rig_end(&r);
+}
+
 TEST(chat_a_model_that_fails_leaves_the_old_one)
 {
     struct chat_rig r;

@@ -22,11 +22,13 @@ struct rig {
     struct mailbox box;
     struct worker *worker;
     uint64_t last_id;
-    int n_devices, n_models, n_done, n_stats, n_counts, n_prompts, n_failed;
+    int n_measured, n_devices, n_models, n_done, n_stats, n_counts, n_prompts, n_failed;
     int32_t n_prompt, n_reused;
     int32_t most_held;    /* tokens, of all figures that came */
     struct port_counts counts;
     struct port_stats stats;
+    struct mail measured;
+    char measure_text[1024];
     struct port_model model;
     struct port_devices devices;
     char text[ERR_TEXT_BYTES];
@@ -64,12 +66,18 @@ static void take(struct rig *r, struct mail *mail)
     case MAIL_LEVELS:
         free(mail->levels);
         break;
+    case MAIL_MEASURED:
+        r->n_measured += mail->measured.is_over;
+        if (mail->measured.is_over)
+            r->measured = *mail;
+        break;
     case MAIL_STATS:
         r->n_stats++;
         r->stats = mail->stats;
         if (mail->stats.n_held > r->most_held)
             r->most_held = mail->stats.n_held;
         break;
+    case MAIL_NOT_MEASURED:
     case MAIL_WARNING:
     case MAIL_TOO_LONG:
     case MAIL_MODEL_FAILED:
@@ -96,17 +104,29 @@ static void wait_for(struct test *t, struct rig *r, const int *n, int wanted)
     CHECK(t, r->n_failed == 0, "%s", r->text);
 }
 
+/* For some chunks of measuring. */
+static void write_text(struct test *t, const char *path)
+{
+    FILE *f = fopen(path, "w");
+    CHECK(t, f != NULL);
+    for (int i = 0; i < 600; i++)
+        fputc('a' + i * i % 23, f);
+    fclose(f);
+}
+
 /* With a folder what was found out is kept in it. */
 static void rig_begin_in(struct test *t, struct rig *r, const struct tiny_model *m, int32_t n_ctx, const char *folder)
 {
     struct err e;
     char path[1024];
-    struct worker_options options = { .engine = { .n_threads = 1 },
+    struct worker_options options = { .measure_text = r->measure_text, .engine = { .n_threads = 1 },
                                       .session = { .n_ctx = n_ctx, .kv_type_k = "f16", .kv_type_v = "f16" },
                                       .cache_ram_bytes = 64 << 20, .cache_dir = folder,
                                       .cache_disk_bytes = 64 << 20 };
     memset(r, 0, sizeof *r);
     snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
+    snprintf(r->measure_text, sizeof r->measure_text, "%s/measure.txt", test_folder(t));
+    write_text(t, r->measure_text);
     CHECK(t, tiny_model_write(m, path, &e) == ERR_OK, "%s", e.text);
     CHECK(t, uv_loop_init(&r->loop) == 0 && mailbox_init(&r->box, &r->loop, on_wake, r) == 0);
     CHECK(t, worker_start(&r->worker, &options, &r->box, &e) == ERR_OK, "%s", e.text);
@@ -540,4 +560,43 @@ TEST(worker_opens_what_was_asked_for_last)
     CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
     CHECK(t, worker_open(r.worker, ++r.last_id, path[0]));
     rig_end(&r);    /* while it loads */
+}
+
+/* An answer comes in between; what was asked for is stopped by whoever asked, or by another model. */
+TEST(worker_measures_a_level_while_nobody_asks)
+{
+    struct tiny_model m;
+    struct rig r;
+    char path[2][1024];
+    tiny_model_init(&m);
+    m.n_ctx = 2048;
+    rig_begin(t, &r, &m, 1024);
+    write_level(t, &m, QUANT_F16, "best", path[0]);
+    write_level(t, &m, QUANT_Q4_1, "b", path[1]);
+    CHECK(t, worker_measure(r.worker, ++r.last_id, path[1], path[0]));
+    uint64_t id = r.last_id;
+    struct chat_message chat[] = { { .role = "user", .content = "meanwhile?" } };
+    ask(t, &r, chat, 1, NULL);
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    wait_for(t, &r, &r.n_measured, 1);
+    CHECK(t, r.measured.request == id);
+    CHECK(t, r.measured.measured.n_tokens > 60 && r.measured.measured.kl > 0 && r.measured.measured.same_top > 0);
+    CHECK(t, r.measured.measured.answer_per_s > 0 && r.measured.measured.prompt_per_s > 0);
+
+    CHECK(t, worker_measure(r.worker, ++r.last_id, path[0], path[0]));
+    wait_for(t, &r, &r.n_measured, 2);
+    CHECK(t, r.measured.measured.kl == 0, "%g", r.measured.measured.kl);
+    CHECK(t, worker_measure(r.worker, ++r.last_id, path[0], NULL));
+    wait_for(t, &r, &r.n_measured, 3);
+    CHECK_INT(t, r.measured.measured.n_tokens, 0);
+
+    CHECK(t, worker_measure(r.worker, ++r.last_id, path[1], path[0]));
+    worker_stop_measure(r.worker, r.last_id);
+    while (r.n_failed == 0)
+        uv_run(&r.loop, UV_RUN_ONCE);
+    CHECK_TEXT(t, r.text, "");
+    CHECK_INT(t, r.n_measured, 3);
+    CHECK(t, worker_measure(r.worker, ++r.last_id, path[1], path[0]));
+    rig_end(&r);    /* in the middle of it */
 }
