@@ -478,6 +478,7 @@ void worker_stop(struct worker *w)
     worker_cancel(w, UINT64_MAX);
     pthread_mutex_lock(&w->lock);
     w->quit = true;
+    cancel_idle(w);
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
