@@ -96,7 +96,7 @@ TEST(full_screen_what_was_typed_before_it_came_up_is_sent)
     pty_type(t, &p, "too early" ENTER);
     PTY_WAIT(t, &p, REPLY_END);
     PTY_WAIT(t, &p, "tok/s");
-    CHECK(t, pty_shows(&p, "too early"), "%s", pty_screen(&p));
+    PTY_WAIT(t, &p, "too early");
     leave(t, &p);
 }
 
@@ -180,7 +180,7 @@ TEST(full_screen_one_key_does_not_throw_a_chat_away)
     PTY_WAIT_GONE(t, &p, "\xe2\x80\xba x");
     pty_type(t, &p, "\x0e");
     PTY_WAIT(t, &p, "Ctrl+N again drops this chat");
-    CHECK(t, pty_shows(&p, REPLY_END), "%s", pty_screen(&p));
+    PTY_WAIT(t, &p, REPLY_END);
     pty_type(t, &p, "\x0e");
     PTY_WAIT(t, &p, EMPTY);
     leave(t, &p);
