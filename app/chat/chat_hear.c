@@ -288,6 +288,8 @@ static void take_model(struct chat *c, struct mail *mail)
     if (!noted && c->stats.kv_note[0])
         chat_card(c, MESSAGE_NOTICE, "KV cache", "/set kv-type-k and /set kv-type-v choose others", "%s",
                   c->stats.kv_note);
+    if (c->levels)    /* another context, other types, another device: other prices */
+        chat_want_levels(c);
     c->version++;
     chat_context_session(c, NULL);
     chat_send_waiting(c);

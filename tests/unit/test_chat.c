@@ -797,6 +797,10 @@ TEST(chat_levels_are_told_with_what_is_measured_and_what_is_not)
     CHECK_TEXT(t, text, "still has the chat as it was: what was said since is read");
     chat_level_detail(&r.chat, &r.chat.levels->rows[2], text, sizeof text);
     CHECK_TEXT(t, text, "Enter makes it from m.gguf");
+    int n_wanted = r.n_levels_wanted;
+    chat_enter(&r.chat, "/ctx 2048");    /* prices follow */
+    chat_rig_model(&r, r.chat.model->path);
+    CHECK_INT(t, r.n_levels_wanted, n_wanted + 1);
     chat_rig_end(&r);
 }
 
