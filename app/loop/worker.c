@@ -117,7 +117,7 @@ static bool next_job(struct worker *w, struct job **out, bool *loaded)
     while (!w->first && !w->loaded && !w->quit && !w->measuring.m)
         pthread_cond_wait(&w->wake, &w->lock);
     bool go_on = !w->quit;
-    struct job *j = w->loaded ? NULL : w->first;
+    struct job *j = w->loaded || w->quit ? NULL : w->first;    /* those that are left go with the worker */
     *loaded = w->loaded;
     w->loaded = false;
     if (j) {
