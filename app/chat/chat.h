@@ -18,7 +18,8 @@
  * What is typed while the first model loads, or an answer is written, waits and is sent as soon as possible. While
  * another model is opened the one there is answers; then the new one goes on with that answer (two levels of a model)
  * or answers what comes next, and reads the chat again, but for what it knows of it from before. Moving a model to
- * another device stops the answer, keeps the messages, and the next answer reads them all again. A context that is full is a question to the person (chat_context.c). */
+ * another device stops the answer, keeps the messages, and the next answer reads them all again. A context that is
+ * full is a question to the person (chat_context.c). */
 
 enum chat_state { CHAT_EMPTY, CHAT_LOADING, CHAT_READY, CHAT_ANSWERING };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The levels of the model in use: what there are, switching to one, making one. */
+/* The levels of the model in use: what there are, switching to one, making one, measuring one. */
 #include "app/chat/chat_impl.h"
 
 #include <stdio.h>
@@ -15,6 +15,19 @@ void chat_want_levels(struct chat *c)
         chat_no_memory(c);
 }
 
+static bool is_in_use(const struct chat *c, const struct port_level *row)
+{
+    return c->model && row->is_here && strcmp(row->path, c->model->path) == 0;
+}
+
+static bool is_parked(const struct chat *c, const struct port_level *row)
+{
+    for (int32_t i = 0; c->model && i < c->model->n_parked; i++)
+        if (strcmp(c->model->parked[i], row->path) == 0)
+            return true;
+    return false;
+}
+
 static void write_figure(char *out, size_t n_bytes, enum port_figure how, int decimals, double value)
 {
     if (how != PORT_UNKNOWN)
@@ -23,7 +36,7 @@ static void write_figure(char *out, size_t n_bytes, enum port_figure how, int de
 
 void chat_level_texts(const struct chat *c, const struct port_level *row, struct chat_level_texts *out)
 {
-    bool in_use = c->model && row->is_here && strcmp(row->path, c->model->path) == 0;
+    bool in_use = is_in_use(c, row);
     *out = (struct chat_level_texts){ .in_use = in_use };
     chat_size_text(row->file_bytes, out->size, sizeof out->size);
     snprintf(out->bits, sizeof out->bits, "%.2f", row->bits);
@@ -49,9 +62,6 @@ void chat_level_texts(const struct chat *c, const struct port_level *row, struct
 void chat_level_detail(const struct chat *c, const struct port_level *row, char *out, size_t n_bytes)
 {
     char room[24], lack[64] = "", cost[96] = "", source[PORT_TEXT_BYTES] = "";
-    bool in_use = c->model && row->is_here && strcmp(row->path, c->model->path) == 0, parked = false;
-    for (int32_t i = 0; c->model && i < c->model->n_parked; i++)
-        parked |= strcmp(c->model->parked[i], row->path) == 0;
     if (row->problem[0]) {
         snprintf(out, n_bytes, "%s", row->problem);
         return;
@@ -64,9 +74,9 @@ void chat_level_detail(const struct chat *c, const struct port_level *row, char 
         const char *slash = strrchr(c->levels->source, '/');
         snprintf(source, sizeof source, "Enter makes it from %.80s", slash ? slash + 1 : c->levels->source);
     }
-    if (in_use)
+    if (is_in_use(c, row))
         snprintf(cost, sizeof cost, "answers now");
-    else if (row->is_here && parked)
+    else if (row->is_here && is_parked(c, row))
         snprintf(cost, sizeof cost, "still has the chat as it was: what was said since is read");
     else if (row->is_here && c->n_ctx_used > 0 && c->read_per_s > 0)
         snprintf(cost, sizeof cost, "the chat's %d tokens are read again: about %.1f s", c->n_ctx_used,
@@ -84,7 +94,7 @@ static void make(struct chat *c, const struct port_level *row)
 {
     char size[24];
     if (c->making[0]) {
-        chat_card(c, MESSAGE_NOTICE, "One at a time", "F2, then Del on its row, stops it", "%s is still being made.",
+        chat_card(c, MESSAGE_NOTICE, "One at a time", "F2, then Del, stops it", "%s is still being made.",
                   c->making);
         return;
     }
@@ -101,7 +111,7 @@ static void make(struct chat *c, const struct port_level *row)
     c->make_done = c->make_total = 0;
     c->make_start_s = c->port.now_s(c->port.self);
     chat_size_text(row->file_bytes, size, sizeof size);
-    chat_card(c, MESSAGE_NOTICE, "Making a level", "F2, then Del on its row, stops it", "%s, %s.%s%s", row->level, size,
+    chat_card(c, MESSAGE_NOTICE, "Making a level", "F2, then Del, stops it", "%s, %s.%s%s", row->level, size,
               row->warning[0] ? " " : "", row->warning);
 }
 
@@ -135,7 +145,8 @@ void chat_made(struct chat *c, const char *error)
 void chat_measure_level(struct chat *c, const struct port_level *row)
 {
     if (c->measuring[0]) {
-        chat_card(c, MESSAGE_NOTICE, "One at a time", "F2, then Del, stops it", "%s is still being measured.", c->measuring);
+        chat_card(c, MESSAGE_NOTICE, "One at a time", "F2, then Del, stops it", "%s is still being measured.",
+                  c->measuring);
         return;
     }
     if (!row->is_here || row->problem[0]) {
@@ -157,9 +168,9 @@ static void say_measured(struct chat *c, const struct mail *mail)
 {
     char quality[128] = "";
     if (mail->measured.n_tokens > 0)
-        snprintf(quality, sizeof quality, "; KL from the best level %.4f (%.4f to %.4f), same first choice %.1f %%, of %d "
-                 "tokens", mail->measured.kl, mail->measured.kl_low, mail->measured.kl_high, 100 * mail->measured.same_top,
-                 mail->measured.n_tokens);
+        snprintf(quality, sizeof quality, "; KL from the best level %.4f (%.4f to %.4f), same first choice %.1f %%, of "
+                 "%d tokens", mail->measured.kl, mail->measured.kl_low, mail->measured.kl_high,
+                 100 * mail->measured.same_top, mail->measured.n_tokens);
     chat_card(c, MESSAGE_NOTICE, "Measured", "F2 or /level shows it beside the others",
               "%s: %.1f tokens/s, %.0f of a prompt%s.", c->measuring, mail->measured.answer_per_s,
               mail->measured.prompt_per_s, quality);
@@ -223,7 +234,8 @@ static void list(struct chat *c)
                    t.quality, t.where);
     }
     if (buf_ok(&text))
-        chat_card_text(c, MESSAGE_NOTICE, "Levels", "/level NAME switches, or makes it; ~ marks estimates", buf_text(&text));
+        chat_card_text(c, MESSAGE_NOTICE, "Levels", "/level NAME switches, or makes it; ~ marks estimates",
+                       buf_text(&text));
     else
         chat_no_memory(c);
     buf_finish(&text);
@@ -233,7 +245,8 @@ static void list(struct chat *c)
 static void want(struct chat *c, const char *name, bool measure)
 {
     if (!c->model) {
-        chat_card(c, MESSAGE_ERROR, "Level", "F2 or /model lists models", "There is no model whose levels to choose from.");
+        chat_card(c, MESSAGE_ERROR, "Level", "F2 or /model lists models",
+                  "There is no model whose levels to choose from.");
         return;
     }
     snprintf(c->level_wanted, sizeof c->level_wanted, "%s", name);

@@ -223,11 +223,7 @@ void chat_fetched(struct chat *c, const char *error)
 void chat_model_label(const struct chat *c, char *out, size_t n_bytes)
 {
     const char *path = c->opening[0] && !c->model ? c->opening : c->model ? c->model->path : "";
-    const char *slash = strrchr(path, '/');
-    snprintf(out, n_bytes, "%s", slash ? slash + 1 : path);
-    size_t n = strlen(out);
-    if (n > 5 && strcmp(out + n - 5, ".gguf") == 0)
-        out[n - 5] = '\0';
+    paths_model_name(path, out, n_bytes);
 }
 
 void chat_advice(const struct chat *c, const char *how, char *out, size_t n_bytes)

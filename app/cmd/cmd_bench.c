@@ -138,13 +138,6 @@ static void describe(const struct model_info *info, char *out, size_t n_bytes)
              n >= 1e9 ? n / 1e9 : n / 1e6, info->level);
 }
 
-/* "kv4", or "q8_0/kv4" for keys and values apart. */
-static void name_types(const struct session_stats *stats, char *out, size_t n_bytes)
-{
-    bool same = strcmp(stats->kv_type_k, stats->kv_type_v) == 0;
-    snprintf(out, n_bytes, "%s%s%s", stats->kv_type_k, same ? "" : "/", same ? "" : stats->kv_type_v);
-}
-
 /* As llama-bench calls it. */
 static const char *backend_name(const struct bench *b)
 {
@@ -173,7 +166,7 @@ static void print_row(const struct bench *b, const struct bench_test *t)
     speeds(t, ts);
     mean_and_deviation(ts, t->n_samples, &mean, &deviation);
     describe(b->info, model, sizeof model);
-    name_types(&b->stats, types, sizeof types);
+    figures_kv_types(b->stats.kv_type_k, b->stats.kv_type_v, types);
     snprintf(size, sizeof size, "%.2f MiB", (double)b->info->tensor_bytes / 1048576);
     snprintf(params, sizeof params, n >= 1e9 ? "%.2f B" : "%.2f M", n >= 1e9 ? n / 1e9 : n / 1e6);
     int used = snprintf(test, sizeof test, t->n_gen ? "tg%d" : "pp%d", t->n_prompt + t->n_gen);
@@ -224,17 +217,10 @@ static void remember(const struct bench *b, const struct bench_test *t)
 {
     struct figures_speed s = { .n_held = t->n_depth + t->n_gen / 2, .time_s = (int64_t)time(NULL) };
     double ts[BENCH_REPEAT_MAX], deviation;
-    const char *slash = strrchr(b->cm.path, '/'), *name = slash ? slash + 1 : b->cm.path;
-    int n = (int)strlen(name);
-    struct err ignored;
-    if (t->n_gen < BENCH_KEPT_GEN || t->n_depth > BENCH_KEPT_DEPTH ||
-        model_content(b->cm.model, s.file.content, &ignored) != ERR_OK)
+    if (t->n_gen < BENCH_KEPT_GEN || t->n_depth > BENCH_KEPT_DEPTH || !figures_file_of(b->cm.model, &s.file))
         return;
-    n -= n > 5 && strcmp(name + n - 5, ".gguf") == 0 ? 5 : 0;
-    s.file.n_bytes = b->info->file_bytes;
-    snprintf(s.file.name, sizeof s.file.name, "%.*s", n, name);
     figures_place(&b->eng, b->info->n_layers, b->info->n_device_layers, s.place);
-    name_types(&b->stats, s.kv_types, sizeof s.kv_types);
+    figures_kv_types(b->stats.kv_type_k, b->stats.kv_type_v, s.kv_types);
     speeds(t, ts);
     mean_and_deviation(ts, t->n_samples, &s.tokens_per_s, &deviation);
     figures_add_speed(b->paths->figures, &s);
@@ -304,7 +290,7 @@ static void report_memory(struct bench *b, int32_t n_tokens, uint64_t first_resi
     double wanted = (double)formula - (double)computed_bytes(b, BENCH_MEMORY_BATCH);
     double off = wanted > 0 ? 100 * (grown / wanted - 1) : 0;
     session_stats(b->s, &b->stats);
-    name_types(&b->stats, types, sizeof types);
+    figures_kv_types(b->stats.kv_type_k, b->stats.kv_type_v, types);
     if (b->results) {
         json_t *row = json_pack("{ss ss ss ss si sI sI sI sI sf}", "cpu_info", b->eng.cpu, "cpu_tier",
                                 b->eng.cpu_tier, "type_k", b->stats.kv_type_k, "type_v", b->stats.kv_type_v,
@@ -352,7 +338,7 @@ static void report_pass(struct bench *b, int32_t n_depth, int32_t n_rows)
 {
     char types[24];
     double ms = session_pass_ms(b->s, n_rows), times = ms / session_pass_ms(b->s, 1);
-    name_types(&b->stats, types, sizeof types);
+    figures_kv_types(b->stats.kv_type_k, b->stats.kv_type_v, types);
     if (b->results) {
         json_t *row = json_pack("{ss ss si ss ss si si sf sf}", "cpu_info", b->eng.cpu, "cpu_tier", b->eng.cpu_tier,
                                 "n_threads", b->eng.n_threads, "type_k", b->stats.kv_type_k, "type_v",

@@ -98,7 +98,7 @@ static void print_row(const struct ladder *l, const struct ladder_row *row)
     if (row->fits_known) {
         cmd_size(row->fit.needed_bytes, memory);
         cmd_spare(&row->fit, fits);
-        ladder_kv_types(&row->fit, kv);
+        figures_kv_types(row->fit.kv_type_k, row->fit.kv_type_v, kv);
     }
     speed_text(row, speed);
     quality_text(row, quality);

@@ -77,6 +77,15 @@ void paths_init(struct paths *p, const struct environment *env)
     find_root(p, env->root);
 }
 
+void paths_model_name(const char *path, char *out, size_t n_bytes)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t n = strlen(name);
+    if (n > 5 && strcmp(name + n - 5, ".gguf") == 0)
+        n -= 5;
+    snprintf(out, n_bytes, "%.*s", (int)n, name);
+}
+
 enum err_code paths_make_parents(const char *file, struct err *e)
 {
     char folder[PATHS_BYTES];

@@ -2,6 +2,8 @@
 #ifndef QUIP_APP_CONFIG_PATHS_H
 #define QUIP_APP_CONFIG_PATHS_H
 
+#include <stddef.h>
+
 #include "app/config/environment.h"
 #include "engine/base/err.h"
 
@@ -21,6 +23,9 @@ struct paths {
 };
 
 void paths_init(struct paths *p, const struct environment *env);
+
+/* What a person calls a model's file: its name without folder and .gguf. */
+void paths_model_name(const char *path, char *out, size_t n_bytes);
 
 /* Makes the folders above a file, readable by the owner alone. Errors: ERR_IO naming the folder. */
 enum err_code paths_make_parents(const char *file, struct err *e);

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "app/config/paths.h"
 #include "engine/base/file.h"
 
 enum { VERSION = 1, MOST_FILE_BYTES = 1 << 20 };
@@ -313,6 +314,20 @@ enum err_code figures_clear(const char *path, const char *name, int32_t *n, stru
 }
 
 /* ---- places ------------------------------------------------------------------------------------------ */
+
+bool figures_file_of(const struct model *m, struct figures_file *out)
+{
+    struct err ignored;
+    *out = (struct figures_file){ .n_bytes = model_info(m)->file_bytes };
+    paths_model_name(model_info(m)->path, out->name, sizeof out->name);
+    return model_content(m, out->content, &ignored) == ERR_OK;
+}
+
+void figures_kv_types(const char *k, const char *v, char out[FIGURES_TYPES_BYTES])
+{
+    bool same = strcmp(k, v) == 0;
+    snprintf(out, FIGURES_TYPES_BYTES, "%s%s%s", k, same ? "" : "/", same ? "" : v);
+}
 
 void figures_place(const struct engine_info *info, int32_t n_layers, int32_t n_device_layers,
                    char out[FIGURES_TEXT_BYTES])

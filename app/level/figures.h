@@ -15,7 +15,7 @@
  * has changed; and to a place: processor or device, threads, layers, as one line of text (figures_place). What is read is
  * untrusted: figures out of range are left out, and a file that is no such file is an empty one. Each change is read,
  * made and put in place whole; of two programs that change it at once one figure may be lost, never the file. */
-enum { FIGURES_MAX = 256, FIGURES_TEXT_BYTES = 128 };
+enum { FIGURES_MAX = 256, FIGURES_TEXT_BYTES = 128, FIGURES_TYPES_BYTES = 24 };
 
 struct figures_file {
     uint8_t content[ORIGIN_KEY_BYTES];
@@ -26,7 +26,7 @@ struct figures_file {
 struct figures_speed {
     struct figures_file file;
     char place[FIGURES_TEXT_BYTES];
-    char kv_types[24];                 /* "f16", "q8_0/kv4" */
+    char kv_types[FIGURES_TYPES_BYTES];    /* "f16", "q8_0/kv4" */
     int32_t n_held;                    /* tokens before */
     double tokens_per_s;
     int64_t time_s;                    /* since 1970 */
@@ -56,6 +56,11 @@ struct figures {
     uint64_t file_bytes;               /* 0: there is no file */
     bool damaged;                      /* there is one, and it is none of these */
 };
+
+/* What figures of a model's file are known by. False: the file was cut, or there is no memory. */
+bool figures_file_of(const struct model *m, struct figures_file *out);
+/* "f16", or "q8_0/kv4" for keys and values apart. */
+void figures_kv_types(const char *k, const char *v, char out[FIGURES_TYPES_BYTES]);
 
 /* out is large: not for the stack. path "": there is no place for such a file, and none is read. */
 void figures_read(struct figures *out, const char *path);

@@ -34,18 +34,6 @@ static void folder_of(const char *path, char out[PATHS_BYTES])
 
 /* ---- files ------------------------------------------------------------------------------------------ */
 
-static void set_id(struct ladder_row *row)
-{
-    const char *name = base_name(row->path);
-    int n = (int)strlen(name);
-    struct err ignored;
-    if (n > 5 && strcmp(name + n - 5, ".gguf") == 0)
-        n -= 5;
-    row->id.n_bytes = row->file_bytes;
-    snprintf(row->id.name, sizeof row->id.name, "%.*s", n, name);
-    model_content(row->model, row->id.content, &ignored);
-}
-
 static bool is_float(const char *type)
 {
     return strcmp(type, "F32") == 0 || strcmp(type, "F16") == 0 || strcmp(type, "BF16") == 0;
@@ -78,7 +66,7 @@ static void add_file(struct ladder *l, struct model *model, const char *path)
                                 .tensor_bytes = info->tensor_bytes, .bits = info->bits_per_weight };
     snprintf(row->path, sizeof row->path, "%s", path);
     snprintf(row->level, sizeof row->level, "%s", info->level);
-    set_id(row);
+    figures_file_of(row->model, &row->id);
     row->kl_estimate = estimate_of_file(model, &ignored);
     if (fit_shape_create(&row->shape, model, NULL, &e) != ERR_OK) {
         row->state = LADDER_DAMAGED;

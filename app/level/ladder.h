@@ -97,8 +97,6 @@ int32_t ladder_advise(const struct ladder *l, int32_t row, const struct engine *
 /* The longest context, in whole pages of 64 tokens, that fits with these types; 0: none does. */
 int32_t ladder_longest(const struct ladder_row *row, const struct engine *eng, const struct fit_want *want);
 
-/* "f16", or "q8_0/kv4" for keys and values apart. */
-void ladder_kv_types(const struct fit *f, char out[24]);
 /* "1.24 GB": as listings have it. */
 void ladder_size(uint64_t n_bytes, char out[32]);
 

@@ -18,12 +18,6 @@ void ladder_size(uint64_t n_bytes, char out[32])
 
 /* ---- speed ------------------------------------------------------------------------------------------ */
 
-void ladder_kv_types(const struct fit *f, char out[24])
-{
-    bool same = strcmp(f->kv_type_k, f->kv_type_v) == 0;
-    snprintf(out, 24, "%s%s%s", f->kv_type_k, same ? "" : "/", same ? "" : f->kv_type_v);
-}
-
 static double model_s(const struct ladder_row *row, const struct roofline *roof, int32_t n_held, uint64_t *bytes)
 {
     struct fit_reads r;
@@ -37,7 +31,7 @@ static void set_measured_speed(const struct ladder *l, struct ladder_row *row, c
 {
     char place[FIGURES_TEXT_BYTES], types[24];
     figures_place(info, row->fit.n_layers, row->fit.n_device_layers, place);
-    ladder_kv_types(&row->fit, types);
+    figures_kv_types(row->fit.kv_type_k, row->fit.kv_type_v, types);
     const struct figures_speed *s = row->state != LADDER_HERE ? NULL
                                     : figures_find_speed(&l->figures, row->id.content, row->id.n_bytes, place, types);
     *factor = 0;

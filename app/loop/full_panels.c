@@ -325,7 +325,7 @@ static void measure_model(struct full *f)
         chat_measure_level(&f->talk->chat, &f->talk->chat.levels->rows[chosen->level]);
 }
 
-/* Del: of the chosen row, else of whatever is on its way. */
+/* Whichever row is chosen: one thing of each kind is on its way at most. */
 static void stop_model(struct full *f)
 {
     struct chat *c = &f->talk->chat;

@@ -203,9 +203,9 @@ static void fill_loading(struct full *f)
         SEGMENT(f, UI_NOTICE, "moving to %.40s", f->talk->chat.device.name);
         return;
     }
-    const char *path = f->talk->chat.opening, *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    size_t n = strlen(name), n_ending = n > 5 && strcmp(name + n - 5, ".gguf") == 0 ? 5 : 0;
-    SEGMENT(f, UI_NOTICE, "loading %.*s", n - n_ending < 40 ? (int)(n - n_ending) : 40, name);
+    char name[PORT_PATH_BYTES];
+    paths_model_name(f->talk->chat.opening, name, sizeof name);
+    SEGMENT(f, UI_NOTICE, "loading %.40s", name);
 }
 
 static void fill_activity(struct full *f)

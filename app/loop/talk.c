@@ -176,7 +176,8 @@ static void init_chat(struct talk *t, const struct config *config)
         .count = port_count, .prepare = port_prepare, .close_chat = port_close_chat,
         .want_stats = port_want_stats, .cancel = port_cancel, .fetch = port_fetch,
         .stop_fetch = port_stop_fetch, .want_levels = port_want_levels, .make_level = port_make_level,
-        .stop_making = port_stop_making, .measure = port_measure, .stop_measuring = port_stop_measuring, .show = port_show, .give_back = port_give_back, .quit = port_quit,
+        .stop_making = port_stop_making, .measure = port_measure, .stop_measuring = port_stop_measuring,
+        .show = port_show, .give_back = port_give_back, .quit = port_quit,
         .now_s = port_now_s
     };
     chat_init(&t->chat, config, t->paths, &port);

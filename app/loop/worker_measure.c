@@ -94,18 +94,6 @@ void worker_do_measure(struct worker *w, const struct job *j)
 
 /* ---- what came of it ------------------------------------------------------------------------------- */
 
-static bool describe(const struct model *m, struct figures_file *out)
-{
-    struct err ignored;
-    const struct model_info *info = model_info(m);
-    const char *slash = strrchr(info->path, '/'), *name = slash ? slash + 1 : info->path;
-    int n = (int)strlen(name);
-    n -= n > 5 && strcmp(name + n - 5, ".gguf") == 0 ? 5 : 0;
-    out->n_bytes = info->file_bytes;
-    snprintf(out->name, sizeof out->name, "%.*s", n, name);
-    return model_content(m, out->content, &ignored) == ERR_OK;
-}
-
 /* So that it is there the next time. */
 static void keep(struct worker *w, const struct measure_result *r)
 {
@@ -118,17 +106,15 @@ static void keep(struct worker *w, const struct measure_result *r)
     struct figures_file base;
     struct session_stats stats;
     struct engine_info eng;
-    if (!w->options.figures || !describe(x->models[0], &speed.file))
+    if (!w->options.figures || !figures_file_of(x->models[0], &speed.file))
         return;
     session_stats(x->sessions[0], &stats);
     engine_info(w->eng, &eng);
     figures_place(&eng, info->n_layers, info->n_device_layers, speed.place);
-    bool same = strcmp(stats.kv_type_k, stats.kv_type_v) == 0;
-    snprintf(speed.kv_types, sizeof speed.kv_types, "%s%s%s", stats.kv_type_k, same ? "" : "/",
-             same ? "" : stats.kv_type_v);
+    figures_kv_types(stats.kv_type_k, stats.kv_type_v, speed.kv_types);
     if (r->answer_per_s > 0)
         figures_add_speed(w->options.figures, &speed);
-    if (!r->has_base || r->scores.n == 0 || !describe(x->models[1], &base))
+    if (!r->has_base || r->scores.n == 0 || !figures_file_of(x->models[1], &base))
         return;
     quality.file = speed.file;
     memcpy(quality.base, base.content, sizeof quality.base);
