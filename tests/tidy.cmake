@@ -66,7 +66,7 @@ only(jansson.h          app/cmd app/level app/measure app/chat app/config engine
 only(utf8proc.h         engine/base engine/tokenizer engine/template app/ui tests)
 only(vulkan/vulkan.h    engine/vulkan)
 only(xxhash.h           engine/kv engine/vulkan engine/engine)
-only(immintrin.h        engine/cpu/x86 engine/quant/x86 tests)
+only(immintrin.h        engine/base/x86 engine/cpu/x86 engine/quant/x86 tests)
 only(x86intrin.h        engine/cpu/x86 tests)
 only(emmintrin.h        engine/cpu/x86 tests)
 only(arm_neon.h         engine/cpu/arm tests)

@@ -6,32 +6,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/words_scalar.h"
 #include "engine/quant/f16.h"
 
-/* The vector words of x86/simd_avx2.h that kv_seal_loops.h uses, for one lane in plain C. */
-enum { LANES = 1 };
-typedef float vec;
-typedef bool vec_mask;
-
-static inline vec v_set(float a) { return a; }
-static inline vec v_load(const float *p) { return *p; }
-static inline void v_store(float *p, vec a) { *p = a; }
+/* The other words of x86/simd_avx2.h that kv_seal_loops.h uses, for one lane in plain C. */
 static inline vec v_load_f16(const uint16_t *p) { return f16_to_f32(*p); }
 static inline void v_store_f16(uint16_t *p, vec a) { *p = f16_from_f32(a); }
-static inline vec v_add(vec a, vec b) { return a + b; }
-static inline vec v_sub(vec a, vec b) { return a - b; }
-static inline vec v_mul(vec a, vec b) { return a * b; }
-static inline vec v_div(vec a, vec b) { return a / b; }
 static inline vec v_fma(vec a, vec b, vec c) { return fmaf(a, b, c); }
-static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
-static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
-static inline vec v_abs(vec a) { return fabsf(a); }
-static inline vec_mask v_less(vec a, vec b) { return a < b; }
 static inline vec_mask v_nan(vec a) { return a != a; }
-static inline vec v_select(vec_mask m, vec yes, vec no) { return m ? yes : no; }
-
-/* Whole part, 0 to 255. */
-static inline void v_store_u8(uint8_t *p, vec a) { *p = (uint8_t)(int32_t)a; }
 
 /* [n_rows][n_cols] turned round. */
 static inline void v_turn_u16(uint16_t *out, const uint16_t *in, int32_t n_rows, int32_t n_cols)

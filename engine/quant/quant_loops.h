@@ -680,26 +680,26 @@ static void encode_mxfp4(uint8_t *codes, const float *x, const struct quant_fit 
 
 static void from_halves(float *out, const void *halves, int64_t n)
 {
-    const unsigned char *in = halves;
+    const uint16_t *in = halves;
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        v_store(out + i, v_load_f16(in + 2 * i));
+        v_store(out + i, v_load_f16(in + i));
     for (; i < n; i++) {
         uint16_t half;
-        memcpy(&half, in + 2 * i, sizeof half);
+        memcpy(&half, in + i, sizeof half);
         out[i] = f16_to_f32(half);
     }
 }
 
 static void to_halves(void *halves, const float *x, int64_t n)
 {
-    unsigned char *out = halves;
+    uint16_t *out = halves;
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        v_store_f16(out + 2 * i, clamp(v_load(x + i), v_set(-QUANT_F16_MAX), v_set(QUANT_F16_MAX)));
+        v_store_f16(out + i, clamp(v_load(x + i), v_set(-QUANT_F16_MAX), v_set(QUANT_F16_MAX)));
     for (; i < n; i++) {
         uint16_t half = f16_from_finite(x[i]);
-        memcpy(out + 2 * i, &half, sizeof half);
+        memcpy(out + i, &half, sizeof half);
     }
 }
 

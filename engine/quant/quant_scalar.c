@@ -4,37 +4,19 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "engine/base/words_scalar.h"
 #include "engine/quant/f16.h"
 #include "engine/quant/quant_tiers.h"
 
-/* The vector words of quant_loops.h for one lane in plain C: the definition. */
-enum { LANES = 1 };
-typedef float vec;
-typedef bool vec_mask;
-
-static inline vec v_set(float a) { return a; }
-static inline vec v_load(const float *p) { return *p; }
-static inline void v_store(float *p, vec a) { *p = a; }
-static inline vec v_add(vec a, vec b) { return a + b; }
-static inline vec v_sub(vec a, vec b) { return a - b; }
-static inline vec v_mul(vec a, vec b) { return a * b; }
-static inline vec v_div(vec a, vec b) { return a / b; }
-static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
-static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
-static inline vec v_abs(vec a) { return fabsf(a); }
+/* The other words of quant_loops.h for one lane in plain C: the definition. */
 static inline vec v_sqrt(vec a) { return sqrtf(a); }
 static inline vec v_whole_part(vec a) { return (float)(int32_t)a; }
-static inline vec_mask v_less(vec a, vec b) { return a < b; }
 static inline vec_mask v_differ(vec a, vec b) { return a != b; }
 static inline vec_mask v_both(vec_mask a, vec_mask b) { return a && b; }
 static inline bool v_any(vec_mask m) { return m; }
-static inline vec v_select(vec_mask m, vec yes, vec no) { return m ? yes : no; }
 
 /* 2^-n for 2^n <= a < 2^(n + 1), n from -126 to 126. */
 static inline vec v_power_inverse(vec a) { return f32_from_bits(0x7F000000u - (f32_bits(a) & 0x7F800000u)); }
-
-/* Whole part, 0 to 255. */
-static inline void v_store_u8(uint8_t *p, vec a) { *p = (uint8_t)(int32_t)a; }
 
 static inline vec v_load_f16(const void *p)
 {

@@ -2,34 +2,19 @@
 #ifndef QUIP_ENGINE_CPU_X86_SIMD_AVX2_H
 #define QUIP_ENGINE_CPU_X86_SIMD_AVX2_H
 
-#include <immintrin.h>
 #include <string.h>
 
+#include "engine/base/x86/words_avx2.h"
 #include "engine/cpu/vec_math.h"
 
-/* The vector words of vec_simd.h and attn_simd.h for AVX2 + FMA + F16C: 8 lanes. Counts n of the _n forms
+/* The other vector words of vec_simd.h and attn_simd.h for AVX2 + FMA + F16C: 8 lanes. Counts n of the _n forms
  * are 0 to LANES; lanes from n on load as zero and are not stored. */
-enum { LANES = 8 };
-typedef __m256 vec;
-typedef __m256 vec_mask;
-
-static inline vec v_set(float a) { return _mm256_set1_ps(a); }
-static inline vec v_load(const float *p) { return _mm256_loadu_ps(p); }
-static inline void v_store(float *p, vec a) { _mm256_storeu_ps(p, a); }
-static inline vec v_add(vec a, vec b) { return _mm256_add_ps(a, b); }
-static inline vec v_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
-static inline vec v_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
-static inline vec v_div(vec a, vec b) { return _mm256_div_ps(a, b); }
 static inline vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 static inline vec v_fms(vec a, vec b, vec c) { return _mm256_fmsub_ps(a, b, c); }
-static inline vec v_max(vec a, vec b) { return _mm256_max_ps(a, b); }    /* b when one is NaN */
-static inline vec v_abs(vec a) { return _mm256_andnot_ps(v_set(-0.0f), a); }
 static inline vec v_neg(vec a) { return _mm256_xor_ps(v_set(-0.0f), a); }
 static inline float v_first(vec a) { return _mm256_cvtss_f32(a); }
 
-static inline vec_mask v_less(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 static inline vec_mask v_nan(vec a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
-static inline vec v_select(vec_mask m, vec yes, vec no) { return _mm256_blendv_ps(no, yes, m); }
 
 /* magnitude |a| with the sign of b */
 static inline vec v_copysign(vec a, vec b)
@@ -60,16 +45,6 @@ static inline __m256i v_first_n(int n)
 
 static inline vec v_load_n(const float *p, int n) { return _mm256_maskload_ps(p, v_first_n(n)); }
 static inline void v_store_n(float *p, vec a, int n) { _mm256_maskstore_ps(p, v_first_n(n), a); }
-
-static inline vec v_load_f16(const uint16_t *p)
-{
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
-}
-
-static inline void v_store_f16(uint16_t *p, vec a)
-{
-    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
-}
 
 static inline vec v_load_f16_n(const uint16_t *p, int n)
 {

@@ -2,33 +2,17 @@
 #ifndef QUIP_ENGINE_CPU_X86_SIMD_AVX512_H
 #define QUIP_ENGINE_CPU_X86_SIMD_AVX512_H
 
-#include <immintrin.h>
-
+#include "engine/base/x86/words_avx512.h"
 #include "engine/cpu/vec_math.h"
 
-/* The vector words of vec_simd.h and attn_simd.h for AVX-512 F, BW, DQ, VL: 16 lanes. Counts n of the _n
+/* The other vector words of vec_simd.h and attn_simd.h for AVX-512 F, BW, DQ, VL: 16 lanes. Counts n of the _n
  * forms are 0 to LANES; lanes from n on load as zero and are not stored. */
-enum { LANES = 16 };
-typedef __m512 vec;
-typedef __mmask16 vec_mask;
-
-static inline vec v_set(float a) { return _mm512_set1_ps(a); }
-static inline vec v_load(const float *p) { return _mm512_loadu_ps(p); }
-static inline void v_store(float *p, vec a) { _mm512_storeu_ps(p, a); }
-static inline vec v_add(vec a, vec b) { return _mm512_add_ps(a, b); }
-static inline vec v_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
-static inline vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
-static inline vec v_div(vec a, vec b) { return _mm512_div_ps(a, b); }
 static inline vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 static inline vec v_fms(vec a, vec b, vec c) { return _mm512_fmsub_ps(a, b, c); }
-static inline vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }    /* b when one is NaN */
-static inline vec v_abs(vec a) { return _mm512_andnot_ps(v_set(-0.0f), a); }
 static inline vec v_neg(vec a) { return _mm512_xor_ps(v_set(-0.0f), a); }
 static inline float v_first(vec a) { return _mm512_cvtss_f32(a); }
 
-static inline vec_mask v_less(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline vec_mask v_nan(vec a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
-static inline vec v_select(vec_mask m, vec yes, vec no) { return _mm512_mask_blend_ps(m, no, yes); }
 
 /* magnitude |a| with the sign of b */
 static inline vec v_copysign(vec a, vec b)
@@ -54,16 +38,6 @@ static inline vec v_exponent_below(vec x, vec p, vec t, vec n)
 static inline __mmask16 v_first_n(int n) { return (__mmask16)((1u << n) - 1); }
 static inline vec v_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first_n(n), p); }
 static inline void v_store_n(float *p, vec a, int n) { _mm512_mask_storeu_ps(p, v_first_n(n), a); }
-
-static inline vec v_load_f16(const uint16_t *p)
-{
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
-}
-
-static inline void v_store_f16(uint16_t *p, vec a)
-{
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
-}
 
 static inline vec v_load_f16_n(const uint16_t *p, int n)
 {
