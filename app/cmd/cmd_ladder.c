@@ -45,7 +45,7 @@ enum exit_code cmd_ladder_open(struct cmd_ladder *out, const struct app *app)
     engine_info(out->eng, &info);
     out->roof = (struct roofline){ .bytes_per_s = figures_memory_bandwidth(paths->figures, out->eng, false),
                                    .n_threads = info.n_threads };
-    if (ladder_price(out->ladder, out->eng, &out->want, &out->roof, &e) != ERR_OK) {
+    if (ladder_price(out->ladder, out->eng, &out->want, &out->roof, config->held, &e) != ERR_OK) {
         cmd_complain("%s", e.text);
         return e.code == ERR_NOMEM ? EXIT_CODE_FAILURE : EXIT_CODE_USAGE;
     }

@@ -104,6 +104,7 @@ struct config {
     const char *template_file;
     const char *ids_file, *output;
     int32_t n_chunks;
+    int32_t held;             /* tokens before the one whose speed is wanted; 0: a few */
     const char *save_logits, *kl_base, *kl_model, *versus;
     int32_t eval_limit, eval_seed, eval_seconds, n_shots;
     const char *eval_save;

@@ -190,6 +190,8 @@ static const struct option rows[] = {
     { .names = "-d --n-depth", .kind = OPTION_LIST, .offset = AT(bench_depth), .value = "N,...",
       .min = 0, .max = 1 << 20, .preset = "0", .commands = BENCH,
       .help = "tokens in the cache before each test, not timed" },
+    { .names = "-d --n-depth", .kind = OPTION_INT, .offset = AT(held), .value = "N", .min = 0, .max = 1 << 24,
+      .preset = "0", .commands = LEVELS, .help = "tokens of the conversation when speeds are told; 0: a few" },
     { .names = "--memory", .kind = OPTION_FLAG, .offset = AT(bench_memory), .commands = BENCH,
       .help = "instead of speed: memory of the process at each depth, beside the figure computed for the cache" },
     { .names = "--passes", .kind = OPTION_FLAG, .offset = AT(bench_passes), .commands = BENCH,

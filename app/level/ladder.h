@@ -84,10 +84,11 @@ void ladder_close(struct ladder *l);     /* takes NULL */
 /* Measured figures anew, after some were added. */
 void ladder_read_figures(struct ladder *l);
 
-/* eng: what computes; where roof is not known, speeds are not estimated.
+/* eng: what computes; where roof is not known, speeds are not estimated. n_held: tokens before the one that a speed is
+ * about; 0: a few.
  * Errors   those of fit_price() for the wish itself: types, context; then no row is priced */
 enum err_code ladder_price(struct ladder *l, const struct engine *eng, const struct fit_want *want,
-                           const struct roofline *roof, struct err *e);
+                           const struct roofline *roof, int32_t n_held, struct err *e);
 
 /* What would fit where a row does not: up to n texts in out, the most useful first ("level Q4_K_M, which is here, takes
  * 1.2 GB"). After ladder_price(), with the same wish. Returns how many. */

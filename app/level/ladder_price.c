@@ -7,6 +7,9 @@
 
 enum { FEW_TOKENS = 128, SHORTEST = 512, PAGE = 64 };
 
+/* A speed measured after so many tokens is that after others too, where the model says that they take the same time. */
+static const double NEAR = 0.03;
+
 void ladder_size(uint64_t n_bytes, char out[32])
 {
     double mb = (double)n_bytes / 1e6;
@@ -27,7 +30,7 @@ static double model_s(const struct ladder_row *row, const struct roofline *roof,
 }
 
 static void set_measured_speed(const struct ladder *l, struct ladder_row *row, const struct engine_info *info,
-                               const struct roofline *roof, double *factor)
+                               const struct roofline *roof, int32_t n_held, double *factor)
 {
     char place[FIGURES_TEXT_BYTES], types[24];
     figures_place(info, row->fit.n_layers, row->fit.n_device_layers, place);
@@ -37,11 +40,13 @@ static void set_measured_speed(const struct ladder *l, struct ladder_row *row, c
     *factor = 0;
     if (!s)
         return;
-    double expected_s = model_s(row, roof, s->n_held, &row->token_bytes);
-    row->speed = LADDER_MEASURED;
-    row->tokens_per_s = s->tokens_per_s;
-    if (expected_s > 0)
-        *factor = 1 / (s->tokens_per_s * expected_s);
+    uint64_t bytes_then;
+    double then_s = model_s(row, roof, s->n_held, &bytes_then), now_s = model_s(row, roof, n_held, &row->token_bytes);
+    bool is_near = fabs(now_s - then_s) <= NEAR * then_s;
+    row->speed = is_near ? LADDER_MEASURED : LADDER_ESTIMATED;
+    row->tokens_per_s = s->tokens_per_s * (is_near ? 1 : then_s / now_s);
+    if (then_s > 0)
+        *factor = 1 / (s->tokens_per_s * then_s);
 }
 
 /* What the speed of levels that were measured says of this one: the nearer in size, the more. 1: none was. */
@@ -59,19 +64,19 @@ static double factor_for(const struct ladder *l, int32_t row, const double *fact
     return weights > 0 ? exp(sum / weights) : l->rows[row].fit.n_device_layers > 0 ? 0 : 1;
 }
 
-static void set_speeds(struct ladder *l, const struct engine *eng, const struct roofline *roof)
+static void set_speeds(struct ladder *l, const struct engine *eng, const struct roofline *roof, int32_t n_held)
 {
     double factors[LADDER_MAX_ROWS] = { 0 };
     struct engine_info info;
     engine_info(eng, &info);
     for (int32_t i = 0; i < l->n_rows; i++)
         if (l->rows[i].fits_known)
-            set_measured_speed(l, &l->rows[i], &info, roof, &factors[i]);
+            set_measured_speed(l, &l->rows[i], &info, roof, n_held, &factors[i]);
     for (int32_t i = 0; i < l->n_rows; i++) {
         struct ladder_row *row = &l->rows[i];
-        if (!row->fits_known || row->speed == LADDER_MEASURED)
+        if (!row->fits_known || row->speed != LADDER_UNKNOWN)
             continue;
-        double s = model_s(row, roof, FEW_TOKENS, &row->token_bytes) * factor_for(l, i, factors);
+        double s = model_s(row, roof, n_held, &row->token_bytes) * factor_for(l, i, factors);
         if (s > 0) {
             row->speed = LADDER_ESTIMATED;
             row->tokens_per_s = 1 / s;
@@ -123,7 +128,7 @@ static void set_qualities(struct ladder *l)
 /* ----------------------------------------------------------------------------------------------------- */
 
 enum err_code ladder_price(struct ladder *l, const struct engine *eng, const struct fit_want *want,
-                           const struct roofline *roof, struct err *e)
+                           const struct roofline *roof, int32_t n_held, struct err *e)
 {
     enum err_code rc = ERR_OK;
     for (int32_t i = 0; i < l->n_rows; i++) {
@@ -140,7 +145,7 @@ enum err_code ladder_price(struct ladder *l, const struct engine *eng, const str
     }
     if (rc != ERR_OK)
         return rc;
-    set_speeds(l, eng, roof);
+    set_speeds(l, eng, roof, n_held > 0 ? n_held : FEW_TOKENS);
     set_qualities(l);
     return ERR_OK;
 }

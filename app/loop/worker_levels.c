@@ -35,13 +35,15 @@ static enum err_code find(struct worker *w, struct port_levels *out, struct err 
                                    .kv_type_v = o->session.kv_type_v, .leaves = w->here.model };
     struct ladder *l;
     struct engine_info info;
+    struct session_stats stats;
     enum err_code rc = ladder_open(&l, model_info(w->here.model)->path, o->models ? o->models : "",
                                    o->figures ? o->figures : "", e);
     if (rc != ERR_OK)
         return rc;
     engine_info(w->eng, &info);
     const struct roofline roof = { .bytes_per_s = w->memory_bytes_per_s, .n_threads = info.n_threads };
-    rc = ladder_price(l, w->eng, &want, &roof, e);
+    session_stats(w->here.session, &stats);
+    rc = ladder_price(l, w->eng, &want, &roof, stats.n_held, e);
     for (int32_t i = 0; rc == ERR_OK && i < l->n_rows && out->n < PORT_LEVELS; i++)
         fill(&l->rows[i], &out->rows[out->n++]);
     snprintf(out->source, sizeof out->source, "%s", l->rows[l->best].path);

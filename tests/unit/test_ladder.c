@@ -68,7 +68,7 @@ static void price(struct test *t, struct rig *r, const struct fit_want *want)
 {
     const struct roofline roof = { .bytes_per_s = 20e9, .n_threads = 1 };
     struct err e;
-    CHECK_INT(t, ladder_price(r->l, r->eng, want, &roof, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, ladder_price(r->l, r->eng, want, &roof, 0, &e), ERR_OK, "%s", e.text);
 }
 
 static const struct ladder_row *row_of(const struct ladder *l, const char *level, enum ladder_state state)
@@ -186,10 +186,10 @@ TEST(rows_are_priced_anew_with_each_wish)
     want.n_ctx = 4096;
     price(t, &r, &want);
     CHECK(t, row->fit.host.kv_bytes > 7 * small);
-    CHECK_INT(t, ladder_price(r.l, r.eng, &want, &none, &e), ERR_OK);
+    CHECK_INT(t, ladder_price(r.l, r.eng, &want, &none, 0, &e), ERR_OK);
     CHECK_INT(t, row->speed, LADDER_UNKNOWN);
     want.kv_type_k = "q7";
-    CHECK_INT(t, ladder_price(r.l, r.eng, &want, &none, &e), ERR_UNSUPPORTED);
+    CHECK_INT(t, ladder_price(r.l, r.eng, &want, &none, 0, &e), ERR_UNSUPPORTED);
     CHECK(t, !row->fits_known);
     end(&r);
 }
@@ -224,6 +224,19 @@ TEST(measured_figures_take_the_place_of_estimates_and_mend_the_others)
     CHECK_INT(t, other->speed, LADDER_ESTIMATED);
     CHECK(t, fabs(other->tokens_per_s / before - 0.5) < 1e-6, "%g of %g", other->tokens_per_s, before);
     CHECK(t, fabs(other->kl / kl - 3) < 1e-6, "%g of %g", other->kl, kl);
+
+    /* After a long conversation it is slower, by what its cache takes to read. */
+    const struct roofline roof = { .bytes_per_s = 20e9, .n_threads = 1 };
+    struct fit_reads near, far;
+    struct err e;
+    CHECK_INT(t, ladder_price(r.l, r.eng, &want, &roof, 4096, &e), ERR_OK);
+    fit_reads(row->shape, &row->fit, 128, &near);
+    fit_reads(row->shape, &row->fit, 4096, &far);
+    double slower = roofline_token_s(&roof, &near, row->fit.n_layers) / roofline_token_s(&roof, &far, row->fit.n_layers);
+    CHECK_INT(t, row->speed, LADDER_ESTIMATED);
+    CHECK(t, slower < 0.9 && fabs(row->tokens_per_s / half / slower - 1) < 1e-8, "%g", slower);
+    CHECK_INT(t, ladder_price(r.l, r.eng, &want, &roof, 130, &e), ERR_OK);
+    CHECK_INT(t, row->speed, LADDER_MEASURED);
 
     /* Another file of that name and size is another file. */
     add(t, &r, "tiny-Q8_0.gguf", QUANT_Q8_0, 2);
@@ -288,17 +301,17 @@ TEST(estimated_quality_is_near_what_is_known)
 TEST(roofline_is_bytes_over_bandwidth)
 {
     struct roofline roof = { .bytes_per_s = 10e9, .n_threads = 2 };
-    struct fit_reads r = { .types = { { "Q8_0", { 880000000, 0 } } }, .n_types = 1, .weight_bytes = { 880000000, 0 } };
+    struct fit_reads r = { .types = { { "Q8_0", { 840000000, 0 } } }, .n_types = 1, .weight_bytes = { 840000000, 0 } };
     CHECK(t, fabs(roofline_token_s(&roof, &r, 0) - 0.1) < 1e-9, "%g", roofline_token_s(&roof, &r, 0));
-    CHECK_INT(t, roofline_bytes(&r), 880000000);
-    CHECK(t, fabs(roofline_share(&roof, &r, 10) - 0.88) < 1e-9);
-    r.kv_bytes[0] = 88000000;
+    CHECK_INT(t, roofline_bytes(&r), 840000000);
+    CHECK(t, fabs(roofline_share(&roof, &r, 10) - 0.84) < 1e-9);
+    r.kv_bytes[0] = 84000000;
     CHECK(t, fabs(roofline_token_s(&roof, &r, 0) - 0.11) < 1e-9);
     CHECK(t, roofline_token_s(&roof, &r, 40) > 0.11);
     roof.bytes_per_s = 100e9;
     r.types[0].type = "Q2_K";
     double slow = roofline_token_s(&roof, &r, 0);
-    CHECK(t, slow > 880e6 / (2 * 20e9), "%g", slow);
+    CHECK(t, slow > 840e6 / (2 * 20e9), "%g", slow);
     roof.bytes_per_s = 0;
     CHECK(t, roofline_token_s(&roof, &r, 0) == 0 && roofline_share(&roof, &r, 10) == 0);
 }
