@@ -35,6 +35,7 @@ void chat_finish(struct chat *c)
     buf_finish(&c->waiting);
     free(c->model);
     free(c->levels);
+    chat_compare_forget(c);
     memset(c, 0, sizeof *c);
 }
 

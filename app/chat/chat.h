@@ -71,6 +71,37 @@ struct chat_context {
     int32_t n_summary;                /* its tokens at most */
 };
 
+/* ---- two levels side by side ---------------------------------------------------------------------- */
+
+enum compare_state { COMPARE_NONE, COMPARE_OPENING, COMPARE_ANSWERING, COMPARE_JUDGING, COMPARE_DONE, COMPARE_FAILED };
+
+/* Of the answers as they are shown. */
+enum compare_verdict { COMPARE_UNSAID, COMPARE_LEFT, COMPARE_RIGHT, COMPARE_NEITHER };
+
+struct chat_compare {
+    enum compare_state state;
+    uint64_t request;
+    struct buf prompt;                /* what both answer */
+    bool blind;
+    int left;                         /* the side that is shown on the left; side 0 is the level in use */
+    int base;                         /* the better level */
+    enum compare_verdict verdict;     /* of a blind one */
+    int32_t won[PORT_SIDES + 1];      /* verdicts for each side of this pair, and for neither */
+    struct compare_side {
+        char level[24], path[PORT_PATH_BYTES];
+        uint64_t needed_bytes, file_bytes;    /* 0: not known */
+        struct think think;
+        struct buf text, thoughts;
+        int32_t n_tokens, n_read, n_to_read;
+        bool is_over;
+    } sides[PORT_SIDES];
+    struct port_compared result;      /* in COMPARE_DONE */
+    char problem[ERR_TEXT_BYTES];     /* in COMPARE_FAILED */
+};
+
+/* What to do with a level when the list of them has come. */
+enum level_wish { LEVEL_SWITCH, LEVEL_MEASURE, LEVEL_COMPARE };
+
 struct chat {
     const struct config *config;
     const struct paths *paths;
@@ -124,7 +155,7 @@ struct chat {
 
     struct port_levels *levels;     /* of the model in use, as they were when last asked for; NULL: not yet */
     char level_wanted[24];          /* what to do with them when they come: a name to switch to, "?": list them */
-    bool level_measured;            /* not switched to, but measured */
+    enum level_wish level_wish;
     char making[24];                /* the level being made, "" for none */
     char making_path[PORT_PATH_BYTES];
     uint64_t make_done, make_total; /* bytes of the source */
@@ -134,6 +165,7 @@ struct chat {
     uint64_t measure_request;
     double measure_share;           /* 0 to 1 */
     double read_per_s;              /* tokens of a prompt, as last measured; 0: not yet */
+    struct chat_compare compare;
 };
 
 void chat_init(struct chat *c, const struct config *config, const struct paths *paths, const struct port *port);
@@ -172,6 +204,26 @@ struct chat_level_texts {
 void chat_level_texts(const struct chat *c, const struct port_level *row, struct chat_level_texts *out);
 /* What it would cost to go there, in a line. */
 void chat_level_detail(const struct chat *c, const struct port_level *row, char *out, size_t n_bytes);
+/* chat_compare.c: the level in use and that of the row answer a question ("": the last one of the chat) side by side. False:
+ * a card says why not. Blind: which is which is told after chat_compare_say(). */
+bool chat_compare_begin(struct chat *c, const struct port_level *row, const char *question, bool blind);
+bool chat_compare_again(struct chat *c, const char *question);    /* the same two */
+void chat_compare(struct chat *c, const char *argument);          /* "LEVEL [blind] [QUESTION]" */
+void chat_compare_stop(struct chat *c);                           /* nothing is kept of it */
+void chat_compare_enough(struct chat *c);                         /* of the answers: they are judged as they are */
+bool chat_compare_is_busy(const struct chat *c);
+bool chat_compare_is_hidden(const struct chat *c);                /* which side is which is not told yet */
+void chat_compare_say(struct chat *c, enum compare_verdict verdict);
+void chat_compare_keep(struct chat *c, bool right);               /* that level answers from now on */
+/* As it is shown, left and right. */
+struct chat_compare_texts {
+    char labels[PORT_SIDES][32], status[PORT_SIDES][64];
+    const struct buf *texts[PORT_SIDES];
+    size_t n_thoughts[PORT_SIDES];    /* bytes that were thought before */
+    size_t n_common;                  /* bytes that both texts begin with */
+    char lines[3][PORT_TEXT_BYTES];   /* what it comes to; "" for fewer */
+};
+void chat_compare_texts(const struct chat *c, struct chat_compare_texts *out);
 /* After an error (ERR_IO, ERR_FORMAT, ERR_NOMEM) the old prompt still holds. */
 enum err_code chat_system_file(struct chat *c, const char *path, struct err *e);
 void chat_system_text(struct chat *c, const char *text);    /* "": none */

@@ -416,6 +416,10 @@ static bool is_current(const struct chat *c, const struct mail *mail)
     case MAIL_LEVELS:
     case MAIL_MEASURED:
     case MAIL_NOT_MEASURED:
+    case MAIL_COMPARE_PROMPT:
+    case MAIL_COMPARE_EVENT:
+    case MAIL_COMPARED:
+    case MAIL_NOT_COMPARED:
     case MAIL_COUNTS:
     case MAIL_STATS:
         return true;
@@ -460,6 +464,12 @@ void chat_take(struct chat *c, struct mail *mail)
     case MAIL_MEASURED:
     case MAIL_NOT_MEASURED:
         chat_take_measured(c, mail);
+        break;
+    case MAIL_COMPARE_PROMPT:
+    case MAIL_COMPARE_EVENT:
+    case MAIL_COMPARED:
+    case MAIL_NOT_COMPARED:
+        chat_take_compare(c, mail);
         break;
     case MAIL_COUNTS:
         chat_context_counted(c, mail);

@@ -42,6 +42,12 @@ void chat_context_forget(struct chat *c);
 /* chat_levels.c; takes levels. */
 void chat_take_levels(struct chat *c, struct port_levels *levels);
 void chat_take_measured(struct chat *c, const struct mail *mail);
+void chat_level_wish(struct chat *c, const char *name, enum level_wish wish);
+
+/* chat_compare.c */
+void chat_take_compare(struct chat *c, const struct mail *mail);
+void chat_compare_named(struct chat *c, const struct port_level *row);
+void chat_compare_forget(struct chat *c);
 
 /* Reads the system prompt's file again when it changed. */
 void chat_system_refresh(struct chat *c);

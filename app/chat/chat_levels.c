@@ -242,7 +242,7 @@ static void list(struct chat *c)
 }
 
 /* When they are known: files may have come and gone since. */
-static void want(struct chat *c, const char *name, bool measure)
+void chat_level_wish(struct chat *c, const char *name, enum level_wish wish)
 {
     if (!c->model) {
         chat_card(c, MESSAGE_ERROR, "Level", "F2 or /model lists models",
@@ -250,18 +250,18 @@ static void want(struct chat *c, const char *name, bool measure)
         return;
     }
     snprintf(c->level_wanted, sizeof c->level_wanted, "%s", name);
-    c->level_measured = measure;
+    c->level_wish = wish;
     chat_want_levels(c);
 }
 
 void chat_level(struct chat *c, const char *name)
 {
-    want(c, name[0] ? name : "?", false);
+    chat_level_wish(c, name[0] ? name : "?", LEVEL_SWITCH);
 }
 
 void chat_measure(struct chat *c, const char *name)
 {
-    want(c, name[0] ? name : c->model ? c->model->level : "", true);
+    chat_level_wish(c, name[0] ? name : c->model ? c->model->level : "", LEVEL_MEASURE);
 }
 
 void chat_take_levels(struct chat *c, struct port_levels *levels)
@@ -278,8 +278,10 @@ void chat_take_levels(struct chat *c, struct port_levels *levels)
         chat_card(c, MESSAGE_ERROR, "No levels", NULL, "%s", levels->problem);
     else if (strcmp(wanted, "?") == 0)
         list(c);
-    else if (row && c->level_measured)
+    else if (row && c->level_wish == LEVEL_MEASURE)
         chat_measure_level(c, row);
+    else if (row && c->level_wish == LEVEL_COMPARE)
+        chat_compare_named(c, row);
     else if (row)
         chat_choose_level(c, row);
     else

@@ -115,6 +115,21 @@ struct port_counts {
     int32_t n_sizes;
 };
 
+enum { PORT_SIDES = 2 };
+
+/* Two levels that answered one prompt: side 0 is the one in use, side 1 the other. Fields as in struct beside_result
+ * (app/measure/beside.h). */
+struct port_compared {
+    struct {
+        int32_t n_tokens;
+        double prompt_per_s, first_s, answer_per_s;
+        bool is_whole;
+    } sides[PORT_SIDES];
+    int32_t n_same, n_judged;
+    bool differ;
+    double kl, kl_low, kl_high, same_top;
+};
+
 enum mail_kind {
     MAIL_MODEL,           /* model: in use from now on, as it is now; stats */
     MAIL_MODEL_FAILED,    /* text: why; the model before stays, and where it was */
@@ -122,6 +137,10 @@ enum mail_kind {
     MAIL_LEVELS,          /* levels: of the model in use */
     MAIL_MEASURED,        /* measured: a level, as far as it is */
     MAIL_NOT_MEASURED,    /* text: why; "": it was stopped */
+    MAIL_COMPARE_PROMPT,  /* prompt: what two levels are about to answer; both are there */
+    MAIL_COMPARE_EVENT,   /* event: of the answer of `side` */
+    MAIL_COMPARED,        /* compared */
+    MAIL_NOT_COMPARED,    /* text: why; "": it was stopped */
     MAIL_PROMPT,          /* prompt: the conversation as tokens, about to be evaluated */
     MAIL_TOO_LONG,        /* prompt: it does not fit, nothing was evaluated */
     MAIL_EVENT,           /* event; stats with EVENT_DONE */
@@ -135,6 +154,7 @@ enum mail_kind {
 struct mail {
     enum mail_kind kind;
     uint64_t request;     /* of the answer or the model it is about */
+    int32_t side;         /* of a comparison */
     union {
         struct port_model *model;    /* malloc; the receiver's */
         struct port_devices *devices;    /* likewise */
@@ -153,6 +173,7 @@ struct mail {
             bool opens_thinking;
         } prompt;
         struct port_counts counts;
+        struct port_compared compared;
         struct eng_event event;
         char text[ERR_TEXT_BYTES];
     };
@@ -189,7 +210,7 @@ struct port_session {
     char kv_type_k[PORT_TYPE_BYTES], kv_type_v[PORT_TYPE_BYTES];
 };
 
-enum port_panel { PANEL_HELP, PANEL_MODELS, PANEL_SETTINGS, PANEL_STATS, PANEL_CONTEXT };
+enum port_panel { PANEL_HELP, PANEL_MODELS, PANEL_SETTINGS, PANEL_STATS, PANEL_CONTEXT, PANEL_COMPARE };
 
 /* self comes first in every call. Those that return bool say false when there is no memory. */
 struct port {
@@ -206,7 +227,12 @@ struct port {
     void (*stop_making)(void *self);
     /* Measures a level, against the file base ("": speed alone), while nobody asks for an answer. MAIL_MEASURED */
     bool (*measure)(void *self, uint64_t id, const char *path, const char *base);
-    void (*stop_measuring)(void *self, uint64_t id);
+    /* The model in use and the level at path answer side by side, while nobody asks for an answer. Of the request count
+     * the messages, enable_thinking and generate, whose n_predict is above 0. other_is_better: KL is that of the one in
+     * use from the other. */
+    bool (*compare)(void *self, const struct port_request *request, const char *path, bool other_is_better);
+    void (*end_answers)(void *self, uint64_t id);       /* of a comparison: what is there is judged */
+    void (*stop_aside)(void *self, uint64_t id);        /* a measure or a comparison */
     bool (*answer)(void *self, const struct port_request *request);
     bool (*count)(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n, int32_t enable_thinking);
     /* Evaluates what the next prompt will begin with, while nothing else is to be done; gives way to anything. */

@@ -43,6 +43,27 @@ static bool run_measure(struct chat *c, const char *argument)
     return true;
 }
 
+static bool run_compare(struct chat *c, const char *argument)
+{
+    if (argument[0])
+        chat_compare(c, argument);
+    else
+        c->port.show(c->port.self, PANEL_COMPARE);
+    return true;
+}
+
+static bool run_better(struct chat *c, const char *argument)
+{
+    static const char *const words[] = { [COMPARE_LEFT] = "1", [COMPARE_RIGHT] = "2", [COMPARE_NEITHER] = "3" };
+    for (int i = COMPARE_LEFT; i <= COMPARE_NEITHER; i++)
+        if (strcmp(argument, words[i]) == 0 && c->compare.state == COMPARE_DONE && chat_compare_is_hidden(c)) {
+            chat_compare_say(c, i);
+            return true;
+        }
+    return usage(c, "/better 1, 2 or 3 (neither) says which answer of a blind comparison is better; /compare LEVEL blind "
+                    "makes one.");
+}
+
 static bool run_pull(struct chat *c, const char *argument)
 {
     if (!argument[0])
@@ -87,7 +108,8 @@ static bool run_stop(struct chat *c, const char *argument)
     else if (c->making[0] && !chat_is_busy(c))
         c->port.stop_making(c->port.self);
     else if (c->measuring[0] && !chat_is_busy(c))
-        c->port.stop_measuring(c->port.self, c->measure_request);
+        c->port.stop_aside(c->port.self, c->measure_request);
+    chat_compare_stop(c);
     chat_stop(c);
     return true;
 }
@@ -221,6 +243,8 @@ static const struct slash_command table[] = {
     { "/model", "[NAME or PATH]", "models; with a name: switch, the chat stays; -: back", run_model },
     { "/level", "[NAME]", "levels of this model; with a name: switch, or make it", run_level },
     { "/measure", "[LEVEL]", "speed and loss of a level, in 20 seconds", run_measure },
+    { "/compare", "LEVEL [blind] [TEXT]", "two levels answer the text, or what was asked last", run_compare },
+    { "/better", "1, 2 or 3", "after a blind comparison: which is better, 3: neither", run_better },
     { "/device", "[NAME]", "what can compute; with a name: switch, the chat stays", run_device },
     { "/pull", "NAME", "fetch a model of the list", run_pull },
     { "/system", "@FILE, TEXT or off", "set the system prompt; alone: show it", run_system },

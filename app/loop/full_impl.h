@@ -6,6 +6,7 @@
 #include "app/loop/talk.h"
 #include "app/term/term.h"
 #include "app/ui/screen.h"
+#include "app/ui/view_compare.h"
 
 /* The full screen, shared by its files: full_screen.c runs it, full_views.c turns the chat into view
  * models, full_panels.c has the overlays. */
@@ -18,7 +19,8 @@ enum {
     FULL_EMPTY_LINES = 5
 };
 
-enum full_panel { FULL_NONE, FULL_HELP, FULL_MODELS, FULL_SETTINGS, FULL_SYSTEM, FULL_FIGURES, FULL_CONTEXT };
+enum full_panel { FULL_NONE, FULL_HELP, FULL_MODELS, FULL_SETTINGS, FULL_SYSTEM, FULL_FIGURES, FULL_CONTEXT,
+                  FULL_COMPARE_WITH, FULL_COMPARE, FULL_COMPARE_NEXT };
 
 /* A row of the list of models: a level of the one in use, or another. */
 struct full_model_text {
@@ -83,6 +85,8 @@ struct full {
     struct view_prompt system;
     struct editor *system_editor;
     char system_message[ERR_TEXT_BYTES];
+    struct view_compare compare;
+    struct chat_compare_texts compare_texts;
 };
 
 /* full_views.c: fills screen from the chat. */
@@ -95,5 +99,14 @@ void full_panel_close(struct full *f);    /* gives back what the overlay borrowe
 void full_panel_update(struct full *f);   /* before a frame */
 /* What a key in the open overlay came to. */
 void full_panel_action(struct full *f, enum ui_action action);
+
+/* full_compare.c: panels of a comparison */
+void full_compare_open_choice(struct full *f);
+void full_compare_accept_choice(struct full *f, bool blind);
+void full_compare_open(struct full *f);
+void full_compare_action(struct full *f, enum ui_action action);
+void full_compare_open_next(struct full *f);
+void full_compare_accept_next(struct full *f);
+void full_compare_update(struct full *f);
 
 #endif

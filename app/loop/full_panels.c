@@ -332,7 +332,7 @@ static void stop_model(struct full *f)
     if (c->making[0])
         c->port.stop_making(c->port.self);
     else if (c->measuring[0])
-        c->port.stop_measuring(c->port.self, c->measure_request);
+        c->port.stop_aside(c->port.self, c->measure_request);
     else
         c->port.stop_fetch(c->port.self);
 }
@@ -429,6 +429,12 @@ void full_panel_open(struct full *f, enum full_panel panel)
         open_figures(f);
     else if (panel == FULL_CONTEXT)
         open_context(f);
+    else if (panel == FULL_COMPARE_WITH)
+        full_compare_open_choice(f);
+    else if (panel == FULL_COMPARE)
+        full_compare_open(f);
+    else if (panel == FULL_COMPARE_NEXT)
+        full_compare_open_next(f);
     if (!f->screen.overlay)    /* no memory for it */
         full_panel_close(f);
 }
@@ -443,13 +449,13 @@ void full_panel_close(struct full *f)
         free(f->slash_names);
         f->slash_rows = NULL;
         f->slash_names = NULL;
-    } else if (f->panel == FULL_MODELS) {
+    } else if (f->panel == FULL_MODELS || f->panel == FULL_COMPARE_WITH) {
         model_table_finish(&f->table);
         free(f->model_rows);
         free(f->model_texts);
         f->model_rows = NULL;
         f->model_texts = NULL;
-    } else if (f->panel == FULL_SYSTEM) {
+    } else if (f->panel == FULL_SYSTEM || f->panel == FULL_COMPARE_NEXT) {
         editor_destroy(f->system_editor);
         f->system_editor = NULL;
     }
@@ -462,6 +468,8 @@ void full_panel_update(struct full *f)
         update_models(f);
     else if (f->panel == FULL_FIGURES)
         update_figures(f);
+    else if (f->panel == FULL_COMPARE_WITH || f->panel == FULL_COMPARE)
+        full_compare_update(f);
     else if (f->panel == FULL_CONTEXT && f->talk->chat.context.state != CONTEXT_ASKING)
         full_panel_close(f);    /* the question is answered otherwise: another model came */
 }
@@ -471,8 +479,17 @@ void full_panel_action(struct full *f, enum ui_action action)
     if (action == UI_ACT_CLOSE && f->panel == FULL_CONTEXT) {
         full_panel_close(f);
         chat_make_room(&f->talk->chat, ROOM_STOP);
+    } else if (action == UI_ACT_CLOSE && f->panel == FULL_COMPARE) {
+        full_panel_close(f);
+        chat_compare_stop(&f->talk->chat);
     } else if (action == UI_ACT_CLOSE)
         full_panel_close(f);
+    else if (f->panel == FULL_COMPARE)
+        full_compare_action(f, action);
+    else if (f->panel == FULL_COMPARE_WITH && (action == UI_ACT_ACCEPT || action == UI_ACT_COMPARE))
+        full_compare_accept_choice(f, action == UI_ACT_COMPARE);
+    else if (f->panel == FULL_COMPARE_NEXT && action == UI_ACT_ACCEPT)
+        full_compare_accept_next(f);
     else if (f->panel == FULL_CONTEXT && action == UI_ACT_ACCEPT)
         accept_context(f);
     else if (f->panel == FULL_MODELS && action == UI_ACT_ACCEPT)

@@ -211,6 +211,9 @@ static void take_action(struct full *f, enum ui_action action, bool was_interrup
     case UI_ACT_FIGURES:
         full_panel_open(f, FULL_FIGURES);
         break;
+    case UI_ACT_COMPARE:
+        full_panel_open(f, FULL_COMPARE_WITH);
+        break;
     case UI_ACT_SYSTEM_FILE:
         full_panel_open(f, FULL_SYSTEM);
         break;
@@ -331,8 +334,11 @@ static void front_show(void *self, enum port_panel panel)
 {
     static const enum full_panel panels[] = { [PANEL_HELP] = FULL_HELP, [PANEL_MODELS] = FULL_MODELS,
                                               [PANEL_SETTINGS] = FULL_SETTINGS, [PANEL_STATS] = FULL_FIGURES,
-                                              [PANEL_CONTEXT] = FULL_CONTEXT };
-    full_panel_open(self, panels[panel]);
+                                              [PANEL_CONTEXT] = FULL_CONTEXT,
+                                              [PANEL_COMPARE] = FULL_COMPARE };
+    struct full *f = self;
+    bool choose = panel == PANEL_COMPARE && f->talk->chat.compare.state == COMPARE_NONE;
+    full_panel_open(f, choose ? FULL_COMPARE_WITH : panels[panel]);
 }
 
 /* Before what was typed since. */

@@ -26,6 +26,8 @@ struct line_mode {
     bool ask_context;            /* what to do about a full context is to be asked when all else is out */
     bool failed;
     int ending_signal;
+    uint64_t compared;           /* comparison that was written out, */
+    bool told;                   /* and which answer was whose */
     uint64_t shown_id;           /* messages up to this one are out, but for the one that streams */
     uint64_t stream_id;          /* the answer that is being written out, 0: none */
     size_t stream_bytes, stream_thoughts;
@@ -198,12 +200,50 @@ static void give_up_context(struct line_mode *l)
                   "The context is full, and nobody chose what to do about it.");
 }
 
+/* Both answers, then what it comes to; blind ones in two parts. */
+static void put_comparison(struct line_mode *l)
+{
+    const struct chat *c = &l->talk->chat;
+    const struct chat_compare *x = &c->compare;
+    struct chat_compare_texts texts;
+    if ((x->state != COMPARE_DONE && x->state != COMPARE_FAILED) || (l->compared == x->request && l->told))
+        return;
+    bool is_new = l->compared != x->request, told = !chat_compare_is_hidden(c);
+    if (!is_new && !told)
+        return;
+    chat_compare_texts(c, &texts);
+    take_prompt_back(l);
+    for (int i = 0; i < PORT_SIDES && x->state == COMPARE_DONE; i++) {
+        printf("Answer %s (%s)%s", texts.labels[i], texts.status[i], is_new ? ": " : "\n");
+        if (is_new) {
+            put_text(l, buf_text(texts.texts[i]));
+            putchar('\n');
+        }
+    }
+    for (int i = 0; i < 3; i++)
+        if (texts.lines[i][0]) {
+            put_text(l, texts.lines[i]);
+            putchar('\n');
+        }
+    if (!told)
+        puts("/better 1, 2 or 3 says it.");
+    l->compared = x->request;
+    l->told = told;
+}
+
+/* What a line asked for and a person need not wait for. */
+static bool is_under_way(const struct chat *c)
+{
+    return c->opening[0] || c->fetching[0] || c->making[0] || c->measuring[0] || c->level_wanted[0] ||
+           chat_compare_is_busy(c);
+}
+
 /* The person's turn: a prompt, or at the end of the input the end. */
 static void hand_over(struct line_mode *l)
 {
     struct chat *c = &l->talk->chat;
     ask_context(l);
-    if (chat_is_busy(c) || c->state == CHAT_LOADING || (c->opening[0] && !l->from_terminal))
+    if (chat_is_busy(c) || c->state == CHAT_LOADING || (is_under_way(c) && !l->from_terminal))
         return;
     if (l->input_over && !c->fetching[0]) {
         leave(l);
@@ -243,6 +283,7 @@ static void changed(void *self)
     if (!l->introduced && c->model)
         introduce(l);
     put_news(l);
+    put_comparison(l);
     bool summarising = c->context.state == CONTEXT_SUMMARISING;
     if (summarising && !l->summarising)
         put_text(l, "Summarising: the model writes about the oldest messages. Ctrl+C stops it.\n");
@@ -289,7 +330,7 @@ static bool wants_line(const struct line_mode *l)
 {
     const struct chat *c = &l->talk->chat;
     return l->from_terminal ||
-           (!chat_is_busy(c) && c->state != CHAT_LOADING && !c->opening[0] && !c->fetching[0]);
+           (!chat_is_busy(c) && c->state != CHAT_LOADING && !is_under_way(c));
 }
 
 static void take_lines(void *data)
@@ -400,6 +441,10 @@ static void front_show(void *self, enum port_panel panel)
     case PANEL_CONTEXT:
         l->ask_context = true;    /* the end of the answer is still to be written */
         break;
+    case PANEL_COMPARE:
+        if (l->talk->chat.compare.state == COMPARE_NONE)
+            puts("/compare needs the LEVEL to compare with; /level lists them.");
+        break;
     }
 }
 
@@ -423,6 +468,9 @@ static void on_interrupt(uv_signal_t *handle, int number)
         leave(l);
     } else if (chat_is_busy(&l->talk->chat)) {
         chat_stop(&l->talk->chat);
+    } else if (chat_compare_is_busy(&l->talk->chat)) {
+        chat_compare_stop(&l->talk->chat);
+        puts("(stopped)");
     } else {
         l->interrupted = true;
         printf("\nCtrl+C again leaves.\n");

@@ -83,9 +83,19 @@ static bool port_measure(void *self, uint64_t id, const char *path, const char *
     return worker_measure(((struct talk *)self)->worker, id, path, base);
 }
 
-static void port_stop_measuring(void *self, uint64_t id)
+static bool port_compare(void *self, const struct port_request *request, const char *path, bool other_is_better)
 {
-    worker_stop_measure(((struct talk *)self)->worker, id);
+    return worker_compare(((struct talk *)self)->worker, request, path, other_is_better);
+}
+
+static void port_end_answers(void *self, uint64_t id)
+{
+    worker_end_answers(((struct talk *)self)->worker, id);
+}
+
+static void port_stop_aside(void *self, uint64_t id)
+{
+    worker_stop_aside(((struct talk *)self)->worker, id);
 }
 
 static void port_stop_making(void *self)
@@ -176,7 +186,8 @@ static void init_chat(struct talk *t, const struct config *config)
         .count = port_count, .prepare = port_prepare, .close_chat = port_close_chat,
         .want_stats = port_want_stats, .cancel = port_cancel, .fetch = port_fetch,
         .stop_fetch = port_stop_fetch, .want_levels = port_want_levels, .make_level = port_make_level,
-        .stop_making = port_stop_making, .measure = port_measure, .stop_measuring = port_stop_measuring,
+        .stop_making = port_stop_making, .measure = port_measure, .compare = port_compare,
+        .end_answers = port_end_answers, .stop_aside = port_stop_aside,
         .show = port_show, .give_back = port_give_back, .quit = port_quit,
         .now_s = port_now_s
     };

@@ -84,14 +84,22 @@ static bool add_prompts(struct job *j, const struct port_prompt *prompts, int32_
     return true;
 }
 
+/* Under lock. */
+static void cancel_aside(struct worker *w)
+{
+    for (int i = 0; i < 2; i++)
+        if (w->aside.sessions[i])
+            session_cancel(w->aside.sessions[i]);
+}
+
 /* Under lock: ends what is done only because nobody asks for anything. */
 static void cancel_idle(struct worker *w)
 {
-    if (w->idle && w->cancellable)
+    if (!w->idle)
+        return;
+    if (w->cancellable)
         session_cancel(w->cancellable);
-    for (int i = 0; i < 2 && w->idle; i++)
-        if (w->measuring.sessions[i])
-            session_cancel(w->measuring.sessions[i]);
+    cancel_aside(w);
 }
 
 /* Takes the job; false when there was no memory for it or its parts. */
@@ -110,11 +118,11 @@ static bool push(struct worker *w, struct job *j, bool whole)
     return true;
 }
 
-/* False when the worker should end. No job: the loader is done, or nobody asks for anything and a level is measured. */
+/* False when the worker should end. No job: the loader is done, or nobody asks for anything and something is done aside. */
 static bool next_job(struct worker *w, struct job **out, bool *loaded)
 {
     pthread_mutex_lock(&w->lock);
-    while (!w->first && !w->loaded && !w->quit && !w->measuring.m)
+    while (!w->first && !w->loaded && !w->quit && !worker_has_aside(w))
         pthread_cond_wait(&w->wake, &w->lock);
     bool go_on = !w->quit;
     struct job *j = w->loaded || w->quit ? NULL : w->first;    /* those that are left go with the worker */
@@ -389,6 +397,9 @@ static void do_job(struct worker *w, const struct job *j)
     case JOB_MEASURE:
         worker_do_measure(w, j);
         break;
+    case JOB_COMPARE:
+        worker_do_compare(w, j);
+        break;
     case JOB_ANSWER:
         worker_do_answer(w, j);
         break;
@@ -420,14 +431,14 @@ static void *work(void *argument)
         else if (loaded)
             worker_do_loaded(w);
         else
-            worker_measure_step(w);
+            worker_aside_step(w);
         free_job(j);
         post_warnings(w);
         measure_passes(w);
         post_warnings(w);
     }
     worker_stop_loading(w);
-    worker_end_measuring(w, "");
+    worker_end_aside(w, "");
     worker_close_all(w);
     return NULL;
 }
@@ -479,6 +490,7 @@ void worker_stop(struct worker *w)
     pthread_mutex_lock(&w->lock);
     w->quit = true;
     cancel_idle(w);
+    cancel_aside(w);
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
@@ -535,9 +547,31 @@ bool worker_measure(struct worker *w, uint64_t id, const char *path, const char 
     return push(w, j, j && (j->path = strdup(path)));
 }
 
-void worker_stop_measure(struct worker *w, uint64_t id)
+bool worker_compare(struct worker *w, const struct port_request *request, const char *path, bool other_is_better)
 {
-    atomic_store(&w->measure_stopped, id);
+    struct job *j = new_job(JOB_COMPARE, request->id);
+    struct port_prompt prompt = { request->messages, request->n_messages };
+    bool ok = j && add_prompts(j, &prompt, 1) && (j->path = strdup(path));
+    if (ok) {
+        j->request = *request;
+        j->enable_thinking = request->enable_thinking;
+        j->other_is_better = other_is_better;
+    }
+    return push(w, j, ok);
+}
+
+void worker_end_answers(struct worker *w, uint64_t id)
+{
+    atomic_store(&w->answers_ended, id);
+}
+
+void worker_stop_aside(struct worker *w, uint64_t id)
+{
+    atomic_store(&w->aside_stopped, id);
+    pthread_mutex_lock(&w->lock);
+    if (w->aside.id <= id)
+        cancel_aside(w);
+    pthread_mutex_unlock(&w->lock);
 }
 
 bool worker_answer(struct worker *w, const struct port_request *request)

@@ -38,7 +38,11 @@ bool worker_list_devices(struct worker *w);
 bool worker_want_levels(struct worker *w);
 /* base NULL: none. MAIL_MEASURED, or MAIL_NOT_MEASURED. */
 bool worker_measure(struct worker *w, uint64_t id, const char *path, const char *base);
-void worker_stop_measure(struct worker *w, uint64_t id);
+/* The messages, enable_thinking and generate of the request count. MAIL_COMPARED, or MAIL_NOT_COMPARED. */
+bool worker_compare(struct worker *w, const struct port_request *request, const char *path, bool other_is_better);
+void worker_end_answers(struct worker *w, uint64_t id);    /* of a comparison */
+/* Ends this measure or comparison and all before it. */
+void worker_stop_aside(struct worker *w, uint64_t id);
 bool worker_answer(struct worker *w, const struct port_request *request);
 bool worker_count(struct worker *w, uint64_t id, const struct port_prompt *prompts, int32_t n,
                   int32_t enable_thinking);

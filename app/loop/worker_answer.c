@@ -27,7 +27,7 @@ static void post_cancelled(struct worker *w, uint64_t id)
     post_event(w, id, &ev);
 }
 
-static enum err_code render(struct worker *w, const struct job_prompt *p, int32_t enable_thinking,
+enum err_code worker_render(struct worker *w, const struct job_prompt *p, int32_t enable_thinking,
                             struct token_list *tokens, struct chat_prompt *prompt, struct err *e)
 {
     struct chat_input in = { .messages = p->messages, .n_messages = p->n_messages, .add_generation_prompt = true,
@@ -78,7 +78,7 @@ static bool make_prompt(struct worker *w, const struct job *j, struct token_list
 {
     struct err e;
     struct chat_prompt prompt = { 0 };
-    enum err_code rc = render(w, &j->prompts[0], j->enable_thinking, tokens, &prompt, &e);
+    enum err_code rc = worker_render(w, &j->prompts[0], j->enable_thinking, tokens, &prompt, &e);
     if (rc == ERR_OK && j->begun)
         rc = add_begun(w, j, tokens, &prompt, &e);
     if (rc != ERR_OK) {
@@ -159,7 +159,7 @@ void worker_do_count(struct worker *w, const struct job *j)
             token_list_finish(&tokens);
             return;
         }
-        if (render(w, &j->prompts[i], j->enable_thinking, &tokens, &prompt, &e) != ERR_OK) {
+        if (worker_render(w, &j->prompts[i], j->enable_thinking, &tokens, &prompt, &e) != ERR_OK) {
             token_list_finish(&tokens);
             worker_post_failure(w, MAIL_FAILED, j->id, &e);
             return;
@@ -186,7 +186,7 @@ static bool render_beginning(struct worker *w, struct job_prompt *p, int32_t ena
     for (int32_t i = 0; ok && i < 2; i++) {
         p->messages[p->n_messages] = (struct chat_message){ .role = "user", .content = questions[i] };
         struct job_prompt asked = { p->messages, p->n_messages + 1 };
-        ok = render(w, &asked, enable_thinking, i == 0 ? out : &other, &prompt, &e) == ERR_OK;
+        ok = worker_render(w, &asked, enable_thinking, i == 0 ? out : &other, &prompt, &e) == ERR_OK;
     }
     int32_t n = 0;
     while (ok && n < out->n && n < other.n && out->ids[n] == other.ids[n])

@@ -20,7 +20,7 @@ void worker_do_device(struct worker *w, const struct job *j)
     enum err_code rc = w->here.model ? ERR_OK : err_set(&e, ERR_UNSUPPORTED, "no model yet");
     if (rc == ERR_OK)
         session_stats(w->here.session, &before);
-    worker_end_measuring(w, "the model moves");
+    worker_end_aside(w, "the model moves");
     if (rc == ERR_OK)
         rc = engine_move(w->eng, &o, &n_moved, &e);
     if (rc != ERR_OK) {

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "app/loop/worker.h"
+#include "app/measure/beside.h"
 #include "app/measure/measure.h"
 
 /* The engine thread, shared by its files: worker.c has the jobs, models and sessions, worker_device.c what they
@@ -42,17 +43,21 @@ struct loader {
     bool kept;                      /* the one it had before */
 };
 
-/* A level that is measured (worker_measure.c), and what it is measured against: the model in use, or opened for it. */
-struct measuring {
-    struct measure *m;              /* NULL: nothing is measured */
-    uint64_t id;
+/* What is done with a level, or two, while nobody asks for an answer (worker_aside.c): one is measured, and maybe a base
+ * beside it (worker_measure.c), or two answer one prompt (worker_compare.c). Models are the one in use, or opened for
+ * this. */
+struct aside {
+    struct measure *m;              /* one of these; both NULL: nothing is done */
+    struct beside *b;
+    uint64_t id;                    /* set under lock, like sessions */
+    enum mail_kind failure;
     struct model *models[2], *opened[2];
-    struct session *sessions[2];    /* set under lock */
+    struct session *sessions[2];
     double posted_s;                /* clock of the last progress */
 };
 
 enum job_kind {
-    JOB_OPEN, JOB_SESSION, JOB_DEVICE, JOB_DEVICES, JOB_LEVELS, JOB_MEASURE, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE,
+    JOB_OPEN, JOB_SESSION, JOB_DEVICE, JOB_DEVICES, JOB_LEVELS, JOB_MEASURE, JOB_COMPARE, JOB_ANSWER, JOB_COUNT, JOB_PREPARE, JOB_CLOSE,
     JOB_STATS
 };
 
@@ -68,6 +73,7 @@ struct job {
     uint64_t id;
     char *path;
     char base[PORT_PATH_BYTES];     /* of a measure; "": none */
+    bool other_is_better;           /* of a comparison */
     struct port_session session;
     struct port_device device;
     struct port_request request;    /* of an answer; its messages are the first prompt */
@@ -96,8 +102,9 @@ struct worker {
     struct worker_place parked[WORKER_MAX_PARKED];    /* left, the one used last comes last; they rest */
     int32_t n_parked;
     struct loader loader;
-    struct measuring measuring;
-    _Atomic uint64_t measure_stopped;    /* measures up to this one are not wanted */
+    struct aside aside;
+    _Atomic uint64_t aside_stopped;      /* those up to this one are not wanted */
+    _Atomic uint64_t answers_ended;      /* of comparisons up to this one */
     bool unmeasured;     /* what passes of the session cost is still to be found out */
     int32_t n_warned;    /* of the model's warnings, how many were told */
     double stats_s;                   /* clock of the last figures */
@@ -130,7 +137,20 @@ void worker_do_devices(struct worker *w);
 void worker_do_levels(struct worker *w);
 void worker_do_measure(struct worker *w, const struct job *j);
 void worker_measure_step(struct worker *w);
-void worker_end_measuring(struct worker *w, const char *why);    /* where there is any; why "": it was asked for */
+void worker_do_compare(struct worker *w, const struct job *j);
+void worker_compare_step(struct worker *w);
+/* Before something is begun aside: what was, ends. */
+void worker_begin_aside(struct worker *w, uint64_t id, enum mail_kind failure);    /* how it is told */
+/* Model i of it, with a session of its own. */
+enum err_code worker_take_aside(struct worker *w, int i, const char *path, int32_t n_ctx, struct err *e);
+void worker_aside_step(struct worker *w);
+bool worker_has_aside(const struct worker *w);
+void worker_finish_aside(struct worker *w);                         /* gives everything back */
+void worker_fail_aside(struct worker *w, const struct err *e);      /* and says why it ends */
+void worker_end_aside(struct worker *w, const char *why);           /* where there is any; "": it was asked for */
+/* The messages as tokens. Errors: ERR_UNSUPPORTED without a model; of model_chat() */
+enum err_code worker_render(struct worker *w, const struct job_prompt *p, int32_t enable_thinking,
+                            struct token_list *tokens, struct chat_prompt *prompt, struct err *e);
 void worker_do_answer(struct worker *w, const struct job *j);
 void worker_do_count(struct worker *w, const struct job *j);
 void worker_do_prepare(struct worker *w, const struct job *j);

@@ -201,7 +201,7 @@ static void arrive(struct worker *w)
     struct loader *l = &w->loader;
     struct worker_place before = w->here;
     double load_s = worker_now_s() - l->start_s;
-    worker_end_measuring(w, "another model answers now");
+    worker_end_aside(w, "another model answers now");
     w->here = l->place;
     l->place = (struct worker_place){ 0 };
     l->busy = false;

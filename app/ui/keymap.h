@@ -19,6 +19,7 @@ enum ui_action {
     UI_ACT_MODELS,
     UI_ACT_SETTINGS,
     UI_ACT_FIGURES,
+    UI_ACT_COMPARE,
     UI_ACT_SYSTEM_FILE,
     UI_ACT_NEW_CHAT,
     UI_ACT_REGENERATE,
@@ -50,6 +51,8 @@ enum ui_action {
     UI_ACT_ACCEPT,
     UI_ACT_REMOVE,
     UI_ACT_MEASURE,
+    UI_ACT_FIRST, UI_ACT_SECOND, UI_ACT_THIRD,
+    UI_ACT_NEXT,
     UI_ACT_ITEM_UP, UI_ACT_ITEM_DOWN
 };
 
@@ -61,7 +64,8 @@ enum ui_context {
     UI_CTX_LIST,
     UI_CTX_TEXT,
     UI_CTX_PROMPT,
-    UI_CTX_CONFIRM
+    UI_CTX_CONFIRM,
+    UI_CTX_COMPARE
 };
 
 struct ui_binding {

@@ -16,6 +16,8 @@ static void draw_view(const struct ui_view *view, void *self, struct ui_grid *g,
 
 static int32_t overlay_cols(const struct ui_view *view, int32_t n_cols)
 {
+    if (view->context == UI_CTX_COMPARE)
+        return n_cols;
     int32_t most = view->context == UI_CTX_LIST ? 104 : view->context == UI_CTX_TEXT ? 92 : 68;
     int32_t cols = n_cols >= WIDE_COLS ? n_cols - 4 : n_cols;
     return cols < most ? cols : most;

@@ -247,7 +247,7 @@ static void list_draw(void *self, struct ui_grid *g, struct ui_rect area)
     int32_t n_lines = in.n_rows - 4;
     if (in.n_rows < 2 || in.n_cols < 8)
         return;
-    bool tight = n_lines < 2;    /* too low for the lines around the list */
+    bool tight = n_lines < 1 || (n_lines < 2 && v->n_rows > 1);    /* too low for the lines around the list */
     n_lines = tight ? in.n_rows : n_lines;
     v->n_visible = n_lines;
     fit_columns(v, in.n_cols - 1, widths);
@@ -303,6 +303,7 @@ static enum ui_action list_key(void *self, const struct ui_key *key)
     case UI_ACT_SCROLL_END: choose(v, n - 1); break;
     case UI_ACT_ACCEPT:
     case UI_ACT_MEASURE:
+    case UI_ACT_COMPARE:
     case UI_ACT_REMOVE: return n > 0 ? action : UI_ACT_DONE;
     case UI_ACT_CLOSE: return action;
     default: return edit_filter(v, key) ? UI_ACT_DONE : UI_ACT_NONE;

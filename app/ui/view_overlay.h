@@ -44,7 +44,8 @@ struct view_list {
     int32_t n_visible;
     char filter[VIEW_LIST_FILTER_BYTES];   /* typed text; rows with it in any cell stay */
 };
-/* key: UI_ACT_ACCEPT for Enter, UI_ACT_REMOVE for Del, UI_ACT_MEASURE for F3, all about view_list_chosen(). */
+/* key: UI_ACT_ACCEPT for Enter, UI_ACT_REMOVE for Del, UI_ACT_MEASURE for F3, UI_ACT_COMPARE for F6, all about
+ * view_list_chosen(). */
 extern const struct ui_view view_list;
 const struct view_row *view_list_chosen(const struct view_list *v);    /* NULL: nothing to choose */
 

@@ -20,6 +20,7 @@
 #define F2 "\033OQ"
 #define F4 "\033OS"
 #define F5 "\033[15~"
+#define F6 "\033[17~"
 #define F9 "\033[20~"
 #define CTRL_HOME "\033[1;5H"
 #define DOWN "\033[B"
@@ -303,6 +304,66 @@ TEST(full_screen_makes_a_level_and_goes_on_with_it)
     PTY_WAIT(t, &p, "answering");
     pty_type(t, &p, ESCAPE);
     PTY_WAIT_GONE(t, &p, "answering");
+    leave(t, &p);
+}
+
+/* Two levels of one model. */
+static void make_levels(struct test *t, struct home *h, const char *terminal)
+{
+    struct tiny_model m;
+    home_make(t, h, terminal);
+    tiny_model_init(&m);
+    m.weight_type = QUANT_F16;
+    home_add_model(t, h, "small", &m);
+    m.weight_type = QUANT_Q8_0;
+    home_add_model(t, h, "small-Q8_0", &m);
+}
+
+TEST(full_screen_compares_two_levels)
+{
+    struct home h;
+    struct pty p;
+    make_levels(t, &h, "xterm-256color");
+    start(t, &p, &h, plain);
+    pty_type(t, &p, F6);
+    PTY_WAIT(t, &p, "with F16, which is in use");
+    PTY_WAIT(t, &p, "Q8_0");
+    pty_type(t, &p, ENTER);
+    PTY_WAIT(t, &p, "There is no question yet");
+    pty_type(t, &p, "how are you?" F6);
+    PTY_WAIT(t, &p, "Q8_0");
+    pty_type(t, &p, ENTER);
+    PTY_WAIT(t, &p, "Question: how are you?");
+    PTY_WAIT(t, &p, "the same to the end");
+    PTY_WAIT(t, &p, "KL from F16");
+    PTY_WAIT(t, &p, "times as fast");
+    pty_resize(t, &p, 12, 40);
+    PTY_WAIT_GONE(t, &p, "Question:");
+    PTY_WAIT(t, &p, "1  F16");
+    PTY_WAIT(t, &p, "quietly.");
+    PTY_WAIT(t, &p, "the same to the end");
+    pty_resize(t, &p, 24, 80);
+    pty_type(t, &p, "n");
+    PTY_WAIT(t, &p, "Next question");
+    pty_type(t, &p, "and now?" ENTER);
+    PTY_WAIT(t, &p, "Question: and now?");
+    PTY_WAIT(t, &p, "KL from F16");
+    pty_type(t, &p, "2");
+    PTY_WAIT(t, &p, "Q8_0  cpu");
+    PTY_WAIT(t, &p, "how are you?");    /* the draft is still there */
+
+    pty_type(t, &p, F6);
+    PTY_WAIT(t, &p, "with Q8_0, which is in use");
+    PTY_WAIT(t, &p, "best");
+    pty_type(t, &p, F6);
+    PTY_WAIT(t, &p, "Which is better?");
+    CHECK(t, !pty_shows(&p, "KL from"), "%s", pty_screen(&p));
+    pty_type(t, &p, "3");
+    PTY_WAIT(t, &p, "found better: Q8_0 0, F16 0, neither 1");
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT_GONE(t, &p, "Question:");
+    pty_type(t, &p, CTRL_C);
+    PTY_WAIT_GONE(t, &p, "how are you?");
     leave(t, &p);
 }
 
@@ -736,6 +797,24 @@ TEST(line_mode_on_a_dumb_terminal)
     pty_type(t, &p, "/quit\r");
     CHECK_INT(t, pty_wait_end(t, &p), 0);
     CHECK(t, !pty_raw_has(&p, "\033"));
+    pty_finish(&p);
+}
+
+TEST(line_mode_compares_two_levels)
+{
+    static const char *const argv[] = {
+        "sh", "-c", "printf '/compare q8_0 blind how are you?\\n/better 3\\n/level q8_0\\nand now?\\n' | " QUIP_BINARY
+        " --line --temp 0", NULL };
+    struct home h;
+    struct pty p;
+    make_levels(t, &h, "dumb");
+    pty_start(t, &p, argv, h.settings, 40, 100);
+    CHECK_INT(t, pty_wait_end(t, &p), 0, "%s", pty_screen(&p));
+    CHECK(t, pty_shows(&p, "): All is well here, " REPLY_END), "%s", pty_screen(&p));
+    CHECK(t, pty_shows(&p, "/better 1, 2 or 3 says it."), "%s", pty_screen(&p));
+    CHECK(t, pty_shows(&p, "found better: F16 0, Q8_0 0, neither 1"), "%s", pty_screen(&p));
+    CHECK(t, pty_shows(&p, "small-Q8_0 (Q8_0) answers from here on"), "%s", pty_screen(&p));
+    CHECK(t, pty_shows(&p, "Model: All is well here"), "%s", pty_screen(&p));
     pty_finish(&p);
 }
 

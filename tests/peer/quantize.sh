@@ -54,13 +54,6 @@ sys.exit(code)
 PY
 }
 
-# differ: bytes of the tensors, with which both files end.
-differ() {
-    n=$("$quip" inspect -m "$dir/ours.gguf" --json | sed -n 's/^  "tensor_bytes": \([0-9]*\),/\1/p')
-    cmp -l -i "$(($(wc -c < "$dir/ours.gguf") - n)):$(($(wc -c < "$dir/theirs.gguf") - n))" "$dir/ours.gguf" \
-        "$dir/theirs.gguf" | wc -l
-}
-
 # distance FILE: mean KL divergence.
 distance() {
     python3 "$top/tests/peer/compare_logits.py" "$reference" --quip "$quip" -m "$1" ${tier:+--cpu "$tier"} |
@@ -76,15 +69,16 @@ for level in $levels; do
     measured ours "$quip" quantize "$source" "$dir/ours.gguf" "$level" ${imatrix:+--imatrix "$imatrix"}
     measured theirs "$bin/llama-quantize" ${imatrix:+--imatrix "$imatrix"} "$source" "$dir/theirs.gguf" "$level"
     ours_kl=$(distance "$dir/ours.gguf") theirs_kl=$(distance "$dir/theirs.gguf")
+    differ=$(python3 "$top/tests/peer/differing_bytes.py" "$dir/ours.gguf" "$dir/theirs.gguf")
     read -r s mib < "$dir/ours.cost" || :
     read -r their_s their_mib < "$dir/theirs.cost" || :
     printf '%-8s %13s %13s %8s %8s %8s %8s %10s %10s %7s %8s' "$level" "$(wc -c < "$dir/ours.gguf")" \
         "$(wc -c < "$dir/theirs.gguf")" "$s" "$their_s" "$mib" "$their_mib" "$ours_kl" "$theirs_kl" \
-        "$(awk -v a="$ours_kl" -v b="$theirs_kl" 'BEGIN { printf "%.3f", a / b }')" "$(differ)"
+        "$(awk -v a="$ours_kl" -v b="$theirs_kl" 'BEGIN { printf "%.3f", a / b }')" "$differ"
     if [ -n "$text" ]; then
         in_quip=$("$quip" perplexity -m "$dir/ours.gguf" -f "$text" -c 512 --chunks "$chunks" 2>&1 |
             sed -n 's/.*Final estimate: PPL = \([0-9.]*\).*/\1/p' | tail -n 1)
-        in_llama=$("$bin/llama-perplexity" -m "$dir/ours.gguf" -f "$text" -c 512 --chunks 20 -t "$(nproc)" 2>&1 |
+        in_llama=$("$bin/llama-perplexity" -m "$dir/ours.gguf" -f "$text" -c 512 --chunks "$chunks" -t "$(nproc)" 2>&1 |
             sed -n 's/.*Final estimate: PPL = \([0-9.]*\).*/\1/p' | tail -n 1)
         printf ' %9s %9s' "$in_quip" "$in_llama"
     fi

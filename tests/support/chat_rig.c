@@ -65,10 +65,35 @@ static bool rig_measure(void *self, uint64_t id, const char *path, const char *b
     return true;
 }
 
-static void rig_stop_measuring(void *self, uint64_t id)
+static void rig_stop_aside(void *self, uint64_t id)
 {
     struct chat_rig *r = self;
-    r->n_stopped_measuring += id == r->measured_id;
+    r->n_stopped += id == r->measured_id || id == r->compared_id;
+}
+
+static void keep_prompt(struct chat_rig *r, const struct port_request *request)
+{
+    r->enable_thinking = request->enable_thinking;
+    r->generate = request->generate;
+    buf_clear(&r->prompt);
+    for (int32_t i = 0; i < request->n_messages; i++)
+        buf_printf(&r->prompt, "%s: %s\n", request->messages[i].role, request->messages[i].content);
+}
+
+static bool rig_compare(void *self, const struct port_request *request, const char *path, bool other_is_better)
+{
+    struct chat_rig *r = self;
+    r->compared_id = request->id;
+    r->other_is_better = other_is_better;
+    snprintf(r->compared, sizeof r->compared, "%s", path);
+    keep_prompt(r, request);
+    return true;
+}
+
+static void rig_end_answers(void *self, uint64_t id)
+{
+    struct chat_rig *r = self;
+    r->n_ended += id == r->compared_id;
 }
 
 static bool rig_count(void *self, uint64_t id, const struct port_prompt *prompts, int32_t n,
@@ -96,13 +121,9 @@ static bool rig_answer(void *self, const struct port_request *request)
     struct chat_rig *r = self;
     r->answered = request->id;
     r->n_answers++;
-    r->enable_thinking = request->enable_thinking;
     r->n_reserve = request->n_reserve;
-    r->generate = request->generate;
     snprintf(r->begun, sizeof r->begun, "%s", request->begun ? request->begun : "-");
-    buf_clear(&r->prompt);
-    for (int32_t i = 0; i < request->n_messages; i++)
-        buf_printf(&r->prompt, "%s: %s\n", request->messages[i].role, request->messages[i].content);
+    keep_prompt(r, request);
     return true;
 }
 
@@ -167,7 +188,8 @@ void chat_rig_begin(struct test *t, struct chat_rig *r)
     struct port port = { .self = r, .open_model = rig_open, .set_session = rig_session,
                          .set_device = rig_device, .list_devices = rig_list_devices, .want_levels = rig_want_levels,
                          .make_level = rig_make_level, .stop_making = rig_stop_making,
-                         .measure = rig_measure, .stop_measuring = rig_stop_measuring, .answer = rig_answer,
+                         .measure = rig_measure, .compare = rig_compare, .end_answers = rig_end_answers,
+                         .stop_aside = rig_stop_aside, .answer = rig_answer,
                          .count = rig_count, .prepare = rig_prepare, .close_chat = rig_close,
                          .want_stats = rig_nothing, .cancel = rig_cancel, .fetch = rig_fetch,
                          .stop_fetch = rig_nothing, .show = rig_show,
@@ -249,6 +271,11 @@ void chat_rig_exchange(struct chat_rig *r, const char *question, const char *ans
     chat_rig_prompt(r, 10);
     chat_rig_tokens(r, answer);
     chat_rig_done(r, DONE_END);
+}
+
+const char *chat_rig_text(const struct chat_rig *r)
+{
+    return buf_text(&chat_rig_last(r)->text);
 }
 
 int32_t chat_rig_cards(const struct chat_rig *r, const char *title)

@@ -25,7 +25,11 @@ struct chat_rig {
     bool made_requantized;
     uint64_t measured_id;
     char measured[PORT_PATH_BYTES], measured_base[PORT_PATH_BYTES];
-    int n_stopped_measuring;
+    uint64_t compared_id;
+    char compared[PORT_PATH_BYTES];             /* of compare(); the request's messages are in prompt */
+    bool other_is_better;
+    int n_ended;
+    int n_stopped;                              /* measures and comparisons that were the last */
     uint64_t counted;
     int32_t n_counted, counts[PORT_PROMPTS];    /* messages of each prompt that was to be counted */
     int32_t n_prepared;                         /* messages of the prompt prepared last */
@@ -54,6 +58,7 @@ void chat_rig_done(struct chat_rig *r, enum done_reason reason);
 void chat_rig_exchange(struct chat_rig *r, const char *question, const char *answer);
 
 const struct message *chat_rig_last(const struct chat_rig *r);
+const char *chat_rig_text(const struct chat_rig *r);    /* of that */
 /* Cards of this title in the flow. */
 int32_t chat_rig_cards(const struct chat_rig *r, const char *title);
 void chat_rig_put_file(const char *path, const char *text);

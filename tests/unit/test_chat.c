@@ -232,11 +232,6 @@ TEST(chat_figures_tell_what_of_the_memory_is_used)
     }
 }
 
-static const char *last_text(const struct chat_rig *r)
-{
-    return buf_text(&chat_rig_last(r)->text);
-}
-
 TEST(chat_says_once_that_a_device_is_not_used)
 {
     struct chat_rig r;
@@ -303,7 +298,7 @@ TEST(chat_device_that_was_lost_stands_there_no_more)
     chat_take(&r.chat, &warning);
     chat_take(&r.chat, &figures);
     CHECK_INT(t, chat_rig_last(&r)->role, MESSAGE_WARNING);
-    CHECK_TEXT(t, last_text(&r), warning.text);
+    CHECK_TEXT(t, chat_rig_text(&r), warning.text);
     chat_device_text(&r.chat, text, sizeof text);
     CHECK_TEXT(t, text, "cpu avx2");
     chat_device_brief(&r.chat, text, sizeof text);
@@ -371,12 +366,12 @@ TEST(chat_moves_to_a_device_and_keeps_the_chat)
     chat_rig_done(&r, DONE_END);
     chat_enter(&r.chat, "/device cpu");
     arrive(&r, "", 0, 1);
-    CHECK_TEXT(t, last_text(&r), "Now on the processor (cpu avx2), after 1.2 s; 1 token of the chat is read again.");
+    CHECK_TEXT(t, chat_rig_text(&r), "Now on the processor (cpu avx2), after 1.2 s; 1 token of the chat is read again.");
     CHECK_INT(t, r.chat.state, CHAT_READY);
     CHECK_INT(t, r.n_prepared, 4);
     chat_enter(&r.chat, "/device cpu");
     arrive(&r, "", 0, -1);
-    CHECK_TEXT(t, last_text(&r), "The model is on the processor (cpu avx2) already.");
+    CHECK_TEXT(t, chat_rig_text(&r), "The model is on the processor (cpu avx2) already.");
     chat_rig_end(&r);
 }
 
@@ -487,7 +482,7 @@ TEST(chat_lists_devices)
     };
     chat_take(&r.chat, &mail);
     CHECK_TEXT(t, chat_rig_last(&r)->title, "Devices");
-    CHECK_TEXT(t, last_text(&r), "cpu: A processor, avx2, 16.00 GB (8.00 GB free)\n"
+    CHECK_TEXT(t, chat_rig_text(&r), "cpu: A processor, avx2, 16.00 GB (8.00 GB free)\n"
                                  "vulkan:0: Big Card, discrete, 24.00 GB; in use for 12 of 30 layers\n"
                                  "vulkan:1: Old Card, integrated; cannot be used: has Vulkan 1.1\n"
                                  "vulkan:2: llvmpipe, software");
@@ -496,10 +491,10 @@ TEST(chat_lists_devices)
     *mail.devices = (struct port_devices){ .n = 1, .rows = { { .id = "cpu", .name = "avx2", .in_use = true } },
                                            .problem = "no Vulkan loader" };
     chat_take(&r.chat, &mail);
-    CHECK_TEXT(t, last_text(&r), "cpu: avx2; in use\nno Vulkan loader");
+    CHECK_TEXT(t, chat_rig_text(&r), "cpu: avx2; in use\nno Vulkan loader");
     chat_enter(&r.chat, "hello");
     chat_enter(&r.chat, "/device");
-    CHECK_TEXT(t, last_text(&r), "They are listed when the answer has ended.");
+    CHECK_TEXT(t, chat_rig_text(&r), "They are listed when the answer has ended.");
     CHECK_INT(t, r.n_listed, 2);
     chat_rig_end(&r);
 }
@@ -512,15 +507,15 @@ TEST(chat_drafts_are_asked_for_as_set_and_explained)
     chat_rig_exchange(&r, "one", "first");
     CHECK_INT(t, r.generate.spec, SPEC_AUTO);
     CHECK(t, chat_enter(&r.chat, "/spec 8"));
-    CHECK(t, strstr(last_text(&r), "up to 8 tokens at a time") != NULL, "%s", last_text(&r));
+    CHECK(t, strstr(chat_rig_text(&r), "up to 8 tokens at a time") != NULL, "%s", chat_rig_text(&r));
     chat_drafts_text(&r.chat, now, sizeof now);
     CHECK_TEXT(t, now, "up to 8 tokens at a time, from the next answer on");
     chat_rig_exchange(&r, "two", "second");
     CHECK_INT(t, r.generate.spec, 8);
     snprintf(r.chat.stats.spec_note, sizeof r.chat.stats.spec_note, "nothing repeats here");
     CHECK(t, chat_enter(&r.chat, "/spec"));
-    CHECK(t, strstr(last_text(&r), "Now: off, because nothing repeats here.") != NULL, "%s", last_text(&r));
-    CHECK(t, strstr(last_text(&r), "Last answer: none yet.") != NULL, "%s", last_text(&r));
+    CHECK(t, strstr(chat_rig_text(&r), "Now: off, because nothing repeats here.") != NULL, "%s", chat_rig_text(&r));
+    CHECK(t, strstr(chat_rig_text(&r), "Last answer: none yet.") != NULL, "%s", chat_rig_text(&r));
     CHECK(t, chat_enter(&r.chat, "/spec off") && chat_enter(&r.chat, "/regen"));
     CHECK_INT(t, r.generate.spec, SPEC_OFF);
     chat_drafts_text(&r.chat, now, sizeof now);
@@ -529,7 +524,7 @@ TEST(chat_drafts_are_asked_for_as_set_and_explained)
     static const char *const wrong[] = { "/spec 0", "/spec 32", "/spec 8x", "/spec on", "/spec -1" };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         CHECK(t, !chat_enter(&r.chat, wrong[i]), "%s", wrong[i]);
-        CHECK(t, strstr(last_text(&r), "from 1 to 31") != NULL, "%s", last_text(&r));
+        CHECK(t, strstr(chat_rig_text(&r), "from 1 to 31") != NULL, "%s", chat_rig_text(&r));
     }
     CHECK_INT(t, r.chat.spec, SPEC_AUTO);
     chat_rig_end(&r);
@@ -663,237 +658,6 @@ TEST(chat_thoughts_are_told_from_the_answer)
     chat_enter(&r.chat, "more");
     CHECK_INT(t, r.enable_thinking, 0);
     CHECK(t, strstr(buf_text(&r.prompt), "assistant: Yes\n") != NULL, "%s", buf_text(&r.prompt));
-    chat_rig_end(&r);
-}
-
-static void put_model(struct test *t, const char *name, char path[PATHS_BYTES])
-{
-    snprintf(path, PATHS_BYTES, "%s/%s.gguf", test_folder(t), name);
-    chat_rig_put_file(path, "x");
-}
-
-/* The new one takes over an answer where it can. */
-static void arrive_in_answer(struct chat_rig *r, const char *path, bool is_back)
-{
-    struct mail mail = { .kind = MAIL_MODEL, .request = r->opened, .model = calloc(1, sizeof *mail.model) };
-    snprintf(mail.model->path, sizeof mail.model->path, "%s", path);
-    snprintf(mail.model->name, sizeof mail.model->name, "n");
-    snprintf(mail.model->level, sizeof mail.model->level, "Q2_K");
-    mail.model->n_ctx = 4096;
-    mail.model->in_answer = true;
-    mail.model->is_back = is_back;
-    mail.model->load_s = 1.25;
-    sampler_params_default(&mail.model->sampling);
-    chat_take(&r->chat, &mail);
-}
-
-TEST(chat_a_model_switch_lets_the_answer_go_on)
-{
-    struct chat_rig r;
-    char path[PATHS_BYTES];
-    chat_rig_ready(t, &r);
-    put_model(t, "n", path);
-    chat_enter(&r.chat, "hello");
-    chat_rig_prompt(&r, 3);
-    chat_rig_tokens(&r, "half");
-    chat_enter(&r.chat, "/model n");
-    CHECK_TEXT(t, r.path, path);
-    CHECK_INT(t, r.cancelled, 0);
-    CHECK_INT(t, r.chat.state, CHAT_ANSWERING);
-    chat_rig_tokens(&r, " of");
-    arrive_in_answer(&r, path, false);
-    CHECK_TEXT(t, last_text(&r), "n (Q2_K) answers from here on, after 1.2 s; it reads the chat and goes on.");
-    CHECK_INT(t, r.chat.state, CHAT_ANSWERING);
-    CHECK_INT(t, r.chat.n_prompt, 3);
-    chat_rig_tokens(&r, " it");
-    chat_enter(&r.chat, "and you?");
-    CHECK_INT(t, r.n_answers, 1);
-    chat_rig_done(&r, DONE_END);
-    CHECK_INT(t, r.n_answers, 2);
-    CHECK_TEXT(t, buf_text(&r.prompt), "user: hello\nassistant: half of it\nuser: and you?\n");
-    chat_rig_end(&r);
-}
-
-TEST(chat_goes_back_to_the_model_before)
-{
-    struct chat_rig r;
-    char before[PATHS_BYTES], path[PATHS_BYTES];
-    chat_rig_ready(t, &r);
-    snprintf(before, sizeof before, "%s", r.chat.model->path);
-    put_model(t, "n", path);
-    chat_enter(&r.chat, "/model -");
-    CHECK_TEXT(t, last_text(&r), "There was none before this one.");
-    chat_enter(&r.chat, "/model n");
-    chat_enter(&r.chat, "/model -");    /* not there yet: it is not to come */
-    CHECK_TEXT(t, r.path, before);
-    chat_rig_model(&r, before);
-    CHECK_TEXT(t, r.chat.opening, "");
-    chat_enter(&r.chat, "/model n");
-    chat_rig_model(&r, path);
-    chat_enter(&r.chat, "/model -");
-    CHECK_TEXT(t, r.path, before);
-    chat_rig_model(&r, before);
-    chat_enter(&r.chat, "/model -");
-    CHECK_TEXT(t, r.path, path);
-    chat_rig_end(&r);
-}
-
-/* ---- levels ---------------------------------------------------------------------------------------- */
-
-/* The model in use, another level that is here, one that can be made, and a file that cannot be read. */
-static void bring_levels(struct chat_rig *r, const char *here)
-{
-    struct mail mail = { .kind = MAIL_LEVELS, .levels = calloc(1, sizeof *mail.levels) };
-    struct port_levels *l = mail.levels;
-    static const char *const names[] = { "F16", "Q8_0", "Q4_K_M", "Q2_K" };
-    l->n = 4;
-    snprintf(l->source, sizeof l->source, "%s", r->chat.model->path);
-    for (int i = 0; i < l->n; i++) {
-        struct port_level *row = &l->rows[i];
-        snprintf(row->level, sizeof row->level, "%s", names[i]);
-        snprintf(row->path, sizeof row->path, "%s", i == 0 ? r->chat.model->path : i == 1 ? here : "/m/made.gguf");
-        row->is_here = i != 2;
-        row->is_best = i == 0;
-        row->file_bytes = 1000000000u >> i;
-        row->bits = 16 >> i;
-        row->is_priced = true;
-        row->fits = i > 0;
-        row->needed_bytes = 1200000000u >> i;
-        row->spare_bytes = i > 0 ? 1000 : -200000000;
-        row->speed = i == 1 ? PORT_MEASURED : PORT_ESTIMATED;
-        row->tokens_per_s = 9.25 * (1 << i);
-        row->quality = i == 0 ? PORT_UNKNOWN : i == 1 ? PORT_MEASURED : PORT_ESTIMATED;
-        row->kl = 0.0012 * i * i * i * i;
-    }
-    snprintf(l->rows[3].problem, sizeof l->rows[3].problem, "cut short");
-    chat_take(&r->chat, &mail);
-}
-
-TEST(chat_levels_are_told_with_what_is_measured_and_what_is_not)
-{
-    struct chat_rig r;
-    char text[256];
-    chat_rig_ready(t, &r);
-    chat_enter(&r.chat, "/level");
-    CHECK_INT(t, r.n_levels_wanted, 1);
-    bring_levels(&r, "/m/q8.gguf");
-    CHECK_TEXT(t, last_text(&r),
-               "LEVEL          SIZE   BITS       MEMORY    TOK/S        KL\n"
-               "F16         1.00 GB  16.00   1.20 GB no     ~9.2      best  in use\n"
-               "Q8_0         500 MB   8.00       600 MB       18    0.0012  here\n"
-               "Q4_K_M       250 MB   4.00       300 MB      ~37   ~0.0192  make\n"
-               "Q2_K         125 MB   2.00       150 MB      ~74   ~0.0972  damaged");
-    chat_level_detail(&r.chat, &r.chat.levels->rows[0], text, sizeof text);
-    CHECK_TEXT(t, text, "200 MB more than there is \xc2\xb7 answers now");
-    chat_level_detail(&r.chat, &r.chat.levels->rows[1], text, sizeof text);
-    CHECK_TEXT(t, text, "Enter switches");
-    r.chat.n_ctx_used = 800;
-    r.chat.read_per_s = 200;
-    chat_level_detail(&r.chat, &r.chat.levels->rows[1], text, sizeof text);
-    CHECK_TEXT(t, text, "the chat's 800 tokens are read again: about 4.0 s");
-    r.chat.model->n_parked = 1;
-    snprintf(r.chat.model->parked[0], PORT_PATH_BYTES, "/m/q8.gguf");
-    chat_level_detail(&r.chat, &r.chat.levels->rows[1], text, sizeof text);
-    CHECK_TEXT(t, text, "still has the chat as it was: what was said since is read");
-    chat_level_detail(&r.chat, &r.chat.levels->rows[2], text, sizeof text);
-    CHECK_TEXT(t, text, "Enter makes it from m.gguf");
-    int n_wanted = r.n_levels_wanted;
-    chat_enter(&r.chat, "/ctx 2048");    /* prices follow */
-    chat_rig_model(&r, r.chat.model->path);
-    CHECK_INT(t, r.n_levels_wanted, n_wanted + 1);
-    chat_rig_end(&r);
-}
-
-TEST(chat_level_by_name_switches_or_makes)
-{
-    struct chat_rig r;
-    char path[PATHS_BYTES];
-    chat_rig_begin(t, &r);
-    chat_enter(&r.chat, "/level Q8_0");
-    CHECK_TEXT(t, last_text(&r), "There is no model whose levels to choose from.");
-    chat_rig_end(&r);
-    chat_rig_ready(t, &r);
-    put_model(t, "q8", path);
-    chat_enter(&r.chat, "/level q8_0");
-    bring_levels(&r, path);
-    CHECK_TEXT(t, r.path, path);
-    chat_enter(&r.chat, "/level Q5_K_M");
-    bring_levels(&r, path);
-    CHECK_TEXT(t, last_text(&r), "'Q5_K_M' is none of F16, Q8_0, Q4_K_M, Q2_K.");
-    chat_enter(&r.chat, "/level Q2_K");
-    bring_levels(&r, path);
-    CHECK_TEXT(t, last_text(&r), "Q2_K: cut short");
-
-    chat_enter(&r.chat, "/level Q4_K_M");
-    bring_levels(&r, path);
-    CHECK_TEXT(t, r.made_level, "Q4_K_M");
-    CHECK_TEXT(t, r.made, "/m/made.gguf");
-    CHECK_TEXT(t, r.made_from, r.chat.model->path);
-    CHECK(t, !r.made_requantized);
-    CHECK_TEXT(t, last_text(&r), "Q4_K_M, 250 MB.");
-    chat_enter(&r.chat, "/level Q4_K_M");
-    bring_levels(&r, path);
-    CHECK_TEXT(t, last_text(&r), "Q4_K_M is still being made.");
-    chat_make_progress(&r.chat, 10, 40);
-    r.now_s += 2.5;
-    int n_wanted = r.n_levels_wanted;
-    chat_made(&r.chat, NULL);
-    CHECK_TEXT(t, last_text(&r), "Q4_K_M is here now, after 2.5 s.");
-    CHECK_INT(t, r.n_levels_wanted, n_wanted + 1);
-
-    chat_enter(&r.chat, "/level Q4_K_M");
-    bring_levels(&r, path);
-    chat_enter(&r.chat, "/stop");
-    CHECK_INT(t, r.n_stopped_making, 1);
-    chat_made(&r.chat, "");
-    CHECK_TEXT(t, last_text(&r), "Q4_K_M is not made, and nothing is left of it.");
-    chat_enter(&r.chat, "/level Q4_K_M");
-    bring_levels(&r, path);
-    chat_made(&r.chat, "no room");
-    CHECK_TEXT(t, last_text(&r), "Q4_K_M: no room");
-    chat_rig_end(&r);
-}
-
-TEST(chat_measures_a_level)
-{
-    struct chat_rig r;
-    char path[PATHS_BYTES];
-    chat_rig_ready(t, &r);
-    put_model(t, "q8", path);
-    chat_enter(&r.chat, "/measure Q4_K_M");
-    bring_levels(&r, path);
-    CHECK_TEXT(t, last_text(&r), "Q4_K_M is not here.");
-    chat_enter(&r.chat, "/measure q8_0");
-    bring_levels(&r, path);
-    CHECK_TEXT(t, r.measured, path);
-    CHECK_TEXT(t, r.measured_base, r.chat.model->path);
-    chat_enter(&r.chat, "/measure F16");
-    bring_levels(&r, path);
-    CHECK_TEXT(t, last_text(&r), "Q8_0 is still being measured.");
-    struct mail mail = { .kind = MAIL_MEASURED, .request = r.measured_id, .measured.share = 0.25 };
-    chat_take(&r.chat, &mail);
-    CHECK(t, r.chat.measure_share == 0.25);
-    mail.measured.is_over = true;
-    mail.measured.answer_per_s = 40.25;
-    mail.measured.prompt_per_s = 130;
-    mail.measured.kl = 0.0312;
-    mail.measured.kl_low = 0.028;
-    mail.measured.kl_high = 0.0351;
-    mail.measured.same_top = 0.912;
-    mail.measured.n_tokens = 630;
-    int n_wanted = r.n_levels_wanted;
-    chat_take(&r.chat, &mail);
-    CHECK_TEXT(t, last_text(&r), "Q8_0: 40.2 tokens/s, 130 of a prompt; KL from the best level 0.0312 (0.0280 to 0.0351), "
-               "same first choice 91.2 %, of 630 tokens.");
-    CHECK_INT(t, r.n_levels_wanted, n_wanted + 1);
-    chat_enter(&r.chat, "/measure F16");
-    bring_levels(&r, path);
-    CHECK_TEXT(t, r.measured_base, "");    /* the best: speed alone */
-    chat_enter(&r.chat, "/stop");
-    CHECK_INT(t, r.n_stopped_measuring, 1);
-    struct mail not = { .kind = MAIL_NOT_MEASURED, .request = r.measured_id };
-    chat_take(&r.chat, &not);
-    CHECK_TEXT(t, last_text(&r), "F16 was stopped.");
     chat_rig_end(&r);
 }
 

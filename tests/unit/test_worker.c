@@ -33,6 +33,9 @@ struct rig {
     struct port_devices devices;
     char text[ERR_TEXT_BYTES];
     struct buf answer;
+    int n_compare_prompts, n_compared;
+    struct mail compared;
+    struct buf sides[PORT_SIDES];
 };
 
 static void take(struct rig *r, struct mail *mail)
@@ -70,6 +73,18 @@ static void take(struct rig *r, struct mail *mail)
         r->n_measured += mail->measured.is_over;
         if (mail->measured.is_over)
             r->measured = *mail;
+        break;
+    case MAIL_COMPARE_PROMPT:
+        r->n_compare_prompts++;
+        break;
+    case MAIL_COMPARE_EVENT:
+        if (mail->event.kind == EVENT_TOKEN)
+            buf_add(&r->sides[mail->side], mail->event.text, (size_t)mail->event.n_text);
+        break;
+    case MAIL_COMPARED:
+    case MAIL_NOT_COMPARED:
+        r->compared = *mail;
+        r->n_compared++;
         break;
     case MAIL_STATS:
         r->n_stats++;
@@ -148,6 +163,8 @@ static void rig_end(struct rig *r)
     uv_loop_close(&r->loop);
     mailbox_finish(&r->box);
     buf_finish(&r->answer);
+    for (int i = 0; i < PORT_SIDES; i++)
+        buf_finish(&r->sides[i]);
 }
 
 static void ask_with(struct test *t, struct rig *r, const struct chat_message *messages, int32_t n, const char *begun,
@@ -562,6 +579,101 @@ TEST(worker_opens_what_was_asked_for_last)
     rig_end(&r);    /* while it loads */
 }
 
+static void compare(struct test *t, struct rig *r, const char *path, int32_t n_predict, bool other_is_better)
+{
+    struct chat_message question = { .role = "user", .content = "how are you?" };
+    struct port_request request = { .id = ++r->last_id, .messages = &question, .n_messages = 1, .enable_thinking = -1,
+                                    .generate.n_predict = n_predict };
+    sampler_params_default(&request.generate.sampling);
+    request.generate.sampling.temperature = 0;
+    for (int i = 0; i < PORT_SIDES; i++)
+        buf_clear(&r->sides[i]);
+    CHECK(t, worker_compare(r->worker, &request, path, other_is_better));
+}
+
+TEST(worker_compares_two_levels)
+{
+    struct tiny_model m;
+    struct rig r;
+    char path[2][1024];
+    tiny_model_init(&m);
+    m.n_ctx = 2048;
+    rig_begin(t, &r, &m, 1024);
+    write_level(t, &m, QUANT_F16, "best", path[0]);
+    compare(t, &r, path[0], 300, true);
+    struct chat_message chat[] = { { .role = "user", .content = "meanwhile?" } };
+    ask(t, &r, chat, 1, NULL);
+    wait_for(t, &r, &r.n_done, 1);
+    CHECK_TEXT(t, buf_text(&r.answer), TINY_MODEL_REPLY);
+    wait_for(t, &r, &r.n_compared, 1);
+    CHECK_INT(t, r.compared.kind, MAIL_COMPARED, "%s", r.compared.text);
+    CHECK_INT(t, r.n_compare_prompts, 1);
+    const struct port_compared *got = &r.compared.compared;
+    for (int i = 0; i < PORT_SIDES; i++) {
+        CHECK_TEXT(t, buf_text(&r.sides[i]), TINY_MODEL_REPLY);
+        CHECK(t, got->sides[i].is_whole && got->sides[i].answer_per_s > 0);
+    }
+    CHECK(t, !got->differ && got->n_same == got->sides[0].n_tokens && got->n_judged == got->sides[1].n_tokens);
+    CHECK(t, got->same_top == 1 && got->kl > 0 && got->kl < 0.1, "%g", got->kl);
+
+    /* A prompt without room, and a model with other tokens. */
+    compare(t, &r, "/nowhere/none.gguf", 300, true);
+    wait_for(t, &r, &r.n_compared, 2);
+    CHECK(t, r.compared.kind == MAIL_NOT_COMPARED && strstr(r.compared.text, "none.gguf"), "%s", r.compared.text);
+    m.reply = "Other words than those.";
+    write_level(t, &m, QUANT_F16, "other", path[1]);
+    compare(t, &r, path[1], 300, true);
+    wait_for(t, &r, &r.n_compared, 3);
+    CHECK(t, r.compared.kind == MAIL_NOT_COMPARED && strstr(r.compared.text, "other tokens"), "%s", r.compared.text);
+    rig_end(&r);
+}
+
+/* By whoever asked, in all its parts; by another model; and by the end of everything. */
+TEST(worker_comparisons_end_when_they_should)
+{
+    struct tiny_model m;
+    struct rig r;
+    char path[2][1024];
+    tiny_model_init(&m);
+    m.n_ctx = 65536;
+    m.endless = true;
+    rig_begin(t, &r, &m, 65536);
+    write_level(t, &m, QUANT_F16, "best", path[0]);
+    write_level(t, &m, QUANT_Q4_1, "b", path[1]);
+    compare(t, &r, path[0], 60000, true);
+    while (r.sides[1].n_bytes < 200)
+        uv_run(&r.loop, UV_RUN_ONCE);
+    worker_end_answers(r.worker, r.last_id);
+    wait_for(t, &r, &r.n_compared, 1);
+    CHECK_INT(t, r.compared.kind, MAIL_COMPARED, "%s", r.compared.text);
+    CHECK(t, r.compared.compared.n_judged > 10 && !r.compared.compared.sides[0].is_whole);
+
+    compare(t, &r, path[0], 60000, false);
+    while (r.sides[1].n_bytes < 200)
+        uv_run(&r.loop, UV_RUN_ONCE);
+    worker_stop_aside(r.worker, r.last_id);
+    wait_for(t, &r, &r.n_compared, 2);
+    CHECK_INT(t, r.compared.kind, MAIL_NOT_COMPARED);
+    CHECK_TEXT(t, r.compared.text, "");
+
+    compare(t, &r, path[0], 60000, false);
+    worker_stop_aside(r.worker, r.last_id);    /* before it has begun */
+    wait_for(t, &r, &r.n_compared, 3);
+    CHECK_TEXT(t, r.compared.text, "");
+
+    compare(t, &r, path[0], 60000, false);
+    while (r.sides[1].n_bytes < 200)
+        uv_run(&r.loop, UV_RUN_ONCE);
+    CHECK(t, worker_open(r.worker, ++r.last_id, path[1]));
+    wait_for(t, &r, &r.n_compared, 4);
+    CHECK_TEXT(t, r.compared.text, "another model answers now");
+
+    compare(t, &r, path[0], 60000, false);
+    while (r.sides[1].n_bytes < 200)
+        uv_run(&r.loop, UV_RUN_ONCE);
+    rig_end(&r);
+}
+
 /* An answer comes in between; what was asked for is stopped by whoever asked, or by another model. */
 TEST(worker_measures_a_level_while_nobody_asks)
 {
@@ -592,7 +704,7 @@ TEST(worker_measures_a_level_while_nobody_asks)
     CHECK_INT(t, r.measured.measured.n_tokens, 0);
 
     CHECK(t, worker_measure(r.worker, ++r.last_id, path[1], path[0]));
-    worker_stop_measure(r.worker, r.last_id);
+    worker_stop_aside(r.worker, r.last_id);
     while (r.n_failed == 0)
         uv_run(&r.loop, UV_RUN_ONCE);
     CHECK_TEXT(t, r.text, "");
