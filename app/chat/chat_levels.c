@@ -61,15 +61,17 @@ void chat_level_texts(const struct chat *c, const struct port_level *row, struct
 /* What the context needs of memory, and what reading the chat again will take. */
 void chat_level_detail(const struct chat *c, const struct port_level *row, char *out, size_t n_bytes)
 {
-    char room[24], lack[64] = "", cost[96] = "", source[PORT_TEXT_BYTES] = "";
+    char room[24], memory[PORT_TEXT_BYTES + 64] = "", cost[96] = "", source[PORT_TEXT_BYTES] = "";
     if (row->problem[0]) {
         snprintf(out, n_bytes, "%s", row->problem);
         return;
     }
-    if (row->is_priced && !row->fits) {
-        chat_size_text((uint64_t)-row->spare_bytes, room, sizeof room);
-        snprintf(lack, sizeof lack, "%s more than there is · ", room);
-    }
+    chat_size_text((uint64_t)(row->spare_bytes < 0 ? -row->spare_bytes : row->spare_bytes), room, sizeof room);
+    if (row->is_priced && row->fits)
+        snprintf(memory, sizeof memory, "%s left · ", room);
+    else if (row->is_priced)
+        snprintf(memory, sizeof memory, "%s more than there is%s%s · ", room, row->instead[0] ? "; this fits: " : "",
+                 row->instead);
     if (!row->is_here && c->levels) {
         const char *slash = strrchr(c->levels->source, '/');
         snprintf(source, sizeof source, "Enter makes it from %.80s", slash ? slash + 1 : c->levels->source);
@@ -85,7 +87,7 @@ void chat_level_detail(const struct chat *c, const struct port_level *row, char 
         snprintf(cost, sizeof cost, "the chat's %d tokens are read again", c->n_ctx_used);
     else if (row->is_here)
         snprintf(cost, sizeof cost, "Enter switches");
-    snprintf(out, n_bytes, "%s%s%s%s", lack, row->is_here ? cost : source, row->warning[0] ? " · " : "", row->warning);
+    snprintf(out, n_bytes, "%s%s%s%s", memory, row->is_here ? cost : source, row->warning[0] ? " · " : "", row->warning);
 }
 
 /* ---- making ---------------------------------------------------------------------------------------- */

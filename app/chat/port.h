@@ -95,7 +95,8 @@ struct port_levels {
         double bits;                   /* per weight */
         bool is_priced, fits;          /* with the context and types now in force; */
         uint64_t needed_bytes;
-        int64_t spare_bytes;           /* below 0: so much more than there is room for */
+        int64_t spare_bytes;           /* below 0: so much more than there is room for, */
+        char instead[PORT_TEXT_BYTES]; /* and this would fit: "a context of 4096 tokens (-c 4096): 1.20 GB"; "" */
         enum port_figure speed, quality;
         double tokens_per_s, kl;
     } rows[PORT_LEVELS];

@@ -12,7 +12,7 @@ static enum port_figure kind_of(enum ladder_kind kind)
     return kind == LADDER_MEASURED ? PORT_MEASURED : kind == LADDER_ESTIMATED ? PORT_ESTIMATED : PORT_UNKNOWN;
 }
 
-static void fill(const struct ladder_row *row, struct port_level *out)
+static struct port_level *fill(const struct ladder_row *row, struct port_level *out)
 {
     *out = (struct port_level){ .is_here = row->state == LADDER_HERE, .is_best = row->is_best,
                                 .file_bytes = row->file_bytes, .bits = row->bits, .is_priced = row->fits_known,
@@ -26,6 +26,16 @@ static void fill(const struct ladder_row *row, struct port_level *out)
     snprintf(out->path, sizeof out->path, "%s", row->path);
     snprintf(out->problem, sizeof out->problem, "%s", row->problem);
     snprintf(out->warning, sizeof out->warning, "%s", row->warning);
+    return out;
+}
+
+/* The first of what would fit. */
+static void fill_instead(const struct ladder *l, int32_t i, const struct engine *eng, const struct fit_want *want,
+                         struct port_level *out)
+{
+    char advice[LADDER_ADVICE][LADDER_TEXT_BYTES];
+    if (ladder_advise(l, i, eng, want, advice) > 0)
+        snprintf(out->instead, sizeof out->instead, "%s", advice[0]);
 }
 
 static enum err_code find(struct worker *w, struct port_levels *out, struct err *e)
@@ -44,8 +54,10 @@ static enum err_code find(struct worker *w, struct port_levels *out, struct err 
     const struct roofline roof = { .bytes_per_s = w->memory_bytes_per_s, .n_threads = info.n_threads };
     session_stats(w->here.session, &stats);
     rc = ladder_price(l, w->eng, &want, &roof, stats.n_held, e);
-    for (int32_t i = 0; rc == ERR_OK && i < l->n_rows && out->n < PORT_LEVELS; i++)
-        fill(&l->rows[i], &out->rows[out->n++]);
+    for (int32_t i = 0; rc == ERR_OK && i < l->n_rows && out->n < PORT_LEVELS; i++) {
+        fill_instead(l, i, w->eng, &want, fill(&l->rows[i], &out->rows[out->n]));
+        out->n++;
+    }
     snprintf(out->source, sizeof out->source, "%s", l->rows[l->best].path);
     ladder_close(l);
     return rc;

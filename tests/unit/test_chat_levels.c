@@ -99,7 +99,9 @@ static void bring_levels(struct chat_rig *r, const char *here)
         row->is_priced = true;
         row->fits = i > 0;
         row->needed_bytes = 1200000000u >> i;
-        row->spare_bytes = i > 0 ? 1000 : -200000000;
+        row->spare_bytes = i > 0 ? 700000000 : -200000000;
+        if (i == 0)
+            snprintf(row->instead, sizeof row->instead, "level Q8_0, which is here: 600 MB");
         row->speed = i == 1 ? PORT_MEASURED : PORT_ESTIMATED;
         row->tokens_per_s = 9.25 * (1 << i);
         row->quality = i == 0 ? PORT_UNKNOWN : i == 1 ? PORT_MEASURED : PORT_ESTIMATED;
@@ -124,19 +126,19 @@ TEST(chat_levels_are_told_with_what_is_measured_and_what_is_not)
                "Q4_K_M       250 MB   4.00       300 MB      ~37   ~0.0192  make\n"
                "Q2_K         125 MB   2.00       150 MB      ~74   ~0.0972  damaged");
     chat_level_detail(&r.chat, &r.chat.levels->rows[0], text, sizeof text);
-    CHECK_TEXT(t, text, "200 MB more than there is \xc2\xb7 answers now");
+    CHECK_TEXT(t, text, "200 MB more than there is; this fits: level Q8_0, which is here: 600 MB \xc2\xb7 answers now");
     chat_level_detail(&r.chat, &r.chat.levels->rows[1], text, sizeof text);
-    CHECK_TEXT(t, text, "Enter switches");
+    CHECK_TEXT(t, text, "700 MB left \xc2\xb7 Enter switches");
     r.chat.n_ctx_used = 800;
     r.chat.read_per_s = 200;
     chat_level_detail(&r.chat, &r.chat.levels->rows[1], text, sizeof text);
-    CHECK_TEXT(t, text, "the chat's 800 tokens are read again: about 4.0 s");
+    CHECK_TEXT(t, text, "700 MB left \xc2\xb7 the chat's 800 tokens are read again: about 4.0 s");
     r.chat.model->n_parked = 1;
     snprintf(r.chat.model->parked[0], PORT_PATH_BYTES, "/m/q8.gguf");
     chat_level_detail(&r.chat, &r.chat.levels->rows[1], text, sizeof text);
-    CHECK_TEXT(t, text, "still has the chat as it was: what was said since is read");
+    CHECK_TEXT(t, text, "700 MB left \xc2\xb7 still has the chat as it was: what was said since is read");
     chat_level_detail(&r.chat, &r.chat.levels->rows[2], text, sizeof text);
-    CHECK_TEXT(t, text, "Enter makes it from m.gguf");
+    CHECK_TEXT(t, text, "700 MB left \xc2\xb7 Enter makes it from m.gguf");
     int n_wanted = r.n_levels_wanted;
     chat_enter(&r.chat, "/ctx 2048");    /* prices follow */
     chat_rig_model(&r, r.chat.model->path);
