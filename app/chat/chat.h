@@ -204,8 +204,8 @@ struct chat_level_texts {
 void chat_level_texts(const struct chat *c, const struct port_level *row, struct chat_level_texts *out);
 /* What it would cost to go there, in a line. */
 void chat_level_detail(const struct chat *c, const struct port_level *row, char *out, size_t n_bytes);
-/* chat_compare.c: the level in use and that of the row answer a question ("": the last one of the chat) side by side. False:
- * a card says why not. Blind: which is which is told after chat_compare_say(). */
+/* chat_compare.c: the level in use and that of the row answer a question ("": the last one of the chat) side by side.
+ * False: a card says why not. Blind: which is which is told after chat_compare_say(). */
 bool chat_compare_begin(struct chat *c, const struct port_level *row, const char *question, bool blind);
 bool chat_compare_again(struct chat *c, const char *question);    /* the same two */
 void chat_compare(struct chat *c, const char *argument);          /* "LEVEL [blind] [QUESTION]" */

@@ -49,10 +49,10 @@ static void refuse(struct chat *c, const char *hint, const char *text)
 /* The conversation up to the question: what was asked last, or a new one. */
 static bool make_prompt(const struct chat *c, const char *question, struct transcript_prompt *out)
 {
+    struct message **path = c->transcript.path;
     int32_t to = c->transcript.n_path;
-    if (!question[0])
-        while (to > 0 && !(c->transcript.path[to - 1]->role == MESSAGE_USER && message_is_read(c->transcript.path[to - 1])))
-            to--;
+    while (!question[0] && to > 0 && !(path[to - 1]->role == MESSAGE_USER && message_is_read(path[to - 1])))
+        to--;
     if (!transcript_prompt(&c->transcript, buf_text(&c->system), 0, to, out))
         return false;
     if (!question[0])

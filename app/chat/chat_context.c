@@ -290,7 +290,8 @@ void chat_context_counted(struct chat *c, const struct mail *mail)
 void chat_context_not_counted(struct chat *c, const char *reason)
 {
     chat_card(c, MESSAGE_ERROR, "The context is full",
-              "/new starts an empty chat; /ctx N makes the context larger", "What could be left out was not found: %s.", reason);
+              "/new starts an empty chat; /ctx N makes the context larger",
+              "What could be left out was not found: %s.", reason);
     chat_make_room(c, ROOM_STOP);
 }
 

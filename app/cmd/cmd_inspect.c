@@ -6,16 +6,14 @@
 #include <string.h>
 
 #include "engine/base/utf8.h"
-
-enum { INSPECT_CONTEXT = 8192 };    /* the chat's default, unless the model was made for less */
+#include "engine/engine_fit.h"
 
 /* What needs the architecture: known only for a model that quip can run. */
 struct sizes {
     bool known;
-    const struct model_info *info;
-    int32_t n_ctx;
-    const char *kv_type_k, *kv_type_v;
-    struct model_memory memory;
+    struct fit_shape_info info;
+    const char *template_name;
+    struct fit fit;
     uint64_t kv_bytes[5];    /* of kv_types, for K and V both */
 };
 
@@ -45,29 +43,29 @@ static void print_general(const struct model_info *info, const struct sizes *s)
     print_pair("bits per weight", text);
     if (!s->known)
         return;
-    snprintf(text, sizeof text, "%d", s->info->n_layers);
+    snprintf(text, sizeof text, "%d", s->info.n_layers);
     print_pair("layers", text);
-    snprintf(text, sizeof text, "%d", s->info->n_embd);
+    snprintf(text, sizeof text, "%d", s->info.n_embd);
     print_pair("width", text);
-    snprintf(text, sizeof text, "%d", s->info->n_vocab);
+    snprintf(text, sizeof text, "%d", s->info.n_vocab);
     print_pair("vocabulary", text);
-    snprintf(text, sizeof text, "%d tokens at most", s->info->n_ctx_train);
+    snprintf(text, sizeof text, "%d tokens at most", s->info.n_ctx_train);
     print_pair("context", text);
-    print_pair("chat template", s->info->template_name);
+    print_pair("chat template", s->template_name);
 }
 
 static void print_memory(const struct sizes *s)
 {
-    char weights[32], kv[32], scratch[32], all[32];
-    const struct model_memory *m = &s->memory;
-    printf("\nMemory at a context of %d tokens\n", s->n_ctx);
-    print_pair("weights", cmd_size(m->weight_bytes, weights));
-    print_pair("cache", cmd_size(m->kv_bytes, kv));
-    print_pair("scratch", cmd_size(m->scratch_bytes, scratch));
-    print_pair("together", cmd_size(m->weight_bytes + m->kv_bytes + m->scratch_bytes, all));
-    printf("\nCache by type (-ctk, -ctv; here %s and %s)\n", s->kv_type_k, s->kv_type_v);
+    char size[32];
+    const struct fit_part *m = &s->fit.host;
+    printf("\nMemory at a context of %d tokens, on the processor\n", s->fit.n_ctx);
+    print_pair("weights", cmd_size(m->weight_bytes, size));
+    print_pair("cache", cmd_size(m->kv_bytes, size));
+    print_pair("the rest", cmd_size(m->needed_bytes - m->weight_bytes - m->kv_bytes, size));
+    print_pair("together", cmd_size(m->needed_bytes, size));
+    printf("\nCache by type (-ctk, -ctv; here %s and %s)\n", s->fit.kv_type_k, s->fit.kv_type_v);
     for (size_t i = 0; i < sizeof kv_types / sizeof kv_types[0]; i++)
-        print_pair(kv_types[i], cmd_size(s->kv_bytes[i], kv));
+        print_pair(kv_types[i], cmd_size(s->kv_bytes[i], size));
 }
 
 static void print_text(struct model *m, const struct sizes *s)
@@ -139,23 +137,46 @@ static void print_json(struct model *m, const struct sizes *s)
                             (json_int_t)info->file_bytes, "tensor_bytes", (json_int_t)info->tensor_bytes,
                             "parameters", (json_int_t)info->n_params, "bits_per_weight", info->bits_per_weight);
     if (s->known) {
-        json_object_set_new(all, "layers", json_integer(s->info->n_layers));
-        json_object_set_new(all, "width", json_integer(s->info->n_embd));
-        json_object_set_new(all, "vocabulary", json_integer(s->info->n_vocab));
-        json_object_set_new(all, "context", json_integer(s->info->n_ctx_train));
+        json_object_set_new(all, "layers", json_integer(s->info.n_layers));
+        json_object_set_new(all, "width", json_integer(s->info.n_embd));
+        json_object_set_new(all, "vocabulary", json_integer(s->info.n_vocab));
+        json_object_set_new(all, "context", json_integer(s->info.n_ctx_train));
         json_t *by_type = json_object();
         for (size_t i = 0; i < sizeof kv_types / sizeof kv_types[0]; i++)
             json_object_set_new(by_type, kv_types[i], json_integer((json_int_t)s->kv_bytes[i]));
         json_object_set_new(all, "memory",
-                            json_pack("{si sI sI sI so}", "context", s->n_ctx, "weights",
-                                      (json_int_t)s->memory.weight_bytes, "cache", (json_int_t)s->memory.kv_bytes,
-                                      "scratch", (json_int_t)s->memory.scratch_bytes, "cache_by_type", by_type));
+                            json_pack("{si sI sI sI sI so}", "context", (int)s->fit.n_ctx, "weights",
+                                      (json_int_t)s->fit.host.weight_bytes, "cache", (json_int_t)s->fit.host.kv_bytes,
+                                      "scratch", (json_int_t)s->fit.host.scratch_bytes, "needed",
+                                      (json_int_t)s->fit.needed_bytes, "cache_by_type", by_type));
     }
     json_object_set_new(all, "metadata", lists_json(m, tensors));
     json_object_set_new(all, "tensors", tensors);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(all);
+}
+
+/* From the head of the file: no weight is read. */
+static enum err_code find_sizes(struct sizes *s, const struct cmd_model *cm, const struct config *c, struct err *e)
+{
+    struct fit_shape *shape;
+    struct fit_want want = { .n_ctx = c->n_ctx };
+    enum err_code rc = fit_shape_create(&shape, cm->model, NULL, e);
+    if (rc != ERR_OK)
+        return rc;
+    fit_shape_info(shape, &s->info);
+    for (size_t i = 0; rc == ERR_OK && i < sizeof kv_types / sizeof kv_types[0]; i++) {
+        want.kv_type_k = want.kv_type_v = kv_types[i];
+        rc = fit_price(shape, cm->eng, &want, &s->fit, e);
+        s->kv_bytes[i] = s->fit.host.kv_bytes;
+    }
+    want.kv_type_k = c->kv_type_k;
+    want.kv_type_v = c->kv_type_v;
+    if (rc == ERR_OK)
+        rc = fit_price(shape, cm->eng, &want, &s->fit, e);
+    fit_shape_destroy(shape);
+    return rc;
 }
 
 enum exit_code cmd_inspect(const struct app *app)
@@ -172,31 +193,21 @@ enum exit_code cmd_inspect(const struct app *app)
 
     /* Layers, context and memory take the architecture; a file that quip cannot run is shown without
      * them, and the reason is said. */
-    struct model *whole = NULL;
+    struct model *text = NULL;
     struct sizes s = { 0 };
     struct err e;
-    bool has_weights = model_info(cm.model)->n_tensors > 0;
-    if (has_weights && model_open(&whole, cm.eng, cm.path, MODEL_RUN, &e) == ERR_OK) {
-        s.known = true;
-        s.info = model_info(whole);
-        s.n_ctx = c->n_ctx > 0 ? c->n_ctx : s.info->n_ctx_train;
-        if (c->n_ctx == 0 && s.n_ctx > INSPECT_CONTEXT)
-            s.n_ctx = INSPECT_CONTEXT;
-        s.kv_type_k = c->kv_type_k;
-        s.kv_type_v = c->kv_type_v;
-        for (size_t i = 0; i < sizeof kv_types / sizeof kv_types[0]; i++) {
-            model_memory(whole, s.n_ctx, 1, kv_types[i], kv_types[i], &s.memory);
-            s.kv_bytes[i] = s.memory.kv_bytes;
-        }
-        model_memory(whole, s.n_ctx, 1, s.kv_type_k, s.kv_type_v, &s.memory);
-    } else if (has_weights) {
-        cmd_complain("cannot be run: %s", e.text);
+    if (model_info(cm.model)->n_tensors > 0) {
+        s.known = model_open(&text, NULL, cm.path, MODEL_VOCABULARY, &e) == ERR_OK &&
+                  find_sizes(&s, &cm, c, &e) == ERR_OK;
+        s.template_name = text ? model_info(text)->template_name : "";
+        if (!s.known)
+            cmd_complain("cannot be run: %s", e.text);
     }
     if (c->json)
         print_json(cm.model, &s);
     else
         print_text(cm.model, &s);
-    model_close(whole);
+    model_close(text);
     cmd_model_close(&cm);
     return EXIT_CODE_OK;
 }

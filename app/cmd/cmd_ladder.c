@@ -89,7 +89,8 @@ void cmd_spare(const struct fit *f, char out[32])
 
 static json_t *part_json(const struct fit_part *p)
 {
-    return json_pack("{sI sI sI sI sI sI sI sI}", "weights", (json_int_t)p->weight_bytes, "cache", (json_int_t)p->kv_bytes,
+    return json_pack("{sI sI sI sI sI sI sI sI}", "weights", (json_int_t)p->weight_bytes,
+                     "cache", (json_int_t)p->kv_bytes,
                      "scratch", (json_int_t)p->scratch_bytes, "lookups", (json_int_t)p->lookup_bytes, "vocabulary",
                      (json_int_t)p->vocabulary_bytes, "program", (json_int_t)p->program_bytes, "needed",
                      (json_int_t)p->needed_bytes, "room", (json_int_t)p->room_bytes);

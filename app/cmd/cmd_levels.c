@@ -103,9 +103,9 @@ static void print_row(const struct ladder *l, const struct ladder_row *row)
     speed_text(row, speed);
     quality_text(row, quality);
     snprintf(bits, sizeof bits, "%.2f", row->bits);
-    int n = snprintf(line, sizeof line, "%c %-8s %8s %5s  %8s  %-13s  %-4s %7s  %7s  ", row->is_given ? '*' : ' ', row->level,
-                     row->file_bytes ? cmd_size(row->file_bytes, size) : "-", row->bits > 0 ? bits : "-", memory, fits, kv,
-                     speed, quality);
+    int n = snprintf(line, sizeof line, "%c %-8s %8s %5s  %8s  %-13s  %-4s %7s  %7s  ", row->is_given ? '*' : ' ',
+                     row->level, row->file_bytes ? cmd_size(row->file_bytes, size) : "-", row->bits > 0 ? bits : "-",
+                     memory, fits, kv, speed, quality);
     if (row->state == LADDER_MAKE)
         snprintf(line + n, sizeof line - (size_t)n, "make from %s%s%s", l->rows[l->best].level,
                  row->problem[0] ? ": " : "", row->problem);
@@ -123,8 +123,8 @@ static void print_text(const struct cmd_ladder *c)
     char line[1024];
     cmd_ladder_heading(c, line, sizeof line);
     cmd_put_line(stdout, line);
-    printf("\n\n  %-8s %8s %5s  %8s  %-13s  %-4s %7s  %7s  %s\n", "LEVEL", "SIZE", "BITS", "MEMORY", "FITS", "KV", "TOK/S",
-           "KL", "FILE");
+    printf("\n\n  %-8s %8s %5s  %8s  %-13s  %-4s %7s  %7s  %s\n", "LEVEL", "SIZE", "BITS", "MEMORY", "FITS", "KV",
+           "TOK/S", "KL", "FILE");
     for (int32_t i = 0; i < l->n_rows; i++)
         print_row(l, &l->rows[i]);
     fputs("\n* is the one asked about. ~ is estimated: tokens a second as `quip bench -d` would measure them", stdout);

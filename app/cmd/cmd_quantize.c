@@ -169,8 +169,8 @@ static uint64_t parse_size(const char *text)
     static const struct {
         const char *unit;
         double n_bytes;
-    } units[] = { { "", 1 },       { "B", 1 },        { "k", 1e3 },         { "kB", 1e3 },        { "M", 1e6 },  { "MB", 1e6 },
-                  { "G", 1e9 },    { "GB", 1e9 },     { "KiB", 1024.0 },    { "MiB", 1048576.0 }, { "GiB", 1073741824.0 } };
+    } units[] = { { "", 1 },  { "B", 1 },    { "k", 1e3 },      { "kB", 1e3 },        { "M", 1e6 },  { "MB", 1e6 },
+                  { "G", 1e9 }, { "GB", 1e9 }, { "KiB", 1024.0 }, { "MiB", 1048576.0 }, { "GiB", 1073741824.0 } };
     char *end;
     double value = strtod(text, &end);
     while (*end == ' ')

@@ -10,8 +10,8 @@
  * apart. Small models are off most by it, until one level of theirs was measured. */
 static const double LAYER_S = 25e-6, DEVICE_LAYER_S = 40e-6;
 
-/* Types that are read more slowly, and what a thread unpacks when memory is no limit, bytes per second (the same). Of most
- * types it is more than one thread is given by any memory; with AVX2 about half. */
+/* Types that are read more slowly, and what a thread unpacks when memory is no limit, bytes per second (the same). Of
+ * most types it is more than one thread is given by any memory; with AVX2 about half. */
 static const struct pace {
     const char *type;
     double part, unpacked_per_s;

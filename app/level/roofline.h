@@ -7,8 +7,8 @@
 /* How fast tokens can come. To make one, all matrices are read once, and the keys and values of the tokens before; what
  * the memory gives in that time is the roof:
  *
- *   seconds = sum over types of bytes / min(part * memory, threads * what a thread unpacks) + cached bytes / (PART * memory)
- *             + layers * what its barriers cost
+ *   seconds = sum over types of bytes / min(part * memory, threads * what a thread unpacks)
+ *             + cached bytes / (PART * memory) + layers * what its barriers cost
  *
  * What is left of truth between this and a measured speed is one factor per place and model, which measured levels give
  * to those that were not (ladder.c). A device's memory is not measured: with layers there, only that factor helps. */

@@ -118,7 +118,7 @@ static bool push(struct worker *w, struct job *j, bool whole)
     return true;
 }
 
-/* False when the worker should end. No job: the loader is done, or nobody asks for anything and something is done aside. */
+/* False when the worker should end. No job: the loader is done, or nobody asks and something is done aside. */
 static bool next_job(struct worker *w, struct job **out, bool *loaded)
 {
     pthread_mutex_lock(&w->lock);

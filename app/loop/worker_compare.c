@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Two levels answer one prompt. Of what a person waits for nothing is lost: a job that comes meanwhile is done between two
- * steps. */
+/* Two levels answer one prompt. Of what a person waits for nothing is lost: a job that comes meanwhile is done between
+ * two steps. */
 #include "app/loop/worker_impl.h"
 
 enum { COMPARE_ROOM = 32 };    /* tokens that an answer should have at least */
 
 /* A context for the prompt and an answer, no larger than the one in force. */
-static enum err_code find_room(const struct worker *w, int32_t n_prompt, int32_t *n_predict, int32_t *n_ctx, struct err *e)
+static enum err_code find_room(const struct worker *w, int32_t n_prompt, int32_t *n_predict, int32_t *n_ctx,
+                               struct err *e)
 {
     struct session_stats stats;
     session_stats(w->here.session, &stats);

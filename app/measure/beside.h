@@ -59,7 +59,7 @@ struct beside_result {
         bool is_whole;              /* the model ended it */
     } sides[BESIDE_SIDES];
     int32_t n_same;                 /* tokens that both begin with; */
-    bool differ;                    /* then they go on otherwise. False: one is the beginning of the other, or all of it */
+    bool differ;                    /* then they go on otherwise. False: one is the beginning of the other */
     int32_t n_judged;               /* tokens of the base's answer; 0: it has none */
     double kl, kl_low, kl_high;     /* mean, and its 95 % interval (estimate.h) */
     double same_top;                /* share of the tokens before which both have the same first choice */

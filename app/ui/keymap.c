@@ -16,7 +16,7 @@ static const struct ui_binding bindings[] = {
     { UI_CTX_GLOBAL, PLAIN(UI_KEY_F1 + 1), UI_ACT_MODELS, "Model", "models: choose, switch, fetch" },
     { UI_CTX_GLOBAL, PLAIN(UI_KEY_F1 + 3), UI_ACT_SETTINGS, NULL, "settings: sampling, KV cache, device" },
     { UI_CTX_GLOBAL, PLAIN(UI_KEY_F1 + 4), UI_ACT_FIGURES, "Stats", "figures: context, KV cache, speeds" },
-    { UI_CTX_GLOBAL, PLAIN(UI_KEY_F1 + 5), UI_ACT_COMPARE, "Compare", "two levels answer the draft, or what was asked last" },
+    { UI_CTX_GLOBAL, PLAIN(UI_KEY_F1 + 5), UI_ACT_COMPARE, "Compare", "two levels answer the draft, or the last question" },
     { UI_CTX_GLOBAL, PLAIN(UI_KEY_F1 + 8), UI_ACT_SYSTEM_FILE, "System", "load a system prompt from a file" },
     { UI_CTX_GLOBAL, CTRL('n'), UI_ACT_NEW_CHAT, "New", "new chat (twice to confirm)" },
     { UI_CTX_GLOBAL, CTRL('t'), UI_ACT_THINKING, "Think", "fold or unfold thinking" },
