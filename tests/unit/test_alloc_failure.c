@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/measure/beside.h"
 #include "app/measure/measure.h"
 #include "engine/engine.h"
 #include "tests/support/tiny_model.h"
@@ -252,6 +253,61 @@ TEST(alloc_failure_while_measuring_is_an_error_and_leaves_the_session)
     } while (failed);
     CHECK(t, at > 15, "only %ld allocations", at);
     session_destroy(s);
+    model_close(m);
+    engine_destroy(eng);
+}
+
+static enum err_code compare_all(const struct beside_options *o, struct beside_result *out, struct err *e)
+{
+    struct beside *b;
+    struct beside_events events;
+    bool done = false;
+    enum err_code rc = beside_create(&b, o, e);
+    while (rc == ERR_OK && !done)
+        rc = beside_step(b, &events, &done, e);
+    if (rc == ERR_OK)
+        rc = beside_result(b, out, e);
+    beside_destroy(b);
+    return rc;
+}
+
+/* A step of an answer that finds no memory ends the answer with a text of its own. */
+TEST(alloc_failure_while_comparing_is_an_error)
+{
+    struct tiny_model tiny;
+    struct engine *eng;
+    struct model *m;
+    struct err e = { 0 };
+    char path[512];
+    const int32_t prompt[] = { 5, 9, 12, 7 };
+    struct beside_result plain = { 0 }, got;
+    long at = 0;
+    enum err_code rc;
+    fail_all = false;
+    snprintf(path, sizeof path, "%s/tiny.gguf", test_folder(t));
+    tiny_model_init(&tiny);
+    CHECK_INT(t, tiny_model_write(&tiny, path, &e), ERR_OK, "%s", e.text);
+    CHECK_INT(t, engine_create(&eng, &(struct engine_options){ .n_threads = 1 }, &e), ERR_OK);
+    CHECK_INT(t, model_open(&m, eng, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
+    struct beside_options o = { .n_vocab = model_info(m)->n_vocab, .prompt = prompt, .n_prompt = 4,
+                                .generate.n_predict = 6, .generate.ignore_end = true };
+    sampler_params_default(&o.generate.sampling);
+    do {
+        for (int i = 0; i < 2; i++)
+            CHECK_INT(t, session_create(&o.sessions[i], m, &(struct session_options){ .n_ctx = 64 }, &e), ERR_OK);
+        e = (struct err){ 0 };
+        failed = false;
+        countdown = at++;    /* the first without any */
+        rc = compare_all(&o, &got, &e);
+        countdown = 0;
+        CHECK(t, rc == ERR_OK || ((rc == ERR_NOMEM || rc == ERR_IO) && e.text[0]), "allocation %ld: %s", at, e.text);
+        if (at == 1)
+            plain = got;
+        CHECK(t, rc != ERR_OK || (got.n_same == plain.n_same && got.kl == 0), "allocation %ld", at);
+        for (int i = 0; i < 2; i++)
+            session_destroy(o.sessions[i]);
+    } while (failed || at == 1);
+    CHECK(t, at > 15 && plain.n_same == 6, "only %ld allocations", at);
     model_close(m);
     engine_destroy(eng);
 }

@@ -12,7 +12,7 @@
 #include "engine/quant/quant.h"
 #include "tests/support/tiny_model.h"
 
-enum { N_PROMPT = 90, N_PREDICT = 60, N_CTX = 256 };
+enum { N_PROMPT = 90, N_PREDICT = 300, N_CTX = 512 };    /* an answer that is judged in two parts */
 
 struct rig {
     struct engine *engine;
@@ -35,9 +35,10 @@ static void rig_open(struct test *t, struct rig *r, const char *kv_type)
         tiny.weight_type = i ? QUANT_F32 : QUANT_Q4_1;
         CHECK_INT(t, tiny_model_write(&tiny, path, &e), ERR_OK, "%s", e.text);
         CHECK_INT(t, model_open(&r->models[i], r->engine, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
-        const struct session_options o = { .n_ctx = N_CTX, .n_seqs = 1, .n_batch = COMPARISON_BATCH, .kv_type_k = kv_type,
-                                           .kv_type_v = kv_type, .keep_kv_type = true };
+        struct session_options o = { .n_ctx = N_CTX, .n_seqs = 1, .n_batch = COMPARISON_BATCH, .kv_type_k = kv_type,
+                                     .kv_type_v = kv_type, .keep_kv_type = true };
         CHECK_INT(t, session_create(&r->sessions[i], r->models[i], &o, &e), ERR_OK, "%s", e.text);
+        o.n_batch = N_CTX;
         CHECK_INT(t, session_create(&r->alone[i], r->models[i], &o, &e), ERR_OK, "%s", e.text);
     }
     r->n_vocab = model_info(r->models[0])->n_vocab;
