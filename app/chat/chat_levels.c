@@ -72,7 +72,9 @@ void chat_level_detail(const struct chat *c, const struct port_level *row, char 
     else if (row->is_priced)
         snprintf(memory, sizeof memory, "%s more than there is%s%s · ", room, row->instead[0] ? "; this fits: " : "",
                  row->instead);
-    if (!row->is_here && c->levels) {
+    if (!row->is_here && c->making[0] && strcmp(row->path, c->making_path) == 0) {
+        snprintf(source, sizeof source, "is being made; Del stops it");
+    } else if (!row->is_here && c->levels) {
         const char *slash = strrchr(c->levels->source, '/');
         snprintf(source, sizeof source, "Enter makes it from %.80s", slash ? slash + 1 : c->levels->source);
     }

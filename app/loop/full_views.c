@@ -102,10 +102,14 @@ static void fill_messages(struct full *f)
     const struct transcript *t = &c->transcript;
     struct view_transcript *v = &f->screen.transcript;
     int32_t n = 0;
+    bool streaming = false;
     if (!reserve_messages(f, t->n_path + 1))
         return;
-    for (int32_t i = 0; i < t->n_path; i++, n++)
+    for (int32_t i = 0; i < t->n_path; i++, n++) {
         fill_message(t->path[i], &f->messages[n], &f->stats[n]);
+        f->messages[n].brief = streaming && f->messages[n].kind >= VIEW_MESSAGE_NOTICE;
+        streaming = streaming || f->messages[n].streaming;
+    }
     if (c->waiting.n_bytes > 0)
         f->messages[n++] = (struct view_message){
             .id = UINT64_MAX, .revision = c->version, .kind = VIEW_MESSAGE_USER, .label = "You (waiting)",

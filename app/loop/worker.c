@@ -368,11 +368,12 @@ static void measure_passes(struct worker *w)
     worker_end_idle(w);
 }
 
-/* When somebody looks: a quarter of a second, once. */
+/* A quarter of a second, once on a machine: when nobody asks for anything, or somebody looks. */
 static void find_bandwidth(struct worker *w)
 {
-    if (w->memory_bytes_per_s <= 0 && w->options.figures)
+    if (!w->bandwidth_sought && w->options.figures)
         w->memory_bytes_per_s = figures_memory_bandwidth(w->options.figures, w->eng, false);
+    w->bandwidth_sought = true;
 }
 
 static void do_job(struct worker *w, const struct job *j)
@@ -436,6 +437,8 @@ static void *work(void *argument)
         post_warnings(w);
         measure_passes(w);
         post_warnings(w);
+        if (w->here.model && !worker_is_wanted(w))
+            find_bandwidth(w);
     }
     worker_stop_loading(w);
     worker_end_aside(w, "");

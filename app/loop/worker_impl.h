@@ -108,7 +108,8 @@ struct worker {
     bool unmeasured;     /* what passes of the session cost is still to be found out */
     int32_t n_warned;    /* of the model's warnings, how many were told */
     double stats_s;                   /* clock of the last figures */
-    double memory_bytes_per_s;        /* 0: not measured yet, or it cannot be */
+    double memory_bytes_per_s;        /* 0: not measured yet, */
+    bool bandwidth_sought;            /* or it cannot be */
 };
 
 /* All of this is the engine thread's. */

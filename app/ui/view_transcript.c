@@ -133,7 +133,9 @@ static struct parts measure(struct view_transcript *v, int32_t i, int32_t n_cols
         return p;
     p.head = 1;
     p.body = c->body.lines.n_lines;
-    if (is_card(m)) {
+    if (m->brief) {
+        p.body = 0;
+    } else if (is_card(m)) {
         p.thinking = c->extra.lines.n_lines;
         p.stats = 1;    /* the lower edge */
     } else {
@@ -144,7 +146,7 @@ static struct parts measure(struct view_transcript *v, int32_t i, int32_t n_cols
         p.body += waiting;
         p.stats = has_stats(m);
     }
-    p.gap = i + 1 < v->n_messages;
+    p.gap = i + 1 < v->n_messages && !(m->brief && m[1].brief);
     p.total = p.head + p.fold + p.thinking + p.body + p.stats + p.gap;
     return p;
 }
@@ -365,12 +367,23 @@ static void draw_body(const struct view_transcript_cache *c, const struct view_m
         ui_put(g, line.row, col + used, 0x258D, UI_ACCENT, 0);
 }
 
+static const char *const signs[] = { [VIEW_MESSAGE_NOTICE] = "i", [VIEW_MESSAGE_WARNING] = "!",
+                                     [VIEW_MESSAGE_ERROR] = "×" };
+
+static void draw_brief(const struct view_message *m, struct ui_grid *g, struct ui_rect line)
+{
+    char title[256];
+    int32_t col = line.col + text_col(line.n_cols), end = col + text_cols(line.n_cols);
+    snprintf(title, sizeof title, "%s %s: ", signs[m->kind], label_of(m));
+    col += ui_label(g, line.row, col, end - col, title, style_of(m), UI_BOLD);
+    if (m->text)
+        ui_label(g, line.row, col, end - col, m->text, UI_TEXT, 0);
+}
+
 /* Line i of a card: a frame with its own lines inside. */
 static void draw_card(const struct view_transcript_cache *c, const struct view_message *m,
                       const struct parts *p, int32_t i, struct ui_grid *g, struct ui_rect line)
 {
-    static const char *const signs[] = { [VIEW_MESSAGE_NOTICE] = "i", [VIEW_MESSAGE_WARNING] = "!",
-                                         [VIEW_MESSAGE_ERROR] = "×" };
     int32_t col = line.col + text_col(line.n_cols), n_cols = text_cols(line.n_cols);
     enum ui_style style = style_of(m);
     int32_t last = p->head + p->body + p->thinking;
@@ -403,7 +416,10 @@ static void draw_line(struct view_transcript *v, struct place at, const struct p
     if (i >= p->total - p->gap)
         return;
     if (is_card(m)) {
-        draw_card(c, m, p, i, g, line);
+        if (m->brief)
+            draw_brief(m, g, line);
+        else
+            draw_card(c, m, p, i, g, line);
         return;
     }
     if (i < p->head)

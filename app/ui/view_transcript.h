@@ -46,6 +46,7 @@ struct view_message {
     const struct text_range *drafted;    /* of the text, what came from drafts */
     int32_t n_drafted;
     const char *hint;         /* cards: what can be done about it, "F2 choose a smaller model"; may be NULL */
+    bool brief;               /* cards: one line for now, as the message above it is still being written */
 };
 
 struct view_transcript_cache;

@@ -203,6 +203,32 @@ TEST(transcript_notices_another_text_under_the_same_id)
     chat_finish(&c);
 }
 
+/* What came while an answer is written leaves it in sight. */
+TEST(transcript_has_cards_in_a_line_while_the_answer_above_is_written)
+{
+    struct chat c;
+    chat_init(&c);
+    c.view.n_messages = 4;
+    c.messages[1].streaming = true;
+    for (int i = 2; i < 4; i++) {
+        c.messages[i].kind = VIEW_MESSAGE_NOTICE;
+        c.messages[i].label = "Model";
+        c.messages[i].hint = "F2 goes back";
+        c.messages[i].brief = true;
+    }
+    draw(&c);
+    CHECK_TEXT(t, row_text(&c.grid, 3), " Model");
+    CHECK_TEXT(t, row_text(&c.grid, 4), "   text 1#");
+    CHECK_TEXT(t, row_text(&c.grid, 6), "   i Model: text 2");
+    CHECK_TEXT(t, row_text(&c.grid, 7), "   i Model: text 3");
+    CHECK_TEXT(t, row_text(&c.grid, 8), "");
+    c.messages[1].streaming = c.messages[2].brief = c.messages[3].brief = false;
+    draw(&c);    /* whole again, and the end in sight */
+    CHECK(t, strstr(row_text(&c.grid, 7), "text 3") && strstr(row_text(&c.grid, 8), "F2 goes back"), "%s",
+          row_text(&c.grid, 7));
+    chat_finish(&c);
+}
+
 /* 'u' for each underlined cell of a row, '.' for the others. */
 static const char *row_underlined(const struct ui_grid *g, int32_t row)
 {
