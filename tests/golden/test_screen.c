@@ -5,6 +5,7 @@
 
 #include "app/term/term.h"
 #include "app/ui/screen.h"
+#include "app/ui/view_compare.h"
 
 /* Whole screens, drawn by the views into a terminal made of memory and compared with files in
  * tests/golden/screen: the text, then a letter per cell for its style. Each scene is drawn at three sizes.
@@ -323,6 +324,41 @@ static void set_device(struct screen *s)
     v->segments[v->n_segments++ - 1] = memory;
 }
 
+static struct view_compare pair;
+
+/* Two answers that part after some words; one has thought before. */
+static void set_compare(struct screen *s)
+{
+    static const char a[] = "Because air scatters short waves more strongly than long ones, as molecules are much smaller "
+                            "than a wavelength.\n\nThis is Rayleigh scattering: blue is scattered six times as much as red.";
+    static const char b[] = "Because air scatters short waves most: 日本語 too. The sky is not violet because the sun sends "
+                            "less of it.";
+    set_conversation(s);
+    pair = (struct view_compare){
+        .prompt = "why is the sky blue?",
+        .sides = { { "1  Q4_K_M", "24 tokens, 41.2 tok/s", a, sizeof a - 1, 38, 0 },
+                   { "2  Q8_0", "22 tokens, 24.0 tok/s, cut", b, sizeof b - 1, 38, 412 } },
+        .lines = { "first difference at token 7 · same choice 92 % · KL from Q8_0 0.0132 (0.0100 to 0.0171)",
+                   "Q4_K_M is 1.72 times as fast and takes 620 MB less",
+                   "found better: Q4_K_M 1, Q8_0 3, neither 2" } };
+    s->overlay = &view_compare;
+    s->overlay_self = &pair;
+}
+
+/* Models were switched while the answer is written. */
+static void set_brief(struct screen *s)
+{
+    set_streaming(s);
+    for (int i = 0; i < 2; i++) {
+        struct view_message *m = add_message(s, i ? VIEW_MESSAGE_WARNING : VIEW_MESSAGE_NOTICE, NULL,
+                                             i ? "The device is lost." : "coder-Q4_K_M (Q4_K_M) answers from here on, "
+                                             "after 8.6 s; it reads the chat and goes on.");
+        m->label = i ? "Device" : "Model";
+        m->hint = "Alt+Z or /model - goes back";
+        m->brief = true;
+    }
+}
+
 static const struct scene scenes[] = {
     { "empty", set_empty },         { "conversation", set_conversation }, { "scrolled", set_top },
     { "thinking", set_thinking },   { "unfolded", set_unfolded },         { "streaming", set_streaming },
@@ -330,6 +366,7 @@ static const struct scene scenes[] = {
     { "help", set_help },           { "prompt", set_prompt },             { "confirm", set_confirm },
     { "context", set_context },     { "context_last", set_context_last }, { "figures", set_figures },
     { "left_out", set_left_out },   { "repeating", set_repeating },       { "device", set_device },
+    { "compare", set_compare },     { "brief", set_brief },
 };
 
 /* ---- drawing and comparing ------------------------------------------------------------------------ */
