@@ -78,6 +78,8 @@ enum compare_state { COMPARE_NONE, COMPARE_OPENING, COMPARE_ANSWERING, COMPARE_J
 /* Of the answers as they are shown. */
 enum compare_verdict { COMPARE_UNSAID, COMPARE_LEFT, COMPARE_RIGHT, COMPARE_NEITHER };
 
+enum { COMPARE_LINES = 3 };
+
 struct chat_compare {
     enum compare_state state;
     uint64_t request;
@@ -92,7 +94,7 @@ struct chat_compare {
         uint64_t needed_bytes, file_bytes;    /* 0: not known */
         struct think think;
         struct buf text, thoughts;
-        int32_t n_tokens, n_read, n_to_read;
+        int32_t n_tokens, n_thoughts, n_read, n_to_read;
         bool is_over;
     } sides[PORT_SIDES];
     struct port_compared result;      /* in COMPARE_DONE */
@@ -218,10 +220,10 @@ void chat_compare_keep(struct chat *c, bool right);               /* that level 
 /* As it is shown, left and right. */
 struct chat_compare_texts {
     char labels[PORT_SIDES][32], status[PORT_SIDES][64];
-    const struct buf *texts[PORT_SIDES];
-    size_t n_thoughts[PORT_SIDES];    /* bytes that were thought before */
+    const struct buf *texts[PORT_SIDES];    /* while there is none: thoughts */
+    int32_t n_thoughts[PORT_SIDES];   /* tokens that were thought before the text */
     size_t n_common;                  /* bytes that both texts begin with */
-    char lines[3][PORT_TEXT_BYTES];   /* what it comes to; "" for fewer */
+    char lines[COMPARE_LINES][ERR_TEXT_BYTES];    /* what it comes to; "" for fewer */
 };
 void chat_compare_texts(const struct chat *c, struct chat_compare_texts *out);
 /* After an error (ERR_IO, ERR_FORMAT, ERR_NOMEM) the old prompt still holds. */

@@ -3,7 +3,8 @@
  *
  *   NONE --begin--> OPENING --both are there--> ANSWERING --both are through--> JUDGING --> DONE, or FAILED
  *
- * Blind: which side is which is drawn by lot, and told when the person has said which answer is better. */
+ * Blind: which side is which is drawn by lot, and told when the person has said which answer is better. The left one has
+ * the first turn, so that who comes first tells nothing. */
 #include "app/chat/chat_impl.h"
 
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { COMPARE_PREDICT = 400 };
+enum { COMPARE_PREDICT = 400, COMPARE_PREDICT_THINKING = 2000 };
 
 static void forget_answers(struct chat_compare *x)
 {
@@ -20,7 +21,7 @@ static void forget_answers(struct chat_compare *x)
         think_finish(&s->think);
         buf_finish(&s->text);
         buf_finish(&s->thoughts);
-        s->n_tokens = s->n_read = s->n_to_read = 0;
+        s->n_tokens = s->n_thoughts = s->n_read = s->n_to_read = 0;
         s->is_over = false;
     }
     x->verdict = COMPARE_UNSAID;
@@ -71,21 +72,16 @@ static void set_side(struct compare_side *s, const char *level, const char *path
     s->file_bytes = row ? row->file_bytes : 0;
 }
 
-/* The one in use against the row. True: the row is the better of the two. */
-static bool set_sides(struct chat *c, const struct port_level *row)
+/* The one in use against the row. */
+static void set_sides(struct chat *c, const struct port_level *row)
 {
     struct chat_compare *x = &c->compare;
-    const struct port_level *here = NULL;
-    char other[PORT_PATH_BYTES];
-    for (int32_t i = 0; c->levels && i < c->levels->n; i++)
-        if (c->levels->rows[i].is_here && strcmp(c->levels->rows[i].path, c->model->path) == 0)
-            here = &c->levels->rows[i];
-    snprintf(other, sizeof other, "%s", x->sides[1].path);
-    if (strcmp(other, row->path) != 0 || strcmp(x->sides[0].path, c->model->path) != 0)
+    const struct port_level *here = chat_level_in_use(c);
+    if (strcmp(x->sides[1].path, row->path) != 0 || strcmp(x->sides[0].path, c->model->path) != 0)
         memset(x->won, 0, sizeof x->won);    /* another pair */
     set_side(&x->sides[0], here ? here->level : c->model->level, c->model->path, here);
     set_side(&x->sides[1], row->level, row->path, row);
-    return here && row < here;    /* the best come first */
+    x->base = here && row < here;    /* the best come first */
 }
 
 static bool may_begin(struct chat *c, const struct port_level *row)
@@ -102,33 +98,38 @@ static bool may_begin(struct chat *c, const struct port_level *row)
         refuse(c, "F2 lists levels, and makes them", text);
         return false;
     }
-    if (row->is_priced && c->stats.available_bytes > 0 && row->needed_bytes > c->stats.available_bytes) {
-        chat_size_text(row->needed_bytes - c->stats.available_bytes, lack, sizeof lack);
+    /* The weights are most of it; where a device has them is its own business. */
+    bool on_device = c->stats.n_device_layers > 0;
+    if (!on_device && c->stats.available_bytes > 0 && row->file_bytes > c->stats.available_bytes) {
+        chat_size_text(row->file_bytes - c->stats.available_bytes, lack, sizeof lack);
         snprintf(text, sizeof text, "%s does not fit into memory beside %s: it is %s short.", row->level, c->model->level,
                  lack);
-        refuse(c, "a smaller context (/ctx) or level takes less", text);
+        refuse(c, "a smaller level takes less", text);
         return false;
     }
     return true;
 }
 
-static bool ask(struct chat *c, const struct port_level *row)
+static bool ask(struct chat *c, const struct port_level *row, const char *question)
 {
     struct chat_compare *x = &c->compare;
     struct transcript_prompt prompt;
     struct port_request request;
     chat_system_refresh(c);
     chat_fill_request(c, &request);
+    bool thinks = c->model->think_open[0] && c->think_mode != THINK_OFF;
     if (request.generate.n_predict <= 0)
-        request.generate.n_predict = COMPARE_PREDICT;
-    bool ok = make_prompt(c, buf_text(&x->prompt), &prompt);
+        request.generate.n_predict = thinks ? COMPARE_PREDICT_THINKING : COMPARE_PREDICT;
+    bool ok = make_prompt(c, question, &prompt);
     request.messages = prompt.messages;
     request.n_messages = prompt.n_messages;
-    bool other_is_better = set_sides(c, row);
-    ok = ok && c->port.compare(c->port.self, &request, row->path, other_is_better);
+    set_sides(c, row);
+    struct port_pair pair = { .base = x->base, .first = x->left };
+    for (int i = 0; i < PORT_SIDES; i++)
+        snprintf(pair.paths[i], sizeof pair.paths[i], "%s", x->sides[i].path);
+    ok = ok && c->port.compare(c->port.self, &request, &pair);
     transcript_prompt_finish(&prompt);
     x->request = request.id;
-    x->base = other_is_better;
     return ok;
 }
 
@@ -145,15 +146,11 @@ bool chat_compare_begin(struct chat *c, const struct port_level *row, const char
     }
     chat_compare_stop(c);
     forget_answers(x);
-    buf_clear(&x->prompt);
-    if (typed)
-        buf_add_text(&x->prompt, question);
-    bool ok = ask(c, row);
     x->blind = blind;
     /* Digits of a clock are lot enough. */
     x->left = blind && ((uint64_t)(c->port.now_s(c->port.self) * 1e6) * 0x9E3779B97F4A7C15u) >> 63;
-    if (ok && !typed)
-        ok = buf_add_text(&x->prompt, buf_text(&last->text));
+    buf_clear(&x->prompt);
+    bool ok = buf_add_text(&x->prompt, typed ? question : buf_text(&last->text)) && ask(c, row, typed ? question : "");
     x->state = ok ? COMPARE_OPENING : COMPARE_NONE;
     if (!ok)
         chat_no_memory(c);
@@ -180,8 +177,11 @@ void chat_compare_stop(struct chat *c)
 
 void chat_compare_enough(struct chat *c)
 {
-    if (c->compare.state == COMPARE_ANSWERING)
-        c->port.end_answers(c->port.self, c->compare.request);
+    if (c->compare.state != COMPARE_ANSWERING)
+        return;
+    c->port.end_answers(c->port.self, c->compare.request);
+    c->compare.state = COMPARE_JUDGING;    /* though some tokens may be on their way */
+    c->version++;
 }
 
 /* ---- what comes ------------------------------------------------------------------------------------ */
@@ -194,8 +194,10 @@ static void take_event(struct chat_compare *x, const struct mail *mail)
         s->n_read = ev->n_done;
         s->n_to_read = ev->n_total;
     } else if (ev->kind == EVENT_TOKEN) {
-        x->state = COMPARE_ANSWERING;
+        if (x->state == COMPARE_OPENING)
+            x->state = COMPARE_ANSWERING;
         s->n_tokens += ev->token >= 0;
+        s->n_thoughts += think_is_inside(&s->think);
         think_feed(&s->think, ev->text, (size_t)ev->n_text, &s->thoughts, &s->text);
     } else {
         think_end(&s->think, &s->thoughts, &s->text);
@@ -254,6 +256,8 @@ void chat_compare_keep(struct chat *c, bool right)
 {
     struct chat_compare *x = &c->compare;
     char path[PORT_PATH_BYTES];
+    if (x->state != COMPARE_DONE || chat_compare_is_hidden(c))
+        return;
     snprintf(path, sizeof path, "%s", x->sides[right ? !x->left : x->left].path);
     chat_compare_stop(c);
     if (path[0] && !(c->model && strcmp(c->model->path, path) == 0))
@@ -268,7 +272,10 @@ static void write_status(const struct chat *c, int shown, char *out, size_t n_by
     int i = shown ? !x->left : x->left;
     const struct compare_side *s = &x->sides[i];
     double speed = x->result.sides[i].answer_per_s;
-    if (x->state == COMPARE_DONE && !chat_compare_is_hidden(c) && speed > 0)
+    bool begun = x->sides[0].n_tokens > 0 && x->sides[1].n_tokens > 0;
+    if (chat_compare_is_hidden(c) && !begun)
+        out[0] = '\0';    /* one of them may know the chat already */
+    else if (x->state == COMPARE_DONE && !chat_compare_is_hidden(c) && speed > 0)
         snprintf(out, n_bytes, "%d tokens, %.1f tok/s%s", x->result.sides[i].n_tokens, speed,
                  x->result.sides[i].is_whole ? "" : ", cut");
     else if (s->n_tokens > 0)
@@ -296,17 +303,17 @@ static void write_difference(const struct chat_compare *x, char *out, size_t n_b
     char where[64] = "the same to the end", interval[48];
     if (r->differ)
         snprintf(where, sizeof where, "first difference at token %d", r->n_same + 1);
-    else if (r->sides[0].n_tokens != r->sides[1].n_tokens)
-        snprintf(where, sizeof where, "the same for %d tokens", r->n_same);
+    else if (!r->sides[0].is_whole || !r->sides[1].is_whole)
+        snprintf(where, sizeof where, "the same as far as they go, %d tokens", r->n_same);
     int n = snprintf(out, n_bytes, "%s", where);
     if (r->n_judged == 0 || n < 0 || (size_t)n >= n_bytes)
         return;
     if (r->kl_low < r->kl_high)
         snprintf(interval, sizeof interval, "%.4f to %.4f", r->kl_low, r->kl_high);
     else    /* too few for one */
-        snprintf(interval, sizeof interval, "%d tokens", r->n_judged);
-    snprintf(out + n, n_bytes - (size_t)n, " · same choice %.0f %% · KL from %s %.4f (%s)", 100 * r->same_top,
-             x->sides[x->base].level, r->kl, interval);
+        snprintf(interval, sizeof interval, "%d places", r->n_judged);
+    snprintf(out + n, n_bytes - (size_t)n, " · same first choice %.1f %% · KL from %s %.4f (%s)",
+             100 * r->same_top, x->sides[x->base].level, r->kl, interval);
 }
 
 /* The faster one first: "Q4_K_M is 1.7 times as fast and takes 1.05 GB less". */
@@ -322,6 +329,11 @@ static void write_gain(const struct chat_compare *x, char *out, size_t n_bytes)
     out[0] = '\0';
     if (a <= 0 || b <= 0)
         return;
+    if (r->sides[0].n_device_layers != r->sides[1].n_device_layers) {
+        snprintf(out, n_bytes, "computed in different places: %s has %d layers on the device, %s %d", x->sides[0].level,
+                 r->sides[0].n_device_layers, x->sides[1].level, r->sides[1].n_device_layers);
+        return;
+    }
     chat_size_text(mine > other ? mine - other : other - mine, size, sizeof size);
     int n = snprintf(out, n_bytes, "%s is %.2f times as fast", f->level, fast ? b / a : a / b);
     if (mine > 0 && other > 0 && mine != other && n > 0 && (size_t)n < n_bytes)
@@ -347,8 +359,8 @@ void chat_compare_texts(const struct chat *c, struct chat_compare_texts *out)
             snprintf(out->labels[k], sizeof out->labels[k], "%d", k + 1);
         else
             snprintf(out->labels[k], sizeof out->labels[k], "%d  %s", k + 1, s->level);
-        out->texts[k] = &s->text;
-        out->n_thoughts[k] = s->thoughts.n_bytes;
+        out->texts[k] = s->text.n_bytes > 0 ? &s->text : &s->thoughts;
+        out->n_thoughts[k] = s->n_thoughts;
         write_status(c, k, out->status[k], sizeof out->status[k]);
     }
     if (x->state == COMPARE_FAILED)
@@ -391,7 +403,9 @@ void chat_compare(struct chat *c, const char *argument)
 void chat_compare_named(struct chat *c, const struct port_level *row)
 {
     char *question = strdup(buf_text(&c->compare.prompt));
-    if (question && chat_compare_begin(c, row, question, c->compare.blind))
+    if (!question)
+        chat_no_memory(c);
+    else if (chat_compare_begin(c, row, question, c->compare.blind))
         c->port.show(c->port.self, PANEL_COMPARE);
     free(question);
 }

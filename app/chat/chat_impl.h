@@ -43,6 +43,8 @@ void chat_context_forget(struct chat *c);
 void chat_take_levels(struct chat *c, struct port_levels *levels);
 void chat_take_measured(struct chat *c, const struct mail *mail);
 void chat_level_wish(struct chat *c, const char *name, enum level_wish wish);
+/* NULL: it is not known yet, or none of them. */
+const struct port_level *chat_level_in_use(const struct chat *c);
 
 /* chat_compare.c */
 void chat_take_compare(struct chat *c, const struct mail *mail);

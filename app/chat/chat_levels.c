@@ -20,6 +20,14 @@ static bool is_in_use(const struct chat *c, const struct port_level *row)
     return c->model && row->is_here && strcmp(row->path, c->model->path) == 0;
 }
 
+const struct port_level *chat_level_in_use(const struct chat *c)
+{
+    for (int32_t i = 0; c->levels && i < c->levels->n; i++)
+        if (is_in_use(c, &c->levels->rows[i]))
+            return &c->levels->rows[i];
+    return NULL;
+}
+
 static bool is_parked(const struct chat *c, const struct port_level *row)
 {
     for (int32_t i = 0; c->model && i < c->model->n_parked; i++)

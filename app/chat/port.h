@@ -118,13 +118,20 @@ struct port_counts {
 
 enum { PORT_SIDES = 2 };
 
-/* Two levels that answered one prompt: side 0 is the one in use, side 1 the other. Fields as in struct beside_result
- * (app/measure/beside.h). */
+/* Two levels that are to answer one prompt: side 0 is the one in use, side 1 the other. */
+struct port_pair {
+    char paths[PORT_SIDES][PORT_PATH_BYTES];
+    int32_t base;                  /* the better level, which KL is measured from */
+    int32_t first;                 /* has the first turn */
+};
+
+/* What came of it. Fields as in struct beside_result (app/measure/beside.h). */
 struct port_compared {
     struct {
         int32_t n_tokens;
-        double prompt_per_s, first_s, answer_per_s;
+        double answer_per_s;
         bool is_whole;
+        int32_t n_device_layers;   /* where it computed */
     } sides[PORT_SIDES];
     int32_t n_same, n_judged;
     bool differ;
@@ -228,10 +235,9 @@ struct port {
     void (*stop_making)(void *self);
     /* Measures a level, against the file base ("": speed alone), while nobody asks for an answer. MAIL_MEASURED */
     bool (*measure)(void *self, uint64_t id, const char *path, const char *base);
-    /* The model in use and the level at path answer side by side, while nobody asks for an answer. Of the request count
-     * the messages, enable_thinking and generate, whose n_predict is above 0. other_is_better: KL is that of the one in
-     * use from the other. */
-    bool (*compare)(void *self, const struct port_request *request, const char *path, bool other_is_better);
+    /* Two levels answer side by side, while nobody asks for an answer. Of the request count the messages, enable_thinking
+     * and generate, whose n_predict is above 0. */
+    bool (*compare)(void *self, const struct port_request *request, const struct port_pair *pair);
     void (*end_answers)(void *self, uint64_t id);       /* of a comparison: what is there is judged */
     void (*stop_aside)(void *self, uint64_t id);        /* a measure or a comparison */
     bool (*answer)(void *self, const struct port_request *request);

@@ -109,7 +109,8 @@ static bool run_stop(struct chat *c, const char *argument)
         c->port.stop_making(c->port.self);
     else if (c->measuring[0] && !chat_is_busy(c))
         c->port.stop_aside(c->port.self, c->measure_request);
-    chat_compare_stop(c);
+    if (chat_compare_is_busy(c))
+        chat_compare_stop(c);
     chat_stop(c);
     return true;
 }

@@ -12,8 +12,14 @@
 
 static void update_choice(struct full *f)
 {
-    const struct chat *c = &f->talk->chat;
+    struct chat *c = &f->talk->chat;
     int32_t n = 0;
+    if (c->model && strcmp(f->levels_asked, c->model->path) != 0) {    /* it came since */
+        snprintf(f->levels_asked, sizeof f->levels_asked, "%s", c->model->path);
+        snprintf(f->models_summary, sizeof f->models_summary, "with %s, which is in use", c->model->level);
+        f->models.summary = f->models_summary;
+        chat_want_levels(c);
+    }
     for (int32_t i = 0; c->levels && i < c->levels->n; i++) {
         const struct port_level *row = &c->levels->rows[i];
         struct full_model_text *t = &f->model_texts[n];
@@ -40,17 +46,14 @@ void full_compare_open_choice(struct full *f)
     f->model_texts = calloc(PORT_LEVELS, sizeof *f->model_texts);
     if (!f->model_rows || !f->model_texts)
         return;
-    const char *level = f->talk->chat.model ? f->talk->chat.model->level : "";
-    snprintf(f->models_summary, sizeof f->models_summary, "with %s, which is in use", level);
+    f->levels_asked[0] = '\0';
     f->models = (struct view_list){
         .title = "Compare",
-        .summary = level[0] ? f->models_summary : NULL,
         .columns = { { "Level", false, 0 }, { "Size", true, 0 }, { "Bits", true, 4 }, { "Memory", true, 2 },
                      { "Tok/s", true, 1 }, { "KL", true, 3 } },
         .n_columns = 6,
         .footer = "Enter answers with both · F6 the same, blind",
     };
-    chat_want_levels(&f->talk->chat);
     update_choice(f);
     f->screen.overlay = &view_list;
     f->screen.overlay_self = &f->models;
@@ -86,9 +89,11 @@ static void update_answers(struct full *f)
         v->sides[i].status = t->status[i];
         v->sides[i].text = buf_text(t->texts[i]);
         v->sides[i].n_text = t->texts[i]->n_bytes;
-        v->sides[i].n_common = t->n_common;
+        v->sides[i].n_common = t->texts[i] == &c->compare.sides[0].text || t->texts[i] == &c->compare.sides[1].text
+                                   ? t->n_common : t->texts[i]->n_bytes;    /* thoughts, quietly */
         v->sides[i].n_thoughts = t->n_thoughts[i];
     }
+    _Static_assert((int)VIEW_COMPARE_LINES == (int)COMPARE_LINES, "lines");
     for (int i = 0; i < VIEW_COMPARE_LINES; i++)
         v->lines[i] = t->lines[i];
 }
@@ -101,28 +106,31 @@ void full_compare_open(struct full *f)
     f->screen.overlay_self = &f->compare;
 }
 
-static void say(struct full *f, enum ui_action action)
+static void keep(struct full *f, bool right)
 {
     struct chat *c = &f->talk->chat;
-    if (c->compare.state == COMPARE_DONE && chat_compare_is_hidden(c)) {
-        chat_compare_say(c, action == UI_ACT_FIRST ? COMPARE_LEFT : action == UI_ACT_SECOND ? COMPARE_RIGHT
-                                                                                          : COMPARE_NEITHER);
-    } else if (!chat_compare_is_hidden(c) && action != UI_ACT_THIRD) {
-        bool right = action == UI_ACT_SECOND;
-        full_panel_close(f);
-        chat_compare_keep(c, right);
-    }
+    if (c->compare.state != COMPARE_DONE || chat_compare_is_hidden(c))
+        return;
+    full_panel_close(f);
+    chat_compare_keep(c, right);
 }
 
 void full_compare_action(struct full *f, enum ui_action action)
 {
     struct chat *c = &f->talk->chat;
-    if (action == UI_ACT_FIRST || action == UI_ACT_SECOND || action == UI_ACT_THIRD)
-        say(f, action);
-    else if (action == UI_ACT_ACCEPT)
-        chat_compare_enough(c);
-    else if (action == UI_ACT_NEXT && !chat_compare_is_busy(c))
-        full_panel_open(f, FULL_COMPARE_NEXT);
+    switch (action) {
+    case UI_ACT_FIRST: chat_compare_say(c, COMPARE_LEFT); break;
+    case UI_ACT_SECOND: chat_compare_say(c, COMPARE_RIGHT); break;
+    case UI_ACT_THIRD: chat_compare_say(c, COMPARE_NEITHER); break;
+    case UI_ACT_KEEP_LEFT: keep(f, false); break;
+    case UI_ACT_KEEP_RIGHT: keep(f, true); break;
+    case UI_ACT_ACCEPT: chat_compare_enough(c); break;
+    case UI_ACT_NEXT:
+        if (!chat_compare_is_busy(c))
+            full_panel_open(f, FULL_COMPARE_NEXT);
+        break;
+    default: break;
+    }
 }
 
 /* ---- the next question ----------------------------------------------------------------------------- */
@@ -144,6 +152,10 @@ void full_compare_open_next(struct full *f)
 void full_compare_accept_next(struct full *f)
 {
     char *question = strdup(editor_text(f->system_editor));
+    if (question && question[strspn(question, " \t")] == '\0') {
+        free(question);
+        return;
+    }
     bool begun = question && chat_compare_again(&f->talk->chat, question);
     if (begun)
         full_panel_open(f, FULL_COMPARE);

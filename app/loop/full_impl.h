@@ -72,6 +72,7 @@ struct full {
     struct full_model_text *model_texts;
     char model_detail[PATHS_BYTES + 2 * MODEL_ROW_TEXT_BYTES + PORT_TEXT_BYTES];
     char models_summary[128];
+    char levels_asked[PORT_PATH_BYTES];    /* the model whose levels were asked for */
     uint64_t fetch_start_ms, fetch_start_bytes;
     struct view_text text;
     struct view_help help;

@@ -479,6 +479,8 @@ void full_panel_action(struct full *f, enum ui_action action)
     if (action == UI_ACT_CLOSE && f->panel == FULL_CONTEXT) {
         full_panel_close(f);
         chat_make_room(&f->talk->chat, ROOM_STOP);
+    } else if (action == UI_ACT_CLOSE && f->panel == FULL_COMPARE_NEXT) {
+        full_panel_open(f, FULL_COMPARE);
     } else if (action == UI_ACT_CLOSE && f->panel == FULL_COMPARE) {
         full_panel_close(f);
         chat_compare_stop(&f->talk->chat);

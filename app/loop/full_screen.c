@@ -249,6 +249,7 @@ static void take_event(struct full *f, const struct term_event *event)
     switch (event->kind) {
     case TERM_EVENT_KEY:
         f->interrupted = f->forgetting = false;
+        full_panel_update(f);    /* what it shows may be gone since the last frame */
         take_action(f, screen_key(&f->screen, &event->key), was_interrupted, was_forgetting);
         break;
     case TERM_EVENT_PASTE:

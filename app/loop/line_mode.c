@@ -220,15 +220,17 @@ static void put_comparison(struct line_mode *l)
             putchar('\n');
         }
     }
-    for (int i = 0; i < 3; i++)
+    if (x->state == COMPARE_FAILED)
+        put_text(l, "Not compared: ");
+    for (int i = 0; i < COMPARE_LINES; i++)
         if (texts.lines[i][0]) {
             put_text(l, texts.lines[i]);
             putchar('\n');
         }
-    if (!told)
+    if (!told && x->state == COMPARE_DONE)
         puts("/better 1, 2 or 3 says it.");
     l->compared = x->request;
-    l->told = told;
+    l->told = told || x->state == COMPARE_FAILED;
 }
 
 /* What a line asked for and a person need not wait for. */
@@ -442,7 +444,7 @@ static void front_show(void *self, enum port_panel panel)
         l->ask_context = true;    /* the end of the answer is still to be written */
         break;
     case PANEL_COMPARE:
-        if (l->talk->chat.compare.state == COMPARE_NONE)
+        if (!chat_compare_is_busy(&l->talk->chat))
             puts("/compare needs the LEVEL to compare with; /level lists them.");
         break;
     }

@@ -83,9 +83,9 @@ static bool port_measure(void *self, uint64_t id, const char *path, const char *
     return worker_measure(((struct talk *)self)->worker, id, path, base);
 }
 
-static bool port_compare(void *self, const struct port_request *request, const char *path, bool other_is_better)
+static bool port_compare(void *self, const struct port_request *request, const struct port_pair *pair)
 {
-    return worker_compare(((struct talk *)self)->worker, request, path, other_is_better);
+    return worker_compare(((struct talk *)self)->worker, request, pair);
 }
 
 static void port_end_answers(void *self, uint64_t id)

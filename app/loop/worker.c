@@ -95,11 +95,10 @@ static void cancel_aside(struct worker *w)
 /* Under lock: ends what is done only because nobody asks for anything. */
 static void cancel_idle(struct worker *w)
 {
-    if (!w->idle)
-        return;
-    if (w->cancellable)
+    if (w->idle == IDLE_CHAT && w->cancellable)
         session_cancel(w->cancellable);
-    cancel_aside(w);
+    if (w->idle == IDLE_ASIDE)
+        cancel_aside(w);
 }
 
 /* Takes the job; false when there was no memory for it or its parts. */
@@ -182,11 +181,11 @@ bool worker_is_wanted(struct worker *w)
     return wanted;
 }
 
-bool worker_begin_idle(struct worker *w)
+bool worker_begin_idle(struct worker *w, bool aside)
 {
     pthread_mutex_lock(&w->lock);
-    w->idle = !w->first && !w->loaded && !w->quit;
-    bool begun = w->idle;
+    bool begun = !w->first && !w->loaded && !w->quit;
+    w->idle = !begun ? IDLE_NOT : aside ? IDLE_ASIDE : IDLE_CHAT;
     pthread_mutex_unlock(&w->lock);
     return begun;
 }
@@ -194,7 +193,7 @@ bool worker_begin_idle(struct worker *w)
 void worker_end_idle(struct worker *w)
 {
     pthread_mutex_lock(&w->lock);
-    w->idle = false;
+    w->idle = IDLE_NOT;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -362,7 +361,7 @@ static void do_session(struct worker *w, const struct job *j)
 static void measure_passes(struct worker *w)
 {
     struct err ignored;    /* without costs there are no drafts, and session_stats() says why */
-    if (!w->unmeasured || !worker_begin_idle(w))
+    if (!w->unmeasured || !worker_begin_idle(w, false))
         return;
     w->unmeasured = session_measure_passes(w->here.session, MEASURE_MS, false, &ignored) == ERR_CANCELLED;
     worker_end_idle(w);
@@ -492,6 +491,7 @@ void worker_stop(struct worker *w)
     worker_cancel(w, UINT64_MAX);
     pthread_mutex_lock(&w->lock);
     w->quit = true;
+    atomic_store(&w->aside.cancel, true);
     cancel_idle(w);
     cancel_aside(w);
     pthread_cond_signal(&w->wake);
@@ -550,30 +550,40 @@ bool worker_measure(struct worker *w, uint64_t id, const char *path, const char 
     return push(w, j, j && (j->path = strdup(path)));
 }
 
-bool worker_compare(struct worker *w, const struct port_request *request, const char *path, bool other_is_better)
+bool worker_compare(struct worker *w, const struct port_request *request, const struct port_pair *pair)
 {
     struct job *j = new_job(JOB_COMPARE, request->id);
     struct port_prompt prompt = { request->messages, request->n_messages };
-    bool ok = j && add_prompts(j, &prompt, 1) && (j->path = strdup(path));
+    bool ok = j && add_prompts(j, &prompt, 1);
     if (ok) {
         j->request = *request;
         j->enable_thinking = request->enable_thinking;
-        j->other_is_better = other_is_better;
+        j->pair = *pair;
     }
     return push(w, j, ok);
 }
 
+/* Ids are those of what came before, too: they never fall. */
+static void raise_to(_Atomic uint64_t *at, uint64_t id)
+{
+    uint64_t seen = atomic_load(at);
+    while (seen < id && !atomic_compare_exchange_weak(at, &seen, id))
+        ;
+}
+
 void worker_end_answers(struct worker *w, uint64_t id)
 {
-    atomic_store(&w->answers_ended, id);
+    raise_to(&w->answers_ended, id);
 }
 
 void worker_stop_aside(struct worker *w, uint64_t id)
 {
-    atomic_store(&w->aside_stopped, id);
+    raise_to(&w->aside_stopped, id);
     pthread_mutex_lock(&w->lock);
-    if (w->aside.id <= id)
+    if (w->aside.id <= id) {
+        atomic_store(&w->aside.cancel, true);
         cancel_aside(w);
+    }
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -625,9 +635,7 @@ bool worker_want_stats(struct worker *w)
 
 void worker_cancel(struct worker *w, uint64_t id)
 {
-    uint64_t seen = atomic_load(&w->cancelled);
-    while (seen < id && !atomic_compare_exchange_weak(&w->cancelled, &seen, id))
-        ;
+    raise_to(&w->cancelled, id);
     pthread_mutex_lock(&w->lock);
     if (w->cancellable)
         session_cancel(w->cancellable);

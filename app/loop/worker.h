@@ -39,7 +39,7 @@ bool worker_want_levels(struct worker *w);
 /* base NULL: none. MAIL_MEASURED, or MAIL_NOT_MEASURED. */
 bool worker_measure(struct worker *w, uint64_t id, const char *path, const char *base);
 /* The messages, enable_thinking and generate of the request count. MAIL_COMPARED, or MAIL_NOT_COMPARED. */
-bool worker_compare(struct worker *w, const struct port_request *request, const char *path, bool other_is_better);
+bool worker_compare(struct worker *w, const struct port_request *request, const struct port_pair *pair);
 void worker_end_answers(struct worker *w, uint64_t id);    /* of a comparison */
 /* Ends this measure or comparison and all before it. */
 void worker_stop_aside(struct worker *w, uint64_t id);

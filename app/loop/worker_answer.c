@@ -203,7 +203,7 @@ void worker_do_prepare(struct worker *w, const struct job *j)
     struct generate_options generate = { .n_predict = 0 };
     struct session_stats stats;
     struct err e;
-    if (!w->here.session || !worker_begin_idle(w))
+    if (!w->here.session || !worker_begin_idle(w, false))
         return;
     sampler_params_default(&generate.sampling);
     session_stats(w->here.session, &stats);

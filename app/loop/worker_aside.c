@@ -7,11 +7,21 @@
 
 void worker_begin_aside(struct worker *w, uint64_t id, enum mail_kind failure)
 {
-    worker_end_aside(w, "something else is measured");
+    worker_end_aside(w, "something else is begun");
     pthread_mutex_lock(&w->lock);
     w->aside.id = id;
+    atomic_store(&w->aside.cancel, w->quit || atomic_load(&w->aside_stopped) >= id);
     pthread_mutex_unlock(&w->lock);
     w->aside.failure = failure;
+}
+
+/* By this thread, so that a stop need not wait for all of it. */
+static enum err_code open_model(struct worker *w, const char *path, struct model **out, struct err *e)
+{
+    enum err_code rc = model_begin(out, w->eng, path, e);
+    if (rc == ERR_OK)
+        rc = model_load(*out, &w->aside.cancel, e);
+    return rc == ERR_OK ? model_start(*out, e) : rc;
 }
 
 enum err_code worker_take_aside(struct worker *w, int i, const char *path, int32_t n_ctx, struct err *e)
@@ -23,7 +33,7 @@ enum err_code worker_take_aside(struct worker *w, int i, const char *path, int32
                                        .kv_type_v = stats.kv_type_v, .keep_kv_type = true,
                                        .cache_ram_bytes = w->options.cache_ram_bytes };
     bool is_here = strcmp(path, model_info(w->here.model)->path) == 0;
-    enum err_code rc = is_here ? ERR_OK : model_open(&x->opened[i], w->eng, path, MODEL_RUN, e);
+    enum err_code rc = is_here ? ERR_OK : open_model(w, path, &x->opened[i], e);
     if (rc != ERR_OK)
         return rc;
     x->models[i] = is_here ? w->here.model : x->opened[i];
@@ -55,8 +65,10 @@ void worker_finish_aside(struct worker *w)
 
 void worker_fail_aside(struct worker *w, const struct err *e)
 {
+    struct err stopped = { 0 };
+    bool is_stop = e->code == ERR_CANCELLED && atomic_load(&w->aside_stopped) >= w->aside.id;
     worker_finish_aside(w);
-    worker_post_failure(w, w->aside.failure, w->aside.id, e);
+    worker_post_failure(w, w->aside.failure, w->aside.id, is_stop ? &stopped : e);
 }
 
 void worker_end_aside(struct worker *w, const char *why)

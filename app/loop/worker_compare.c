@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Two levels answer one prompt. Of what a person waits for nothing is lost: a job that comes meanwhile is done between
- * two steps. */
+/* Two levels answer one prompt. A job that comes meanwhile is done between two steps: it waits for the models to be
+ * there, then for a piece of a prompt at most. */
 #include "app/loop/worker_impl.h"
+
+#include <string.h>
 
 enum { COMPARE_ROOM = 32 };    /* tokens that an answer should have at least */
 
@@ -26,21 +28,22 @@ static enum err_code begin(struct worker *w, const struct job *j, struct token_l
     struct aside *x = &w->aside;
     struct generate_options generate = j->request.generate;
     int32_t n_ctx = 0;
-    if (!w->here.model)
-        return err_set(e, ERR_UNSUPPORTED, "no model yet");
+    if (!w->here.model || strcmp(model_info(w->here.model)->path, j->pair.paths[0]) != 0)
+        return err_set(e, ERR_UNSUPPORTED, "another model answers now");
     enum err_code rc = worker_render(w, &j->prompts[0], j->enable_thinking, tokens, prompt, e);
     if (rc == ERR_OK)
         rc = find_room(w, tokens->n, &generate.n_predict, &n_ctx, e);
     if (rc == ERR_OK)
-        rc = worker_take_aside(w, 0, model_info(w->here.model)->path, n_ctx, e);
+        rc = worker_take_aside(w, 0, j->pair.paths[0], n_ctx, e);
     if (rc == ERR_OK)
-        rc = worker_take_aside(w, 1, j->path, n_ctx, e);
+        rc = worker_take_aside(w, 1, j->pair.paths[1], n_ctx, e);
     if (rc == ERR_OK && !model_same_tokens(x->models[0], x->models[1]))
-        rc = err_set(e, ERR_FORMAT, "%s: has other tokens than %s", j->path, model_info(w->here.model)->path);
+        rc = err_set(e, ERR_FORMAT, "%s: has other tokens than the model in use", j->pair.paths[1]);
     if (rc != ERR_OK)
         return rc;
     generate.n_shared = prompt->n_shared;
-    const struct beside_options o = { .sessions = { x->sessions[0], x->sessions[1] }, .base = j->other_is_better,
+    const struct beside_options o = { .sessions = { x->sessions[0], x->sessions[1] }, .base = j->pair.base,
+                                      .first = j->pair.first,
                                       .n_vocab = model_info(w->here.model)->n_vocab, .prompt = tokens->ids,
                                       .n_prompt = tokens->n, .generate = generate };
     return beside_create(&x->b, &o, e);
@@ -75,10 +78,9 @@ static enum err_code post_result(struct worker *w, struct err *e)
                                    .kl_low = r.kl_low, .kl_high = r.kl_high, .same_top = r.same_top };
     for (int i = 0; i < PORT_SIDES; i++) {
         out->sides[i].n_tokens = r.sides[i].n_tokens;
-        out->sides[i].prompt_per_s = r.sides[i].prompt_per_s;
-        out->sides[i].first_s = r.sides[i].first_s;
         out->sides[i].answer_per_s = r.sides[i].answer_per_s;
         out->sides[i].is_whole = r.sides[i].is_whole;
+        out->sides[i].n_device_layers = model_info(w->aside.models[i])->n_device_layers;
     }
     mailbox_post(w->box, &mail);
     return ERR_OK;
@@ -99,9 +101,7 @@ void worker_compare_step(struct worker *w)
     }
     if (rc == ERR_OK && done)
         rc = post_result(w, &e);
-    if (rc == ERR_CANCELLED && atomic_load(&w->aside_stopped) >= x->id)
-        worker_end_aside(w, "");
-    else if (rc != ERR_OK)
+    if (rc != ERR_OK)
         worker_fail_aside(w, &e);
     else if (done)
         worker_finish_aside(w);

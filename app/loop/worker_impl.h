@@ -50,6 +50,7 @@ struct aside {
     struct measure *m;              /* one of these; both NULL: nothing is done */
     struct beside *b;
     uint64_t id;                    /* set under lock, like sessions */
+    atomic_bool cancel;             /* of a model that is opened for it; likewise */
     enum mail_kind failure;
     struct model *models[2], *opened[2];
     struct session *sessions[2];
@@ -73,7 +74,7 @@ struct job {
     uint64_t id;
     char *path;
     char base[PORT_PATH_BYTES];     /* of a measure; "": none */
-    bool other_is_better;           /* of a comparison */
+    struct port_pair pair;          /* of a comparison */
     struct port_session session;
     struct port_device device;
     struct port_request request;    /* of an answer; its messages are the first prompt */
@@ -82,6 +83,9 @@ struct job {
     int32_t n_prompts;
     int32_t enable_thinking;
 };
+
+/* What is done only while there is no job, and gives way to one: in the chat's session, or in those aside. */
+enum worker_idle { IDLE_NOT, IDLE_CHAT, IDLE_ASIDE };
 
 struct worker {
     struct engine *eng;
@@ -92,7 +96,7 @@ struct worker {
     struct job *first, **last;        /* under lock, like quit */
     bool quit;
     bool loaded;                      /* under lock: the loader is done */
-    bool idle;                        /* under lock: what is done is nobody's wish, and gives way to any job */
+    enum worker_idle idle;            /* under lock */
     struct session *cancellable;      /* under lock: the session, for the loop thread to cancel */
     _Atomic uint64_t cancelled;       /* answers up to this one are not wanted */
 
@@ -158,8 +162,9 @@ void worker_do_prepare(struct worker *w, const struct job *j);
 
 /* Whether somebody waits for what is only preparation to end. */
 bool worker_is_wanted(struct worker *w);
-/* Around what gives way. False: somebody waits, nothing is begun. From true on every new job cancels the session. */
-bool worker_begin_idle(struct worker *w);
+/* Around what gives way. False: somebody waits, nothing is begun. From true on every new job cancels the chat's session,
+ * or those aside. */
+bool worker_begin_idle(struct worker *w, bool aside);
 void worker_end_idle(struct worker *w);
 
 #endif

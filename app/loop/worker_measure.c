@@ -91,7 +91,7 @@ void worker_measure_step(struct worker *w)
     struct aside *x = &w->aside;
     struct err e;
     bool done = false;
-    if (!worker_begin_idle(w))
+    if (!worker_begin_idle(w, true))
         return;
     enum err_code rc = measure_step(x->m, &done, &e);
     worker_end_idle(w);

@@ -12,24 +12,25 @@
 
 enum { BESIDE_SLICE_BYTES = 64 << 20 };
 
+enum beside_phase { BESIDE_ANSWER, BESIDE_JUDGE, BESIDE_DONE };
+
 struct beside_side {
     struct session *session;
     int32_t *ids;                   /* [n_predict] said */
     int32_t n;
     bool is_over, is_whole;
-    int32_t n_evaluated;            /* of the prompt */
-    double first_ms, answer_ms;
+    double answer_ms;               /* after the first token */
     float *logits;                  /* [slice][n_vocab] */
 };
 
 struct beside {
     struct beside_side sides[BESIDE_SIDES];
     enum beside_phase phase;
-    int32_t n_vocab, base, n_predict;
+    int32_t n_vocab, base, first, n_predict;
     int32_t *prompt;
     int32_t n_prompt;
     int32_t slice;                  /* rows judged at once */
-    int32_t at, judging;            /* tokens judged; the side whose turn it is */
+    int32_t n_judge, at, judging;   /* places to be judged, judged; the side whose turn it is */
     struct scores scores;           /* of the side that is not the base */
 };
 
@@ -59,6 +60,7 @@ enum err_code beside_create(struct beside **out, const struct beside_options *o,
     b->slice = fit < 1 ? 1 : fit < COMPARISON_BATCH ? fit : COMPARISON_BATCH;
     b->n_vocab = o->n_vocab;
     b->base = o->base;
+    b->first = o->first;
     b->n_predict = o->generate.n_predict;
     b->n_prompt = o->n_prompt;
     b->prompt = malloc((size_t)o->n_prompt * sizeof *b->prompt);
@@ -105,16 +107,13 @@ static enum err_code step_side(struct beside *b, int i, struct beside_events *ou
     bool reads = s->n == 0;
     out->side = i;
     enum err_code rc = session_step(s->session, out->events, SESSION_EVENTS, &out->n, e);
-    double took = clock_ms() - start;
-    *(reads ? &s->first_ms : &s->answer_ms) += took;
+    s->answer_ms += reads ? 0 : clock_ms() - start;
     for (int32_t k = 0; rc == ERR_OK && k < out->n; k++) {
         const struct eng_event *ev = &out->events[k];
         if (ev->kind == EVENT_TOKEN && ev->token >= 0 && s->n < b->n_predict)
             s->ids[s->n++] = ev->token;
-        if (ev->kind == EVENT_DONE) {
-            s->n_evaluated = ev->timings.n_prompt - ev->timings.n_reused;
+        if (ev->kind == EVENT_DONE)
             rc = take_end(s, ev, e);
-        }
     }
     return rc;
 }
@@ -122,21 +121,19 @@ static enum err_code step_side(struct beside *b, int i, struct beside_events *ou
 static void begin_judging(struct beside *b)
 {
     struct beside_side *base = &b->sides[b->base];
-    b->scores.per_chunk = base->n;
+    b->n_judge = b->scores.per_chunk = base->n + base->is_whole;
     b->judging = 0;
-    b->phase = base->n > 0 ? BESIDE_JUDGE : BESIDE_DONE;
+    b->phase = b->n_judge > 0 ? BESIDE_JUDGE : BESIDE_DONE;
     for (int i = 0; i < BESIDE_SIDES; i++)
         b->sides[i].is_over = true;
 }
 
-/* The side that has said less; while prompts are read, the one that has not begun. */
+/* The side that has said less. */
 static enum err_code answer(struct beside *b, struct beside_events *out, struct err *e)
 {
     struct beside_side *s = b->sides;
-    int i = s[0].is_over || (!s[1].is_over && s[1].n < s[0].n);
+    int a = b->first, i = s[a].is_over || (!s[!a].is_over && s[!a].n < s[a].n) ? !a : a;
     enum err_code rc = step_side(b, i, out, e);
-    if (s[0].n > 0 && s[1].n > 0)
-        b->phase = BESIDE_ANSWER;
     if (rc == ERR_OK && s[0].is_over && s[1].is_over)
         begin_judging(b);
     return rc;
@@ -149,7 +146,8 @@ void beside_end_answers(struct beside *b)
     if (b->phase > BESIDE_ANSWER)
         return;
     for (int i = 0; i < BESIDE_SIDES; i++) {
-        session_cancel(b->sides[i].session);
+        if (session_busy(b->sides[i].session))    /* an idle one would keep the cancel for what is judged */
+            session_cancel(b->sides[i].session);
         while (session_busy(b->sides[i].session) && step_side(b, i, &rest, &ignored) == ERR_OK)
             ;
     }
@@ -158,7 +156,7 @@ void beside_end_answers(struct beside *b)
 
 /* ---- judging -------------------------------------------------------------------------------------- */
 
-/* The row after each token but the last, from the end of the prompt on. */
+/* The rows before n tokens of the base's answer, or its end, from place `at` on. */
 static enum err_code read_slice(struct beside *b, struct beside_side *s, int32_t n, struct err *e)
 {
     const int32_t *ids = b->sides[b->base].ids;
@@ -181,7 +179,7 @@ static enum err_code read_slice(struct beside *b, struct beside_side *s, int32_t
 static enum err_code judge(struct beside *b, struct err *e)
 {
     const struct beside_side *base = &b->sides[b->base], *other = &b->sides[1 - b->base];
-    int32_t n = base->n - b->at < b->slice ? base->n - b->at : b->slice;
+    int32_t n = b->n_judge - b->at < b->slice ? b->n_judge - b->at : b->slice;
     enum err_code rc = read_slice(b, &b->sides[b->judging], n, e);
     if (rc != ERR_OK || ++b->judging < BESIDE_SIDES)
         return rc;
@@ -189,11 +187,12 @@ static enum err_code judge(struct beside *b, struct err *e)
         struct score_row rows[2];
         score_row(&rows[0], base->logits + (size_t)i * (size_t)b->n_vocab, b->n_vocab);
         score_row(&rows[1], other->logits + (size_t)i * (size_t)b->n_vocab, b->n_vocab);
-        rc = scores_add(&b->scores, &rows[1], &rows[0], -INFINITY, base->ids[b->at + i], e);
+        bool ends = b->at + i == base->n;    /* by which token does not matter for KL and first choices */
+        rc = scores_add(&b->scores, &rows[1], &rows[0], -INFINITY, ends ? rows[0].top : base->ids[b->at + i], e);
     }
     b->judging = 0;
     b->at += n;
-    if (b->at == base->n)
+    if (b->at == b->n_judge)
         b->phase = BESIDE_DONE;
     return rc;
 }
@@ -210,11 +209,6 @@ enum err_code beside_step(struct beside *b, struct beside_events *out, bool *don
     return rc;
 }
 
-enum beside_phase beside_phase(const struct beside *b)
-{
-    return b->phase;
-}
-
 /* ---- figures -------------------------------------------------------------------------------------- */
 
 enum err_code beside_result(const struct beside *b, struct beside_result *out, struct err *e)
@@ -226,15 +220,12 @@ enum err_code beside_result(const struct beside *b, struct beside_result *out, s
     for (int i = 0; i < BESIDE_SIDES; i++) {
         out->sides[i].n_tokens = s[i].n;
         out->sides[i].is_whole = s[i].is_whole;
-        out->sides[i].first_s = s[i].first_ms / 1e3;
-        if (s[i].first_ms > 0 && s[i].n > 0)
-            out->sides[i].prompt_per_s = s[i].n_evaluated * 1e3 / s[i].first_ms;
         if (s[i].n > 1 && s[i].answer_ms > 0)
-            out->sides[i].answer_per_s = (s[i].n - 1) * 1e3 / s[i].answer_ms;
+            out->sides[i].answer_per_s = (s[i].n - 1 + s[i].is_whole) * 1e3 / s[i].answer_ms;
     }
     while (out->n_same < least && s[0].ids[out->n_same] == s[1].ids[out->n_same])
         out->n_same++;
-    out->differ = out->n_same < least;
+    out->differ = out->n_same < least || (s[0].n != s[1].n && s[s[1].n < s[0].n].is_whole);
     if (b->phase != BESIDE_DONE || b->scores.n == 0)
         return ERR_OK;
     enum err_code rc = scores_summary(&b->scores, &summary, e);

@@ -10,10 +10,10 @@
  *
  *     beside_create -> beside_step until done -> beside_result -> beside_destroy
  *
- *   READ      both read the prompt
- *   ANSWER    a step goes to the side that has said less, until both are through
- *   JUDGE     the base's answer is read by both: KL divergence of the other from the base at each of its tokens, and
- *             whether both would have said the same next
+ *   ANSWER    both read the prompt, one after the other; then a step goes to the side that has said less, until both
+ *             are through
+ *   JUDGE     the base's answer is read by both: KL divergence of the other from the base before each of its tokens, and
+ *             before its end where the model ended it; and whether both have the same token first
  *
  * Times are those of a side's own steps, so each has the speed it would have alone. Nothing is drafted: a token is a
  * pass over the weights.
@@ -23,13 +23,12 @@ struct beside;
 
 enum { BESIDE_SIDES = 2 };
 
-enum beside_phase { BESIDE_READ, BESIDE_ANSWER, BESIDE_JUDGE, BESIDE_DONE };
-
 struct beside_options {
     struct session *sessions[BESIDE_SIDES];    /* idle, each its own, of models with the same tokens; room for prompt
                                                 * and answer; what sequence 0 holds is kept where the prompt has it */
     int32_t n_vocab;
     int32_t base;                   /* the side that the other is judged by */
+    int32_t first;                  /* the side that has the first turn */
     const int32_t *prompt;          /* [n_prompt], copied */
     int32_t n_prompt;
     struct generate_options generate;    /* sampling, n_predict (above 0), n_shared; the same for both */
@@ -48,21 +47,19 @@ struct beside_events {
 enum err_code beside_step(struct beside *b, struct beside_events *out, bool *done, struct err *e);
 /* No more is said; what is there is judged. */
 void beside_end_answers(struct beside *b);
-enum beside_phase beside_phase(const struct beside *b);
 
 struct beside_result {
     struct {
         int32_t n_tokens;
-        double prompt_per_s;        /* tokens of the prompt that were evaluated; 0: it was all there */
-        double first_s;             /* to the first token */
-        double answer_per_s;        /* of those after the first; 0: there are too few */
+        double answer_per_s;        /* of those after the first, the end counted as one; 0: there are too few */
         bool is_whole;              /* the model ended it */
     } sides[BESIDE_SIDES];
     int32_t n_same;                 /* tokens that both begin with; */
-    bool differ;                    /* then they go on otherwise. False: one is the beginning of the other */
-    int32_t n_judged;               /* tokens of the base's answer; 0: it has none */
+    bool differ;                    /* then they go on otherwise, or one of them ends. False: they are the same, or one was
+                                     * cut where the other goes on */
+    int32_t n_judged;               /* places in the base's answer; 0: not judged yet, or it has none */
     double kl, kl_low, kl_high;     /* mean, and its 95 % interval (estimate.h) */
-    double same_top;                /* share of the tokens before which both have the same first choice */
+    double same_top;                /* share of the places at which both have the same token first */
 };
 /* At any time. Errors: ERR_NOMEM */
 enum err_code beside_result(const struct beside *b, struct beside_result *out, struct err *e);

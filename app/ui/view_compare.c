@@ -28,7 +28,8 @@ static void side_lines(const struct view_compare *v, int i, int32_t n_cols, stru
     size_t n_common = v->sides[i].n_common;
     if (v->sides[i].n_thoughts > 0) {
         char thought[48];
-        int n = snprintf(thought, sizeof thought, "thought, %zu bytes", v->sides[i].n_thoughts);
+        int n = snprintf(thought, sizeof thought, "thought, %d token%s", (int)v->sides[i].n_thoughts,
+                         v->sides[i].n_thoughts == 1 ? "" : "s");
         wrap_paragraph(out, &(struct wrap_piece){ thought, (size_t)n, UI_THINKING, 0 }, 1, &o);
     }
     const struct wrap_piece pieces[] = { { v->sides[i].text, n_common, UI_DIM, 0 },

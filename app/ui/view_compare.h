@@ -15,7 +15,7 @@ struct view_compare {
         const char *label, *status;
         const char *text;
         size_t n_text, n_common;       /* bytes; n_common of them are also the other's beginning */
-        size_t n_thoughts;             /* bytes thought before, which are not shown */
+        int32_t n_thoughts;            /* tokens thought before, which are not shown once there is text */
     } sides[2];
     const char *lines[VIEW_COMPARE_LINES];    /* NULL or "": none */
 
@@ -23,7 +23,8 @@ struct view_compare {
     int32_t top, n_visible, n_lines;
     bool detached;                     /* the person scrolled away from the end */
 };
-/* key: UI_ACT_ACCEPT for Enter, UI_ACT_FIRST, UI_ACT_SECOND and UI_ACT_THIRD for 1, 2, 3, UI_ACT_NEXT for n. */
+/* key: UI_ACT_ACCEPT for Enter, UI_ACT_FIRST, UI_ACT_SECOND and UI_ACT_THIRD for 1, 2, 3, UI_ACT_KEEP_LEFT and _RIGHT for
+ * l and r, UI_ACT_NEXT for n. */
 extern const struct ui_view view_compare;
 
 #endif

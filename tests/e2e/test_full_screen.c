@@ -348,7 +348,11 @@ TEST(full_screen_compares_two_levels)
     pty_type(t, &p, "and now?" ENTER);
     PTY_WAIT(t, &p, "Question: and now?");
     PTY_WAIT(t, &p, "KL from F16");
-    pty_type(t, &p, "2");
+    pty_type(t, &p, "n");
+    PTY_WAIT(t, &p, "Next question");
+    pty_type(t, &p, ESCAPE);
+    PTY_WAIT_GONE(t, &p, "Next question");
+    pty_type(t, &p, "r");
     PTY_WAIT(t, &p, "Q8_0  cpu");
     PTY_WAIT(t, &p, "how are you?");    /* the draft is still there */
 

@@ -337,8 +337,8 @@ static void set_compare(struct screen *s)
     pair = (struct view_compare){
         .prompt = "why is the sky blue?",
         .sides = { { "1  Q4_K_M", "24 tokens, 41.2 tok/s", a, sizeof a - 1, 38, 0 },
-                   { "2  Q8_0", "22 tokens, 24.0 tok/s, cut", b, sizeof b - 1, 38, 412 } },
-        .lines = { "first difference at token 7 · same choice 92 % · KL from Q8_0 0.0132 (0.0100 to 0.0171)",
+                   { "2  Q8_0", "22 tokens, 24.0 tok/s, cut", b, sizeof b - 1, 38, 112 } },
+        .lines = { "first difference at token 7 · same first choice 92.3 % · KL from Q8_0 0.0132 (0.0100 to 0.0171)",
                    "Q4_K_M is 1.72 times as fast and takes 620 MB less",
                    "found better: Q4_K_M 1, Q8_0 3, neither 2" } };
     s->overlay = &view_compare;

@@ -80,12 +80,11 @@ static void keep_prompt(struct chat_rig *r, const struct port_request *request)
         buf_printf(&r->prompt, "%s: %s\n", request->messages[i].role, request->messages[i].content);
 }
 
-static bool rig_compare(void *self, const struct port_request *request, const char *path, bool other_is_better)
+static bool rig_compare(void *self, const struct port_request *request, const struct port_pair *pair)
 {
     struct chat_rig *r = self;
     r->compared_id = request->id;
-    r->other_is_better = other_is_better;
-    snprintf(r->compared, sizeof r->compared, "%s", path);
+    r->pair = *pair;
     keep_prompt(r, request);
     return true;
 }

@@ -26,8 +26,7 @@ struct chat_rig {
     uint64_t measured_id;
     char measured[PORT_PATH_BYTES], measured_base[PORT_PATH_BYTES];
     uint64_t compared_id;
-    char compared[PORT_PATH_BYTES];             /* of compare(); the request's messages are in prompt */
-    bool other_is_better;
+    struct port_pair pair;                      /* of compare(); the request's messages are in prompt */
     int n_ended;
     int n_stopped;                              /* measures and comparisons that were the last */
     uint64_t counted;

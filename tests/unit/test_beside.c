@@ -18,7 +18,7 @@ struct rig {
     struct engine *engine;
     struct model *models[2];    /* 1: finer weights */
     struct session *sessions[2], *alone[2];
-    int32_t prompt[N_PROMPT], n_vocab;
+    int32_t prompt[N_PROMPT], n_prompt, n_vocab;
 };
 
 static void rig_open(struct test *t, struct rig *r, const char *kv_type)
@@ -156,7 +156,7 @@ TEST(beside_gives_the_answers_and_figures_of_plain_evaluations)
             CHECK(t, said.n[i] == N_PREDICT && alone.n[i] == N_PREDICT);
             CHECK(t, memcmp(said.ids[i], alone.ids[i], sizeof said.ids[i]) == 0, "side %d", i);
             CHECK_INT(t, got.sides[i].n_tokens, N_PREDICT);
-            CHECK(t, got.sides[i].answer_per_s > 0 && got.sides[i].first_s > 0 && !got.sides[i].is_whole);
+            CHECK(t, got.sides[i].answer_per_s > 0 && !got.sides[i].is_whole);
         }
         int32_t n = 0;
         while (n < N_PREDICT && said.ids[0][n] == said.ids[1][n])
@@ -179,6 +179,72 @@ TEST(beside_gives_the_answers_and_figures_of_plain_evaluations)
     }
 }
 
+/* A model that ends its answer beside one that goes on for ever. */
+static void open_talkers(struct test *t, struct rig *r)
+{
+    static const char chat[] = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+    const struct text_part part = { chat, sizeof chat - 1, true };
+    struct token_list ids = { 0 };
+    struct err e = { 0 };
+    memset(r, 0, sizeof *r);
+    CHECK_INT(t, engine_create(&r->engine, &(struct engine_options){ .n_threads = 1, .device = "cpu" }, &e), ERR_OK);
+    for (int i = 0; i < 2; i++) {
+        struct tiny_model tiny;
+        char path[512];
+        snprintf(path, sizeof path, "%s/talker%d.gguf", test_folder(t), i);
+        tiny_model_init(&tiny);
+        tiny.endless = i == 1;
+        CHECK_INT(t, tiny_model_write(&tiny, path, &e), ERR_OK, "%s", e.text);
+        CHECK_INT(t, model_open(&r->models[i], r->engine, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
+        const struct session_options o = { .n_ctx = N_CTX, .n_seqs = 1, .n_batch = COMPARISON_BATCH };
+        CHECK_INT(t, session_create(&r->sessions[i], r->models[i], &o, &e), ERR_OK, "%s", e.text);
+    }
+    r->n_vocab = model_info(r->models[0])->n_vocab;
+    CHECK_INT(t, model_tokenize(r->models[0], &part, 1, true, &ids, &e), ERR_OK, "%s", e.text);
+    CHECK(t, ids.n > 2 && ids.n <= N_PROMPT);
+    memcpy(r->prompt, ids.ids, (size_t)ids.n * sizeof *ids.ids);
+    r->n_prompt = ids.n;
+    token_list_finish(&ids);
+}
+
+/* It is the base, and judged at its end too, where the other would have gone on. */
+TEST(beside_counts_the_end_of_an_answer)
+{
+    for (int i = 0; i < 2; i++) {    /* to the end, and ended by hand */
+        struct rig r;
+        struct beside *b;
+        struct beside_events events;
+        struct beside_result got;
+        struct said said = { 0 };
+        struct err e = { 0 };
+        bool done = false;
+        open_talkers(t, &r);
+        struct beside_options o = options(&r);
+        o.n_prompt = r.n_prompt;
+        o.generate.ignore_end = false;
+        o.generate.n_predict = i ? 300 : 40;
+        o.generate.sampling.temperature = 0;
+        o.base = 0;
+        o.first = 1;
+        CHECK_INT(t, beside_create(&b, &o, &e), ERR_OK);
+        while (!done) {
+            CHECK_INT(t, beside_step(b, &events, &done, &e), ERR_OK, "%s", e.text);
+            if (said.n[0] + said.n[1] == 0 && events.n > 0)
+                CHECK_INT(t, events.side, 1);
+            take(&said, events.events, events.n, events.side);
+            if (i && said.n[1] == 30)
+                beside_end_answers(b);
+        }
+        CHECK_INT(t, beside_result(b, &got, &e), ERR_OK);
+        CHECK(t, got.sides[0].is_whole && !got.sides[1].is_whole && got.sides[1].n_tokens == (i ? 30 : 40));
+        CHECK(t, got.sides[0].n_tokens < 20 && got.n_same == got.sides[0].n_tokens && got.differ);
+        CHECK_INT(t, got.n_judged, got.sides[0].n_tokens + 1);
+        CHECK(t, got.kl > 0 && fabs(got.same_top - (double)(got.n_judged - 1) / got.n_judged) < 1e-9, "%g", got.same_top);
+        beside_destroy(b);
+        rig_close(&r);
+    }
+}
+
 TEST(beside_can_be_ended_early_and_cancelled)
 {
     struct rig r;
@@ -195,9 +261,7 @@ TEST(beside_can_be_ended_early_and_cancelled)
         CHECK_INT(t, beside_step(b, &events, &done, &e), ERR_OK);
         take(&said, events.events, events.n, events.side);
     }
-    CHECK_INT(t, beside_phase(b), BESIDE_ANSWER);
     beside_end_answers(b);
-    CHECK_INT(t, beside_phase(b), BESIDE_JUDGE);
     while (!done)
         CHECK_INT(t, beside_step(b, &events, &done, &e), ERR_OK);
     CHECK_INT(t, beside_result(b, &got, &e), ERR_OK);

@@ -286,8 +286,9 @@ TEST(chat_compares_two_levels_over_what_was_asked_last)
     chat_enter(&r.chat, "/compare Q8_0");
     bring_levels(&r, path);
     CHECK_INT(t, r.shown, PANEL_COMPARE);
-    CHECK_TEXT(t, r.compared, path);
-    CHECK(t, !r.other_is_better);
+    CHECK_TEXT(t, r.pair.paths[0], r.chat.model->path);
+    CHECK_TEXT(t, r.pair.paths[1], path);
+    CHECK(t, r.pair.base == 0 && r.pair.first == 0);
     CHECK_TEXT(t, buf_text(&r.prompt), "user: why?\n");
     CHECK_TEXT(t, buf_text(&r.chat.compare.prompt), "why?");
     CHECK(t, r.generate.n_predict > 0 && chat_compare_is_busy(&r.chat));
@@ -305,13 +306,13 @@ TEST(chat_compares_two_levels_over_what_was_asked_last)
     is_judged(&r);
     chat_compare_texts(&r.chat, &texts);
     CHECK_INT(t, texts.n_common, 6);
-    CHECK_INT(t, texts.n_thoughts[0], 2);
+    CHECK_INT(t, texts.n_thoughts[0], 1);
     CHECK_TEXT(t, buf_text(texts.texts[0]), "More often");
     CHECK_TEXT(t, buf_text(texts.texts[1]), "More or less");
     CHECK_TEXT(t, texts.labels[0], "1  F16");
     CHECK_TEXT(t, texts.status[0], "4 tokens, 10.0 tok/s");
     CHECK_TEXT(t, texts.status[1], "3 tokens, 17.0 tok/s, cut");
-    CHECK_TEXT(t, texts.lines[0], "first difference at token 3 \xc2\xb7 same choice 92 % \xc2\xb7 KL from F16 0.0132 "
+    CHECK_TEXT(t, texts.lines[0], "first difference at token 3 \xc2\xb7 same first choice 92.3 % \xc2\xb7 KL from F16 0.0132 "
                "(0.0100 to 0.0171)");
     CHECK_TEXT(t, texts.lines[1], "Q8_0 is 1.70 times as fast and takes 600 MB less");
     CHECK_TEXT(t, texts.lines[2], "");
@@ -328,6 +329,7 @@ TEST(chat_compares_blind_and_tells_after_the_verdict)
     char path[PATHS_BYTES];
     bool seen[2] = { false, false };
     ready_to_compare(t, &r);
+    uint64_t opened = r.opened;
     put_model(t, "q8", path);
     for (int i = 0; i < 40; i++) {
         r.now_s += 0.0371;
@@ -340,6 +342,7 @@ TEST(chat_compares_blind_and_tells_after_the_verdict)
             side_says(&r, side, NULL);
         }
         chat_compare_say(&r.chat, COMPARE_LEFT);    /* too early */
+        chat_compare_keep(&r.chat, false);
         is_judged(&r);
         chat_compare_texts(&r.chat, &texts);
         CHECK_TEXT(t, texts.labels[0], "1");
@@ -347,6 +350,7 @@ TEST(chat_compares_blind_and_tells_after_the_verdict)
         CHECK(t, strstr(texts.lines[0], "Which is better?") && !texts.lines[1][0] && !texts.lines[2][0]);
         bool swapped = strcmp(buf_text(texts.texts[0]), "one") == 0;
         seen[swapped] = true;
+        CHECK(t, r.pair.first == swapped && r.opened == opened);
         chat_enter(&r.chat, i == 0 ? "/better 3" : swapped ? "/better 2" : "/better 1");    /* ever F16 */
         chat_compare_texts(&r.chat, &texts);
         CHECK_TEXT(t, texts.labels[0], swapped ? "1  Q8_0" : "1  F16");
@@ -380,7 +384,7 @@ TEST(chat_comparisons_that_cannot_be_are_said_and_those_that_end_are_over)
     chat_enter(&r.chat, "/compare Q2_K");
     bring_levels(&r, path);
     CHECK_TEXT(t, chat_rig_text(&r), "Q2_K cannot be used.");
-    r.chat.stats.available_bytes = 500000000;
+    r.chat.stats.available_bytes = 400000000;
     chat_enter(&r.chat, "/compare Q8_0");
     bring_levels(&r, path);
     CHECK(t, strstr(chat_rig_text(&r), "it is 100 MB short") != NULL, "%s", chat_rig_text(&r));
@@ -391,8 +395,12 @@ TEST(chat_comparisons_that_cannot_be_are_said_and_those_that_end_are_over)
     bring_levels(&r, path);
     both_are_there(&r);
     side_says(&r, 0, "a");
+    chat_compare_texts(&r.chat, &texts);
+    CHECK(t, strstr(texts.lines[0], "Enter ends both") != NULL);
     chat_compare_enough(&r.chat);
     CHECK_INT(t, r.n_ended, 1);
+    side_says(&r, 1, "a");    /* it was on its way */
+    CHECK_INT(t, r.chat.compare.state, COMPARE_JUDGING);
     struct mail mail = { .kind = MAIL_NOT_COMPARED, .request = r.compared_id, .text = "no memory" };
     chat_take(&r.chat, &mail);
     chat_compare_texts(&r.chat, &texts);
@@ -404,6 +412,9 @@ TEST(chat_comparisons_that_cannot_be_are_said_and_those_that_end_are_over)
     CHECK_INT(t, r.chat.compare.state, COMPARE_NONE);
     side_says(&r, 0, "late");
     CHECK_INT(t, r.chat.compare.sides[0].text.n_bytes, 0);
+
+    chat_enter(&r.chat, "/stop");    /* what is over is not taken away */
+    CHECK_INT(t, r.n_stopped, 1);
 
     chat_enter(&r.chat, "and then?");    /* while it answers */
     chat_enter(&r.chat, "/compare Q8_0");

@@ -581,6 +581,10 @@ TEST(worker_opens_what_was_asked_for_last)
 
 static void compare(struct test *t, struct rig *r, const char *path, int32_t n_predict, bool other_is_better)
 {
+    struct port_pair pair = { .base = other_is_better };
+    snprintf(pair.paths[0], sizeof pair.paths[0], "%s", r->model.path);
+    snprintf(pair.paths[1], sizeof pair.paths[1], "%s", path);
+
     struct chat_message question = { .role = "user", .content = "how are you?" };
     struct port_request request = { .id = ++r->last_id, .messages = &question, .n_messages = 1, .enable_thinking = -1,
                                     .generate.n_predict = n_predict };
@@ -588,7 +592,7 @@ static void compare(struct test *t, struct rig *r, const char *path, int32_t n_p
     request.generate.sampling.temperature = 0;
     for (int i = 0; i < PORT_SIDES; i++)
         buf_clear(&r->sides[i]);
-    CHECK(t, worker_compare(r->worker, &request, path, other_is_better));
+    CHECK(t, worker_compare(r->worker, &request, &pair));
 }
 
 TEST(worker_compares_two_levels)
@@ -613,7 +617,7 @@ TEST(worker_compares_two_levels)
         CHECK_TEXT(t, buf_text(&r.sides[i]), TINY_MODEL_REPLY);
         CHECK(t, got->sides[i].is_whole && got->sides[i].answer_per_s > 0);
     }
-    CHECK(t, !got->differ && got->n_same == got->sides[0].n_tokens && got->n_judged == got->sides[1].n_tokens);
+    CHECK(t, !got->differ && got->n_same == got->sides[0].n_tokens && got->n_judged == got->sides[1].n_tokens + 1);
     CHECK(t, got->same_top == 1 && got->kl > 0 && got->kl < 0.1, "%g", got->kl);
 
     /* A prompt without room, and a model with other tokens. */
@@ -625,6 +629,43 @@ TEST(worker_compares_two_levels)
     compare(t, &r, path[1], 300, true);
     wait_for(t, &r, &r.n_compared, 3);
     CHECK(t, r.compared.kind == MAIL_NOT_COMPARED && strstr(r.compared.text, "other tokens"), "%s", r.compared.text);
+    rig_end(&r);
+}
+
+/* What gives way to jobs is not the comparison. */
+TEST(worker_comparisons_outlive_what_is_prepared_meanwhile)
+{
+    struct tiny_model m;
+    struct rig r;
+    char path[1024];
+    tiny_model_init(&m);
+    m.n_ctx = 65536;
+    m.endless = true;
+    rig_begin(t, &r, &m, 65536);
+    write_level(t, &m, QUANT_F16, "best", path);
+    compare(t, &r, path, 400, true);
+    const struct port_session session = { .n_ctx = 32768, .kv_type_k = "f16", .kv_type_v = "f16" };
+    struct chat_message chat[] = { { .role = "user", .content = "hi" }, { .role = "assistant", .content = "ho" } };
+    for (int i = 0; i < 8; i++) {
+        size_t n_said = r.sides[1].n_bytes;
+        CHECK(t, worker_set_session(r.worker, ++r.last_id, &session));    /* what passes cost is measured after it */
+        CHECK(t, worker_prepare(r.worker, &(struct port_prompt){ chat, 2 }, -1));
+        wait_for(t, &r, &r.n_models, i + 2);
+        CHECK(t, worker_want_levels(r.worker));
+        while (r.sides[1].n_bytes < n_said + 20 && r.n_compared == 0)
+            uv_run(&r.loop, UV_RUN_ONCE);
+    }
+    wait_for(t, &r, &r.n_compared, 1);
+    CHECK_INT(t, r.compared.kind, MAIL_COMPARED, "%s", r.compared.text);
+    CHECK_INT(t, r.compared.compared.sides[1].n_tokens, 400);
+
+    /* Another model than the one that was meant is in use by then. */
+    struct port_model meant = r.model;
+    snprintf(r.model.path, sizeof r.model.path, "%s", path);
+    compare(t, &r, path, 40, true);
+    r.model = meant;
+    wait_for(t, &r, &r.n_compared, 2);
+    CHECK_TEXT(t, r.compared.text, "another model answers now");
     rig_end(&r);
 }
 
