@@ -87,7 +87,7 @@ void fit_reads(const struct fit_shape *s, const struct fit *where, int32_t n_hel
 /* The same of a session's model and its types. */
 void session_reads(const struct session *s, int32_t n_held, struct fit_reads *out);
 
-/* Bytes per second that the engine's threads together read of the machine's memory: the best of some passes over a
+/* Bytes per second that the engine's threads together read of the machine's memory: the median of some passes over a
  * buffer several times its caches, within about 0.2 s after it is there. 0: no memory for it.
  * What a device reads of its own memory is not measured. */
 double engine_read_bandwidth(struct engine *eng);

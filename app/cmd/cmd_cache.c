@@ -61,11 +61,43 @@ static void print_json(json_t *value)
     json_decref(value);
 }
 
+static bool is_of(const struct figures_file *f, const char *model)
+{
+    return !model || strcasecmp(f->name, model) == 0;
+}
+
+static json_t *figures_list(const struct figures *f, const char *model)
+{
+    json_t *list = json_array();
+    for (int32_t i = 0; i < f->n_speeds; i++) {
+        const struct figures_speed *s = &f->speeds[i];
+        if (is_of(&s->file, model))
+            json_array_append_new(list, json_pack("{ss so sf si so so sI}", "kind", "speed", "model",
+                                                  text_of(s->file.name), "tokens_per_s", s->tokens_per_s, "held",
+                                                  (int)s->n_held, "types", text_of(s->kv_types), "place",
+                                                  text_of(s->place), "time", (json_int_t)s->time_s));
+    }
+    for (int32_t i = 0; i < f->n_qualities; i++) {
+        const struct figures_quality *q = &f->qualities[i];
+        if (is_of(&q->file, model))
+            json_array_append_new(list, json_pack("{ss so sf sf sf so si sI}", "kind", "quality", "model",
+                                                  text_of(q->file.name), "kl", q->kl, "kl_error", q->kl_error,
+                                                  "same_top", q->same_top, "base", text_of(q->base_level), "tokens",
+                                                  (int)q->n_tokens, "time", (json_int_t)q->time_s));
+    }
+    for (int32_t i = 0; !model && i < f->n_bandwidths; i++) {
+        const struct figures_bandwidth *b = &f->bandwidths[i];
+        json_array_append_new(list, json_pack("{ss sf so sI}", "kind", "memory", "bytes_per_s", b->bytes_per_s, "place",
+                                              text_of(b->place), "time", (json_int_t)b->time_s));
+    }
+    return list;
+}
+
 static json_t *figures_json(const struct app *app, const struct figures *f)
 {
-    return json_pack("{so sI si si si sb}", "file", text_of(app->paths->figures), "bytes", (json_int_t)f->file_bytes,
+    return json_pack("{so sI si si si sb so}", "file", text_of(app->paths->figures), "bytes", (json_int_t)f->file_bytes,
                      "speeds", (int)f->n_speeds, "qualities", (int)f->n_qualities, "memory", (int)f->n_bandwidths,
-                     "damaged", f->damaged);
+                     "damaged", f->damaged, "figures", figures_list(f, app->config->model));
 }
 
 static void list_json(const struct app *app, const struct cache_list *list, const struct figures *f)
@@ -95,11 +127,46 @@ static void print_file(const struct cache_file *f)
     putchar('\n');
 }
 
+static void print_figure(int64_t time_s, const char *what, const char *model)
+{
+    char line[FIGURES_TEXT_BYTES * 3 + 128], when[32];
+    snprintf(line, sizeof line, "%8s  %-58s  %s", age(time_s, when), what, model);
+    cmd_put_line(stdout, line);
+    putchar('\n');
+}
+
+static void list_figures(const struct figures *f, const char *model)
+{
+    char what[FIGURES_TEXT_BYTES * 2 + 64];
+    if (f->n_speeds + f->n_qualities + f->n_bandwidths > 0)
+        printf("\n%8s  %-58s  %s\n", "MEASURED", "FIGURE", "MODEL");
+    for (int32_t i = 0; i < f->n_speeds; i++) {
+        const struct figures_speed *s = &f->speeds[i];
+        snprintf(what, sizeof what, "%.1f tok/s after %d tokens, %s, %s", s->tokens_per_s, s->n_held, s->kv_types, s->place);
+        if (is_of(&s->file, model))
+            print_figure(s->time_s, what, s->file.name);
+    }
+    for (int32_t i = 0; i < f->n_qualities; i++) {
+        const struct figures_quality *q = &f->qualities[i];
+        snprintf(what, sizeof what, "KL %.4f from %s, same first choice %.1f %%, %d tokens", q->kl, q->base_level,
+                 100 * q->same_top, q->n_tokens);
+        if (is_of(&q->file, model))
+            print_figure(q->time_s, what, q->file.name);
+    }
+    for (int32_t i = 0; !model && i < f->n_bandwidths; i++) {
+        const struct figures_bandwidth *b = &f->bandwidths[i];
+        snprintf(what, sizeof what, "%.1f GB/s of memory, %s", b->bytes_per_s / 1e9, b->place);
+        print_figure(b->time_s, what, "");
+    }
+}
+
 static void print_figures(const struct app *app, const struct figures *f)
 {
     char line[PATHS_BYTES + 128];
     if (f->file_bytes == 0)
         return;
+    if (!f->damaged)
+        list_figures(f, app->config->model);
     if (f->damaged)
         snprintf(line, sizeof line, "figures of models are damaged and of no use, in %s", app->paths->figures);
     else

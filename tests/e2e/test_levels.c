@@ -136,6 +136,8 @@ TEST(a_measured_speed_is_shown_until_the_cache_is_cleared)
 
     QUIP(t, &h, &s, "cache");
     CHECK(t, strstr(s.out, "\n1 speed of models, 0 of their quality, 1 of memory, as measured, in "), "%s", s.out);
+    const char *row = strstr(s.out, " tok/s after 8 tokens, f16, ");
+    CHECK(t, row && strstr(row, "  tiny-Q8_0\n") && strstr(row, " GB/s of memory, "), "%s", s.out);
     QUIP(t, &h, &s, "cache", "clear", "-m", "TINY-q8_0");
     CHECK(t, s.code == 0 && strstr(s.out, ", 1 figure\n"), "%s%s", s.out, s.err);
     QUIP(t, &h, &s, "cache", "--json");
