@@ -7,7 +7,8 @@
 
 enum { FEW_TOKENS = 128, SHORTEST = 512, PAGE = 64 };
 
-/* A speed measured after so many tokens is that after others too, where the model says that they take the same time. */
+/* A speed measured after some tokens is that after others too, where the model says that they take the same time, or
+ * where it does not matter how many they are. */
 static const double NEAR = 0.03;
 
 void ladder_size(uint64_t n_bytes, char out[32])
@@ -41,8 +42,9 @@ static void set_measured_speed(const struct ladder *l, struct ladder_row *row, c
     if (!s)
         return;
     uint64_t bytes_then;
-    double then_s = model_s(row, roof, s->n_held, &bytes_then), now_s = model_s(row, roof, n_held, &row->token_bytes);
-    bool is_near = fabs(now_s - then_s) <= NEAR * then_s;
+    double then_s = model_s(row, roof, s->n_held, &bytes_then);
+    double now_s = model_s(row, roof, n_held ? n_held : FEW_TOKENS, &row->token_bytes);
+    bool is_near = n_held == 0 || fabs(now_s - then_s) <= NEAR * then_s;
     row->speed = is_near ? LADDER_MEASURED : LADDER_ESTIMATED;
     row->tokens_per_s = s->tokens_per_s * (is_near ? 1 : then_s / now_s);
     if (then_s > 0)
@@ -76,7 +78,7 @@ static void set_speeds(struct ladder *l, const struct engine *eng, const struct 
         struct ladder_row *row = &l->rows[i];
         if (!row->fits_known || row->speed != LADDER_UNKNOWN)
             continue;
-        double s = model_s(row, roof, n_held, &row->token_bytes) * factor_for(l, i, factors);
+        double s = model_s(row, roof, n_held ? n_held : FEW_TOKENS, &row->token_bytes) * factor_for(l, i, factors);
         if (s > 0) {
             row->speed = LADDER_ESTIMATED;
             row->tokens_per_s = 1 / s;
@@ -145,7 +147,7 @@ enum err_code ladder_price(struct ladder *l, const struct engine *eng, const str
     }
     if (rc != ERR_OK)
         return rc;
-    set_speeds(l, eng, roof, n_held > 0 ? n_held : FEW_TOKENS);
+    set_speeds(l, eng, roof, n_held);
     set_qualities(l);
     return ERR_OK;
 }

@@ -237,6 +237,11 @@ TEST(measured_figures_take_the_place_of_estimates_and_mend_the_others)
     CHECK(t, slower < 0.9 && fabs(row->tokens_per_s / half / slower - 1) < 1e-8, "%g", slower);
     CHECK_INT(t, ladder_price(r.l, r.eng, &want, &roof, 130, &e), ERR_OK);
     CHECK_INT(t, row->speed, LADDER_MEASURED);
+    const struct roofline slow = { .bytes_per_s = 1e6, .n_threads = 1 };
+    CHECK_INT(t, ladder_price(r.l, r.eng, &want, &slow, 0, &e), ERR_OK);    /* however few they were */
+    CHECK_INT(t, row->speed, LADDER_MEASURED);
+    CHECK_INT(t, ladder_price(r.l, r.eng, &want, &slow, 256, &e), ERR_OK);
+    CHECK_INT(t, row->speed, LADDER_ESTIMATED);
 
     /* Another file of that name and size is another file. */
     add(t, &r, "tiny-Q8_0.gguf", QUANT_Q8_0, 2);
