@@ -709,9 +709,11 @@ TEST(worker_comparisons_end_when_they_should)
     wait_for(t, &r, &r.n_compared, 4);
     CHECK_TEXT(t, r.compared.text, "another model answers now");
 
+    wait_for(t, &r, &r.n_models, 2);    /* the pair names the model in use */
     compare(t, &r, path[0], 60000, false);
-    while (r.sides[1].n_bytes < 200)
+    while (r.sides[1].n_bytes < 200 && r.n_compared == 4)
         uv_run(&r.loop, UV_RUN_ONCE);
+    CHECK_INT(t, r.n_compared, 4, "%s", r.compared.text);
     rig_end(&r);
 }
 
