@@ -222,7 +222,7 @@ struct chat_compare_texts {
     char labels[PORT_SIDES][32], status[PORT_SIDES][64];
     const struct buf *texts[PORT_SIDES];    /* while there is none: thoughts */
     int32_t n_thoughts[PORT_SIDES];   /* tokens that were thought before the text */
-    size_t n_common;                  /* bytes that both texts begin with */
+    size_t n_quiet[PORT_SIDES];       /* bytes of it that say nothing of the difference: both begin with them, or thoughts */
     char lines[COMPARE_LINES][ERR_TEXT_BYTES];    /* what it comes to; "" for fewer */
 };
 void chat_compare_texts(const struct chat *c, struct chat_compare_texts *out);

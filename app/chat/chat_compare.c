@@ -10,9 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-enum { COMPARE_PREDICT = 400, COMPARE_PREDICT_THINKING = 2000 };
+enum { COMPARE_PREDICT = 400, COMPARE_PREDICT_THINKING = 2000, COMPARE_WORD_BYTES = 24 };
 
 static void forget_answers(struct chat_compare *x)
 {
@@ -286,15 +285,21 @@ static void write_status(const struct chat *c, int shown, char *out, size_t n_by
         snprintf(out, n_bytes, "%s", x->state == COMPARE_OPENING ? "is opened" : "");
 }
 
-/* As far as both answers are the same, whole characters. */
+/* As far as both answers are the same: to the word in which they part or, where words are long or unknown, the
+ * character. */
 static size_t common_bytes(const struct buf *a, const struct buf *b)
 {
-    size_t n = 0;
+    size_t n = 0, word;
     while (n < a->n_bytes && n < b->n_bytes && a->data[n] == b->data[n])
         n++;
-    while (n > 0 && n < a->n_bytes && ((unsigned char)a->data[n] & 0xC0) == 0x80)
+    if (n == a->n_bytes || n == b->n_bytes)
+        return n;
+    while (n > 0 && ((unsigned char)a->data[n] & 0xC0) == 0x80)
         n--;
-    return n;
+    for (word = n; word > 0 && n - word < COMPARE_WORD_BYTES; word--)
+        if (a->data[word - 1] == ' ' || a->data[word - 1] == '\n')
+            return word;
+    return word == 0 ? 0 : n;
 }
 
 static void write_difference(const struct chat_compare *x, char *out, size_t n_bytes)
@@ -352,14 +357,17 @@ static void write_score(const struct chat_compare *x, char *out, size_t n_bytes)
 void chat_compare_texts(const struct chat *c, struct chat_compare_texts *out)
 {
     const struct chat_compare *x = &c->compare;
-    *out = (struct chat_compare_texts){ .n_common = common_bytes(&x->sides[0].text, &x->sides[1].text) };
+    size_t n_common = common_bytes(&x->sides[0].text, &x->sides[1].text);
+    *out = (struct chat_compare_texts){ 0 };
     for (int k = 0; k < PORT_SIDES; k++) {
         const struct compare_side *s = &x->sides[k ? !x->left : x->left];
         if (chat_compare_is_hidden(c))
             snprintf(out->labels[k], sizeof out->labels[k], "%d", k + 1);
         else
             snprintf(out->labels[k], sizeof out->labels[k], "%d  %s", k + 1, s->level);
-        out->texts[k] = s->text.n_bytes > 0 ? &s->text : &s->thoughts;
+        bool speaks = s->text.n_bytes > 0;
+        out->texts[k] = speaks ? &s->text : &s->thoughts;
+        out->n_quiet[k] = speaks ? n_common : s->thoughts.n_bytes;
         out->n_thoughts[k] = s->n_thoughts;
         write_status(c, k, out->status[k], sizeof out->status[k]);
     }
@@ -372,8 +380,8 @@ void chat_compare_texts(const struct chat *c, struct chat_compare_texts *out)
     else if (x->state == COMPARE_JUDGING)
         snprintf(out->lines[0], sizeof out->lines[0], "both read the better level's answer, to be compared word by word");
     else if (x->state == COMPARE_DONE && chat_compare_is_hidden(c))
-        snprintf(out->lines[0], sizeof out->lines[0], "Which is better? 1 the left, 2 the right, 3 neither. "
-                 "Then it is told which is which.");
+        snprintf(out->lines[0], sizeof out->lines[0], "Which is better: 1, 2, or 3 for neither? Then it is told which is "
+                 "which.");
     else if (x->state == COMPARE_DONE) {
         write_difference(x, out->lines[0], sizeof out->lines[0]);
         write_gain(x, out->lines[1], sizeof out->lines[1]);

@@ -89,8 +89,7 @@ static void update_answers(struct full *f)
         v->sides[i].status = t->status[i];
         v->sides[i].text = buf_text(t->texts[i]);
         v->sides[i].n_text = t->texts[i]->n_bytes;
-        v->sides[i].n_common = t->texts[i] == &c->compare.sides[0].text || t->texts[i] == &c->compare.sides[1].text
-                                   ? t->n_common : t->texts[i]->n_bytes;    /* thoughts, quietly */
+        v->sides[i].n_quiet = t->n_quiet[i];
         v->sides[i].n_thoughts = t->n_thoughts[i];
     }
     _Static_assert((int)VIEW_COMPARE_LINES == (int)COMPARE_LINES, "lines");
@@ -137,21 +136,21 @@ void full_compare_action(struct full *f, enum ui_action action)
 
 void full_compare_open_next(struct full *f)
 {
-    f->system_editor = editor_create();
-    if (!f->system_editor)
+    f->prompt_editor = editor_create();
+    if (!f->prompt_editor)
         return;
-    editor_set_single_line(f->system_editor, true);
-    snprintf(f->system_message, sizeof f->system_message, "%s and %s answer it.", f->talk->chat.compare.sides[0].level,
+    editor_set_single_line(f->prompt_editor, true);
+    snprintf(f->prompt_message, sizeof f->prompt_message, "%s and %s answer it.", f->talk->chat.compare.sides[0].level,
              f->talk->chat.compare.sides[1].level);
-    f->system = (struct view_prompt){ .title = "Compare", .label = "Next question", .message = f->system_message,
-                                      .editor = f->system_editor };
+    f->prompt = (struct view_prompt){ .title = "Compare", .label = "Next question", .message = f->prompt_message,
+                                      .editor = f->prompt_editor };
     f->screen.overlay = &view_prompt;
-    f->screen.overlay_self = &f->system;
+    f->screen.overlay_self = &f->prompt;
 }
 
 void full_compare_accept_next(struct full *f)
 {
-    char *question = strdup(editor_text(f->system_editor));
+    char *question = strdup(editor_text(f->prompt_editor));
     if (question && question[strspn(question, " \t")] == '\0') {
         free(question);
         return;

@@ -83,9 +83,9 @@ struct full {
     struct chat_figure figures[CHAT_FIGURES];
     struct view_text_row figure_rows[CHAT_FIGURES];
     struct view_choice choice;
-    struct view_prompt system;
-    struct editor *system_editor;
-    char system_message[ERR_TEXT_BYTES];
+    struct view_prompt prompt;
+    struct editor *prompt_editor;
+    char prompt_message[ERR_TEXT_BYTES];
     struct view_compare compare;
     struct chat_compare_texts compare_texts;
 };

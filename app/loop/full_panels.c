@@ -341,31 +341,31 @@ static void stop_model(struct full *f)
 
 static void open_system(struct full *f)
 {
-    f->system_editor = editor_create();
-    if (!f->system_editor)
+    f->prompt_editor = editor_create();
+    if (!f->prompt_editor)
         return;
-    editor_set_single_line(f->system_editor, true);
-    editor_set_text(f->system_editor, f->talk->chat.system_file);
-    snprintf(f->system_message, sizeof f->system_message, "Empty: no system prompt. Tab completes.");
-    f->system = (struct view_prompt){ .title = "System prompt", .label = "File to load it from",
-                                      .message = f->system_message, .editor = f->system_editor };
+    editor_set_single_line(f->prompt_editor, true);
+    editor_set_text(f->prompt_editor, f->talk->chat.system_file);
+    snprintf(f->prompt_message, sizeof f->prompt_message, "Empty: no system prompt. Tab completes.");
+    f->prompt = (struct view_prompt){ .title = "System prompt", .label = "File to load it from",
+                                      .message = f->prompt_message, .editor = f->prompt_editor };
     f->screen.overlay = &view_prompt;
-    f->screen.overlay_self = &f->system;
+    f->screen.overlay_self = &f->prompt;
 }
 
 static void accept_system(struct full *f)
 {
     struct err e;
     char path[PATHS_BYTES];
-    snprintf(path, sizeof path, "%s", editor_text(f->system_editor));
+    snprintf(path, sizeof path, "%s", editor_text(f->prompt_editor));
     if (!path[0]) {
         chat_system_text(&f->talk->chat, "");
         full_panel_close(f);
     } else if (chat_system_file(&f->talk->chat, path, &e) == ERR_OK) {
         full_panel_close(f);
     } else {
-        snprintf(f->system_message, sizeof f->system_message, "%s", e.text);
-        f->system.message_is_error = true;
+        snprintf(f->prompt_message, sizeof f->prompt_message, "%s", e.text);
+        f->prompt.message_is_error = true;
     }
 }
 
@@ -373,7 +373,7 @@ static void accept_system(struct full *f)
 static void complete_path(struct full *f)
 {
     char typed[PATHS_BYTES], folder[PATHS_BYTES], common[PATHS_BYTES] = "", real[2 * PATHS_BYTES];
-    snprintf(typed, sizeof typed, "%s", editor_text(f->system_editor));
+    snprintf(typed, sizeof typed, "%s", editor_text(f->prompt_editor));
     char *slash = strrchr(typed, '/');
     const char *stem = slash ? slash + 1 : typed;
     size_t n_stem = strlen(stem);
@@ -399,8 +399,8 @@ static void complete_path(struct full *f)
     }
     if (d)
         closedir(d);
-    f->system.message_is_error = false;
-    snprintf(f->system_message, sizeof f->system_message, "%d names begin so", n_found);
+    f->prompt.message_is_error = false;
+    snprintf(f->prompt_message, sizeof f->prompt_message, "%d names begin so", n_found);
     if (n_found == 0)
         return;
     char whole[2 * PATHS_BYTES], path[4 * PATHS_BYTES];
@@ -408,7 +408,7 @@ static void complete_path(struct full *f)
     snprintf(path, sizeof path, "%s%s", real, common);
     bool is_folder = n_found == 1 && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     snprintf(whole, sizeof whole, "%s%s%s", folder, common, is_folder ? "/" : "");
-    editor_set_text(f->system_editor, whole);
+    editor_set_text(f->prompt_editor, whole);
 }
 
 /* ---- all of them ---------------------------------------------------------------------------------- */
@@ -456,8 +456,8 @@ void full_panel_close(struct full *f)
         f->model_rows = NULL;
         f->model_texts = NULL;
     } else if (f->panel == FULL_SYSTEM || f->panel == FULL_COMPARE_NEXT) {
-        editor_destroy(f->system_editor);
-        f->system_editor = NULL;
+        editor_destroy(f->prompt_editor);
+        f->prompt_editor = NULL;
     }
     f->panel = FULL_NONE;
 }

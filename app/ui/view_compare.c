@@ -25,15 +25,15 @@ static int32_t compare_layout(void *self, int32_t n_cols, int32_t max_rows)
 static void side_lines(const struct view_compare *v, int i, int32_t n_cols, struct wrap_lines *out)
 {
     const struct wrap_options o = { .n_cols = n_cols };
-    size_t n_common = v->sides[i].n_common;
+    size_t n_quiet = v->sides[i].n_quiet;
     if (v->sides[i].n_thoughts > 0) {
         char thought[48];
         int n = snprintf(thought, sizeof thought, "thought, %d token%s", (int)v->sides[i].n_thoughts,
                          v->sides[i].n_thoughts == 1 ? "" : "s");
         wrap_paragraph(out, &(struct wrap_piece){ thought, (size_t)n, UI_THINKING, 0 }, 1, &o);
     }
-    const struct wrap_piece pieces[] = { { v->sides[i].text, n_common, UI_DIM, 0 },
-                                         { v->sides[i].text + n_common, v->sides[i].n_text - n_common, UI_TEXT, 0 } };
+    const struct wrap_piece pieces[] = { { v->sides[i].text, n_quiet, UI_DIM, 0 },
+                                         { v->sides[i].text + n_quiet, v->sides[i].n_text - n_quiet, UI_TEXT, 0 } };
     if (v->sides[i].n_text > 0)
         wrap_paragraph(out, pieces, 2, &o);
 }

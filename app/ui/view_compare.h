@@ -14,7 +14,7 @@ struct view_compare {
     struct {
         const char *label, *status;
         const char *text;
-        size_t n_text, n_common;       /* bytes; n_common of them are also the other's beginning */
+        size_t n_text, n_quiet;        /* bytes; the first n_quiet are shown quietly */
         int32_t n_thoughts;            /* tokens thought before, which are not shown once there is text */
     } sides[2];
     const char *lines[VIEW_COMPARE_LINES];    /* NULL or "": none */

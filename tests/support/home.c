@@ -26,6 +26,16 @@ static void make_folder(struct test *t, const struct home *h, const char *below)
     CHECK(t, mkdir(path, 0700) == 0, "%s", path);
 }
 
+void home_add_levels(struct test *t, const struct home *h)
+{
+    struct tiny_model m;
+    tiny_model_init(&m);
+    m.weight_type = QUANT_F16;
+    home_add_model(t, h, "small", &m);
+    m.weight_type = QUANT_Q8_0;
+    home_add_model(t, h, "small-Q8_0", &m);
+}
+
 void home_path(const struct home *h, const char *below, char out[HOME_PATH_BYTES])
 {
     snprintf(out, HOME_PATH_BYTES, "%s/%s", h->folder, below);

@@ -19,6 +19,8 @@ struct home {
 void home_make(struct test *t, struct home *h, const char *term);
 /* NAME.gguf in the model folder. */
 void home_add_model(struct test *t, const struct home *h, const char *name, const struct tiny_model *m);
+/* Two levels of one tiny model, which answers with its reply: `small` at F16, the default, and `small-Q8_0`. */
+void home_add_levels(struct test *t, const struct home *h);
 void home_path(const struct home *h, const char *below, char out[HOME_PATH_BYTES]);
 void home_write(struct test *t, const struct home *h, const char *below, const char *text);
 

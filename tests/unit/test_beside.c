@@ -21,19 +21,16 @@ struct rig {
     int32_t prompt[N_PROMPT], n_prompt, n_vocab;
 };
 
-static void rig_open(struct test *t, struct rig *r, const char *kv_type)
+/* sides: what the two files hold. */
+static void rig_open(struct test *t, struct rig *r, const struct tiny_model sides[2], const char *kv_type)
 {
     struct err e = { 0 };
     memset(r, 0, sizeof *r);
     CHECK_INT(t, engine_create(&r->engine, &(struct engine_options){ .n_threads = 1, .device = "cpu" }, &e), ERR_OK);
     for (int i = 0; i < 2; i++) {
-        struct tiny_model tiny;
         char path[512];
         snprintf(path, sizeof path, "%s/%d.gguf", test_folder(t), i);
-        tiny_model_init(&tiny);
-        tiny.reply = NULL;
-        tiny.weight_type = i ? QUANT_F32 : QUANT_Q4_1;
-        CHECK_INT(t, tiny_model_write(&tiny, path, &e), ERR_OK, "%s", e.text);
+        CHECK_INT(t, tiny_model_write(&sides[i], path, &e), ERR_OK, "%s", e.text);
         CHECK_INT(t, model_open(&r->models[i], r->engine, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
         struct session_options o = { .n_ctx = N_CTX, .n_seqs = 1, .n_batch = COMPARISON_BATCH, .kv_type_k = kv_type,
                                      .kv_type_v = kv_type, .keep_kv_type = true };
@@ -42,8 +39,41 @@ static void rig_open(struct test *t, struct rig *r, const char *kv_type)
         CHECK_INT(t, session_create(&r->alone[i], r->models[i], &o, &e), ERR_OK, "%s", e.text);
     }
     r->n_vocab = model_info(r->models[0])->n_vocab;
+}
+
+/* Two levels of a model that says nothing in particular. */
+static void open_levels(struct test *t, struct rig *r, const char *kv_type)
+{
+    struct tiny_model sides[2];
+    for (int i = 0; i < 2; i++) {
+        tiny_model_init(&sides[i]);
+        sides[i].reply = NULL;
+        sides[i].weight_type = i ? QUANT_F32 : QUANT_Q4_1;
+    }
+    rig_open(t, r, sides, kv_type);
+    r->n_prompt = N_PROMPT;
     for (int i = 0; i < N_PROMPT; i++)
         r->prompt[i] = 4 + (int32_t)test_below(t, (uint32_t)r->n_vocab - 4);
+}
+
+/* A model that ends its answer beside one that goes on for ever. */
+static void open_talkers(struct test *t, struct rig *r)
+{
+    static const char chat[] = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+    const struct text_part part = { chat, sizeof chat - 1, true };
+    struct token_list ids = { 0 };
+    struct tiny_model sides[2];
+    struct err e = { 0 };
+    for (int i = 0; i < 2; i++) {
+        tiny_model_init(&sides[i]);
+        sides[i].endless = i == 1;
+    }
+    rig_open(t, r, sides, "f16");
+    CHECK_INT(t, model_tokenize(r->models[0], &part, 1, true, &ids, &e), ERR_OK, "%s", e.text);
+    CHECK(t, ids.n > 2 && ids.n <= N_PROMPT);
+    memcpy(r->prompt, ids.ids, (size_t)ids.n * sizeof *ids.ids);
+    r->n_prompt = ids.n;
+    token_list_finish(&ids);
 }
 
 static void rig_close(struct rig *r)
@@ -59,7 +89,7 @@ static void rig_close(struct rig *r)
 static struct beside_options options(const struct rig *r)
 {
     struct beside_options o = { .sessions = { r->sessions[0], r->sessions[1] }, .n_vocab = r->n_vocab, .base = 1,
-                                .prompt = r->prompt, .n_prompt = N_PROMPT, .generate.n_predict = N_PREDICT,
+                                .prompt = r->prompt, .n_prompt = r->n_prompt, .generate.n_predict = N_PREDICT,
                                 .generate.ignore_end = true };
     sampler_params_default(&o.generate.sampling);
     return o;
@@ -148,7 +178,7 @@ TEST(beside_gives_the_answers_and_figures_of_plain_evaluations)
         struct said said, alone = { 0 };
         struct beside_result got;
         double same_top;
-        rig_open(t, &r, types[k]);
+        open_levels(t, &r, types[k]);
         struct beside_options o = options(&r);
         run(t, &o, &said, &got);
         for (int i = 0; i < 2; i++) {
@@ -179,34 +209,6 @@ TEST(beside_gives_the_answers_and_figures_of_plain_evaluations)
     }
 }
 
-/* A model that ends its answer beside one that goes on for ever. */
-static void open_talkers(struct test *t, struct rig *r)
-{
-    static const char chat[] = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
-    const struct text_part part = { chat, sizeof chat - 1, true };
-    struct token_list ids = { 0 };
-    struct err e = { 0 };
-    memset(r, 0, sizeof *r);
-    CHECK_INT(t, engine_create(&r->engine, &(struct engine_options){ .n_threads = 1, .device = "cpu" }, &e), ERR_OK);
-    for (int i = 0; i < 2; i++) {
-        struct tiny_model tiny;
-        char path[512];
-        snprintf(path, sizeof path, "%s/talker%d.gguf", test_folder(t), i);
-        tiny_model_init(&tiny);
-        tiny.endless = i == 1;
-        CHECK_INT(t, tiny_model_write(&tiny, path, &e), ERR_OK, "%s", e.text);
-        CHECK_INT(t, model_open(&r->models[i], r->engine, path, MODEL_RUN, &e), ERR_OK, "%s", e.text);
-        const struct session_options o = { .n_ctx = N_CTX, .n_seqs = 1, .n_batch = COMPARISON_BATCH };
-        CHECK_INT(t, session_create(&r->sessions[i], r->models[i], &o, &e), ERR_OK, "%s", e.text);
-    }
-    r->n_vocab = model_info(r->models[0])->n_vocab;
-    CHECK_INT(t, model_tokenize(r->models[0], &part, 1, true, &ids, &e), ERR_OK, "%s", e.text);
-    CHECK(t, ids.n > 2 && ids.n <= N_PROMPT);
-    memcpy(r->prompt, ids.ids, (size_t)ids.n * sizeof *ids.ids);
-    r->n_prompt = ids.n;
-    token_list_finish(&ids);
-}
-
 /* It is the base, and judged at its end too, where the other would have gone on. */
 TEST(beside_counts_the_end_of_an_answer)
 {
@@ -220,7 +222,6 @@ TEST(beside_counts_the_end_of_an_answer)
         bool done = false;
         open_talkers(t, &r);
         struct beside_options o = options(&r);
-        o.n_prompt = r.n_prompt;
         o.generate.ignore_end = false;
         o.generate.n_predict = i ? 300 : 40;
         o.generate.sampling.temperature = 0;
@@ -253,7 +254,7 @@ TEST(beside_can_be_ended_early_and_cancelled)
     struct beside_result got;
     struct err e = { 0 };
     bool done = false;
-    rig_open(t, &r, "f16");
+    open_levels(t, &r, "f16");
     struct beside_options o = options(&r);
     CHECK_INT(t, beside_create(&b, &o, &e), ERR_OK);
     struct said said = { 0 };
