@@ -278,7 +278,7 @@ static void write_status(const struct chat *c, int shown, char *out, size_t n_by
         snprintf(out, n_bytes, "%d tokens, %.1f tok/s%s", x->result.sides[i].n_tokens, speed,
                  x->result.sides[i].is_whole ? "" : ", cut");
     else if (s->n_tokens > 0)
-        snprintf(out, n_bytes, "%d tokens", s->n_tokens);
+        snprintf(out, n_bytes, "%d token%s", s->n_tokens, s->n_tokens == 1 ? "" : "s");
     else if (s->n_to_read > 0)
         snprintf(out, n_bytes, "reads %d of %d", s->n_read, s->n_to_read);
     else

@@ -41,11 +41,12 @@ enum exit_code cmd_ladder_open(struct cmd_ladder *out, const struct app *app)
     }
     out->want = (struct fit_want){ .n_ctx = config->n_ctx, .kv_type_k = config->kv_type_k,
                                    .kv_type_v = config->kv_type_v };
+    out->n_held = config->held;
     struct engine_info info;
     engine_info(out->eng, &info);
     out->roof = (struct roofline){ .bytes_per_s = figures_memory_bandwidth(paths->figures, out->eng, false),
                                    .n_threads = info.n_threads };
-    if (ladder_price(out->ladder, out->eng, &out->want, &out->roof, config->held, &e) != ERR_OK) {
+    if (ladder_price(out->ladder, out->eng, &out->want, &out->roof, out->n_held, &e) != ERR_OK) {
         cmd_complain("%s", e.text);
         return e.code == ERR_NOMEM ? EXIT_CODE_FAILURE : EXIT_CODE_USAGE;
     }

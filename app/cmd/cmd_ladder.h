@@ -11,6 +11,7 @@ struct cmd_ladder {
     struct ladder *ladder;
     struct fit_want want;
     struct roofline roof;
+    int32_t n_held;                    /* tokens before the one that speeds are about; 0: a few */
     char place[FIGURES_TEXT_BYTES];    /* where the given file would be */
 };
 

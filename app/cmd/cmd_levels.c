@@ -127,7 +127,9 @@ static void print_text(const struct cmd_ladder *c)
            "TOK/S", "KL", "FILE");
     for (int32_t i = 0; i < l->n_rows; i++)
         print_row(l, &l->rows[i]);
-    fputs("\n* is the one asked about. ~ is estimated: tokens a second as `quip bench -d` would measure them", stdout);
+    fputs("\n* is the one asked about. ~ is estimated: tokens a second as `quip bench` would measure them", stdout);
+    if (c->n_held > 0)
+        printf(" after %d tokens", (int)c->n_held);
     printf(", the mean KL divergence from %s roughly\n", best ? best->level : "the best");
     for (int32_t i = 0; i < l->n_rows; i++)
         if (l->rows[i].warning[0]) {

@@ -133,6 +133,8 @@ TEST(a_measured_speed_is_shown_until_the_cache_is_cleared)
     CHECK(t, fabs(number(speed, "tokens_per_s") / measured - 1) < 1e-4, "%s", s.out);
     CHECK(t, json_is_false(json_object_get(json_object_get(level(all, "F16"), "speed"), "measured")));
     json_decref(all);
+    QUIP(t, &h, &s, "levels", "-m", "tiny-Q8_0", "--device", "cpu", "-t", "1", "-d", "4000");
+    CHECK(t, s.code == 0 && strstr(s.out, "would measure them after 4000 tokens"), "%s%s", s.out, s.err);
 
     QUIP(t, &h, &s, "cache");
     CHECK(t, strstr(s.out, "\n1 speed of models, 0 of their quality, 1 of memory, as measured, in "), "%s", s.out);

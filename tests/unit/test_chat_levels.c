@@ -346,7 +346,7 @@ TEST(chat_compares_blind_and_tells_after_the_verdict)
         is_judged(&r);
         chat_compare_texts(&r.chat, &texts);
         CHECK_TEXT(t, texts.labels[0], "1");
-        CHECK_TEXT(t, texts.status[0], "1 tokens");
+        CHECK_TEXT(t, texts.status[0], "1 token");
         CHECK(t, strstr(texts.lines[0], "Which is better") && !texts.lines[1][0] && !texts.lines[2][0]);
         bool swapped = strcmp(buf_text(texts.texts[0]), "one") == 0;
         seen[swapped] = true;
